@@ -1,0 +1,39 @@
+//! The Rack API contract: what travels between a rack and its clients.
+//!
+//! One file per noun holds its wire types; [`params`] holds the encodings of
+//! form, query and header parameters; [`socket`] the websocket codec whose text
+//! frames carry arbitrary bytes; [`exit_status`] the marker that carries a
+//! process's status through a stream. With the `client` feature, [`client`]
+//! speaks to any rack, local or real.
+//!
+//! This crate knows nothing of Docker, databases or terminals.
+
+pub mod app;
+pub mod build;
+#[cfg(feature = "client")]
+pub mod client;
+pub mod environment;
+pub mod exit_status;
+pub mod id;
+pub mod log;
+pub mod object;
+pub mod params;
+pub mod process;
+pub mod rack;
+pub mod release;
+pub mod resource;
+pub mod service;
+pub mod socket;
+pub mod system;
+pub mod time;
+
+pub use app::App;
+pub use build::Build;
+pub use environment::Environment;
+pub use object::Object;
+pub use process::Process;
+pub use rack::RackListing;
+pub use release::Release;
+pub use resource::Resource;
+pub use service::Service;
+pub use system::System;

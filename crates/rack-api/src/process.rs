@@ -1,0 +1,89 @@
+//! Processes.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::time;
+
+/// A process as the API shows it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Process {
+    /// Twelve lower-case hexadecimal digits.
+    pub id: String,
+    /// The app it belongs to.
+    pub app: String,
+    /// Display text of the command.
+    pub command: String,
+    /// Share of a processor in use.
+    pub cpu: f64,
+    /// Host it runs on.
+    pub host: String,
+    /// Image reference.
+    pub image: String,
+    /// Instance it runs on.
+    pub instance: String,
+    /// Share of memory in use.
+    pub memory: f64,
+    /// Service name, one-off processes included.
+    pub name: String,
+    /// `host:container` or `container`.
+    pub ports: Vec<String>,
+    /// Release it runs.
+    pub release: String,
+    /// When it started.
+    #[serde(with = "time::or_zero")]
+    pub started: Option<Timestamp>,
+    /// One of the words of [`status`].
+    pub status: String,
+}
+
+/// The status words of a process.
+pub mod status {
+    /// Created but not yet running.
+    pub const PENDING: &str = "pending";
+    /// Running, but not yet healthy.
+    pub const STARTING: &str = "starting";
+    /// Running, and healthy where it can be checked.
+    pub const RUNNING: &str = "running";
+    /// Running, but failing its health check.
+    pub const UNHEALTHY: &str = "unhealthy";
+    /// Being stopped.
+    pub const STOPPING: &str = "stopping";
+    /// Ended with a failure and waiting to be started again.
+    pub const CRASHED: &str = "crashed";
+}
+
+/// What starting a one-off process takes; all of it travels in headers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunOptions {
+    /// Shell command; the service's own when absent.
+    pub command: Option<String>,
+    /// Variables that win over the release's.
+    pub environment: BTreeMap<String, String>,
+    /// Terminal rows.
+    pub height: Option<u16>,
+    /// Terminal columns.
+    pub width: Option<u16>,
+    /// Memory limit in MiB.
+    pub memory: Option<i64>,
+    /// Release to run; the active one when absent.
+    pub release: Option<String>,
+}
+
+/// What an exec takes; all of it travels in headers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecOptions {
+    /// Shell command.
+    pub command: String,
+    /// Put the image's entrypoint before the command.
+    pub entrypoint: bool,
+    /// Allocate a terminal.
+    pub tty: bool,
+    /// Terminal rows.
+    pub height: Option<u16>,
+    /// Terminal columns.
+    pub width: Option<u16>,
+}

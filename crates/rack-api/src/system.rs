@@ -1,0 +1,37 @@
+//! The rack itself.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A rack as `GET /system` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct System {
+    /// Number of instances.
+    pub count: i64,
+    /// Domain of the router.
+    pub domain: String,
+    /// The rack's name.
+    pub name: String,
+    /// Display-only outputs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub outputs: BTreeMap<String, String>,
+    /// Parameters.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, String>,
+    /// `local` here.
+    pub provider: String,
+    /// `host[:port]` of the API.
+    #[serde(rename = "rack-domain")]
+    pub rack_domain: String,
+    /// Empty here.
+    pub region: String,
+    /// `running`.
+    pub status: String,
+    /// Engine kind, shown as the instance type.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Version, compared as text by clients.
+    pub version: String,
+}

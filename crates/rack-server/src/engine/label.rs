@@ -1,0 +1,26 @@
+//! Names of the labels every container, network and volume of ours carries.
+//!
+//! Objects without [`SERVER`] and [`RACK_ID`] of this server are never touched.
+
+/// Random id of the server that made the object.
+pub const SERVER: &str = "twinrack.server";
+/// Random id of the rack.
+pub const RACK_ID: &str = "twinrack.rack-id";
+/// Name of the rack, for people.
+pub const RACK: &str = "twinrack.rack";
+/// App name.
+pub const APP: &str = "twinrack.app";
+/// `service`, `run` or `resource`.
+pub const KIND: &str = "twinrack.kind";
+/// Service or resource name.
+pub const NAME: &str = "twinrack.name";
+/// Release id.
+pub const RELEASE: &str = "twinrack.release";
+/// Ports to route to, `scheme:port`.
+pub const PORT: &str = "twinrack.port";
+/// Seconds between terminate and kill.
+pub const GRACE: &str = "twinrack.grace";
+/// Digest of everything that makes a resource what it is; it is replaced when this changes.
+pub const FINGERPRINT: &str = "twinrack.fingerprint";
+/// Display text of the command.
+pub const COMMAND: &str = "twinrack.command";

@@ -1,0 +1,1 @@
+//! The simulated engine: in memory, deterministic, with faults by name.
