@@ -15,6 +15,7 @@ pub mod client;
 pub mod environment;
 pub mod exit_status;
 pub mod id;
+pub mod ignore;
 pub mod log;
 pub mod object;
 pub mod params;
