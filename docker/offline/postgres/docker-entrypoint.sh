@@ -24,7 +24,7 @@ as_postgres() {
 
 # Runs a query or a script as the new superuser; ends at the first error.
 sql() {
-  PGHOST= PGHOSTADDR= psql -X -v ON_ERROR_STOP=1 --no-password --username "$POSTGRES_USER" "$@"
+  PGHOST='' PGHOSTADDR='' psql -X -v ON_ERROR_STOP=1 --no-password --username "$POSTGRES_USER" "$@"
 }
 
 make_cluster() {
@@ -119,7 +119,9 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
   : "${POSTGRES_USER:=postgres}"
   : "${POSTGRES_DB:=$POSTGRES_USER}"
   export POSTGRES_USER POSTGRES_DB
-  # In a shell of its own, so that an early exit of a sourced script is seen here.
-  (PGPASSWORD=${POSTGRES_PASSWORD:-} first_start)
+  export PGPASSWORD=${POSTGRES_PASSWORD:-}
+  # Not in a subshell: bash may replace one by the last command of a script that is sourced in it.
+  first_start
+  unset PGPASSWORD
 fi
 exec "$@"
