@@ -1,0 +1,282 @@
+//! Reading the command line.
+//!
+//! clap does the parsing; this module gives it the grammar of the original
+//! client: the last of repeated flags wins, flags stand anywhere after the
+//! command words, a flag may say `--flag=false`, and `--app`, `--rack` and
+//! `--wait` may stand before the command words too.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{ArgAction, Args, Command as Grammar, CommandFactory as _, FromArgMatches as _, Parser};
+
+use crate::commands::Command;
+use crate::error::Error;
+use crate::help;
+use crate::ui::Ui;
+use crate::usage::UsageError;
+
+/// A command line for local and real racks.
+#[derive(Debug, Parser)]
+#[command(
+    name = "convox",
+    disable_help_subcommand = true,
+    disable_version_flag = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Which rack a command is for.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct RackArgs {
+    /// rack name
+    #[arg(short, long, value_name = "rack")]
+    pub(crate) rack: Option<String>,
+    /// wait for completion
+    #[arg(short, long)]
+    pub(crate) wait: bool,
+}
+
+/// Which app on which rack a command is for.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct AppArgs {
+    /// app name
+    #[arg(short, long, value_name = "app")]
+    pub(crate) app: Option<String>,
+    #[command(flatten)]
+    pub(crate) rack: RackArgs,
+}
+
+/// What the arguments ask for.
+pub(crate) enum Parsed {
+    /// Help or the version was wanted and has been printed.
+    Answered,
+    /// A command is to be run.
+    Command(Box<Command>),
+}
+
+/// Reads the arguments, the program's name first.
+pub(crate) fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    ui: &Ui,
+) -> Result<Parsed, Error> {
+    let mut arguments: Vec<_> = arguments.into_iter().collect();
+    if arguments.is_empty() {
+        arguments.push("convox".into());
+    }
+    let grammar = grammar();
+    match arguments.get(1).and_then(|argument| argument.to_str()) {
+        None if arguments.len() == 1 => return answer(ui, &help::all(&grammar)),
+        Some("-h" | "--help" | "help") => return answer(ui, &help::all(&grammar)),
+        Some("-v" | "--version") => return answer(ui, &format!("{}\n", env!("CARGO_PKG_VERSION"))),
+        _ => {}
+    }
+    let line = Line::read(arguments, &grammar);
+    let matches = match grammar.clone().try_get_matches_from(line.arguments()) {
+        Ok(matches) => matches,
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
+            return answer(ui, &help::one(line.command(&grammar), &line.words));
+        }
+        Err(error) => {
+            return Err(UsageError::from_clap(&error, &line, line.command(&grammar)).into());
+        }
+    };
+    let parsed = Arguments::from_arg_matches(&matches)
+        .map_err(|error| UsageError::from_clap(&error, &line, line.command(&grammar)))?;
+    match parsed.command {
+        Some(command) => Ok(Parsed::Command(Box::new(command))),
+        None => answer(ui, &help::all(&grammar)),
+    }
+}
+
+fn answer(ui: &Ui, text: &str) -> Result<Parsed, Error> {
+    ui.text(text)?;
+    Ok(Parsed::Answered)
+}
+
+/// The derived grammar, made to behave like the original's.
+fn grammar() -> Grammar {
+    // Sub-commands are looked up by `Line`, so they have to be built first.
+    let mut grammar = adapt(Arguments::command()).args_override_self(true);
+    grammar.build();
+    grammar
+}
+
+fn adapt(grammar: Grammar) -> Grammar {
+    grammar
+        .disable_help_subcommand(true)
+        .mut_args(|argument| match argument.get_action() {
+            // `--flag=<v>` is true for the exact word `true` only.
+            ArgAction::SetTrue => argument
+                .action(ArgAction::Set)
+                .num_args(0..=1)
+                .require_equals(true)
+                .default_missing_value("true")
+                .default_value("false")
+                .value_parser(|value: &str| Ok::<_, std::convert::Infallible>(value == "true")),
+            // The word after a flag is its value, whatever it looks like.
+            ArgAction::Set | ArgAction::Append if !argument.is_positional() => {
+                argument.allow_hyphen_values(true)
+            }
+            _ => argument,
+        })
+        .mut_subcommands(adapt)
+}
+
+/// A command line taken apart: the command words, then everything else.
+#[derive(Debug)]
+pub(crate) struct Line {
+    program: OsString,
+    /// The words that name the command, as typed.
+    pub(crate) words: Vec<String>,
+    /// Flags and arguments, flags found before or between the words first.
+    pub(crate) rest: Vec<OsString>,
+}
+
+impl Line {
+    fn read(arguments: Vec<OsString>, grammar: &Grammar) -> Self {
+        let mut arguments = arguments.into_iter().peekable();
+        let program = arguments.next().unwrap_or_default();
+        let mut words = Vec::new();
+        let mut rest = Vec::new();
+        let mut command = grammar;
+        while command.has_subcommands() {
+            let Some(token) = arguments.peek().and_then(|token| token.to_str()) else {
+                break;
+            };
+            if let Some(found) = command.find_subcommand(token) {
+                command = found;
+                words.push(token.to_owned());
+                arguments.next();
+                continue;
+            }
+            let Some(takes_next) = hoistable(token) else {
+                break;
+            };
+            rest.extend(arguments.next());
+            if takes_next {
+                rest.extend(arguments.next());
+            }
+        }
+        rest.extend(arguments);
+        Self {
+            program,
+            words,
+            rest,
+        }
+    }
+
+    /// The command the words name.
+    fn command<'a>(&self, grammar: &'a Grammar) -> &'a Grammar {
+        self.words.iter().fold(grammar, |command, word| {
+            command.find_subcommand(word).unwrap_or(command)
+        })
+    }
+
+    fn arguments(&self) -> impl Iterator<Item = &OsStr> {
+        std::iter::once(self.program.as_os_str())
+            .chain(self.words.iter().map(OsStr::new))
+            .chain(self.rest.iter().map(OsString::as_os_str))
+    }
+}
+
+/// Whether a token is a flag that may stand before the command words, and if so
+/// whether the next token is its value.
+fn hoistable(token: &str) -> Option<bool> {
+    match token {
+        "-a" | "--app" | "-r" | "--rack" => Some(true),
+        "-w" | "--wait" => Some(false),
+        _ if ["--app=", "--rack=", "--wait="]
+            .iter()
+            .any(|flag| token.starts_with(flag)) =>
+        {
+            Some(false)
+        }
+        _ if !token.starts_with("--") && (token.starts_with("-a") || token.starts_with("-r")) => {
+            Some(false)
+        }
+        _ => None,
+    }
+}
+
+/// A decimal number as the original client's language reads it.
+pub(crate) fn integer(text: &str) -> Result<i64, String> {
+    text.parse()
+        .map_err(|_| format!("strconv.Atoi: parsing {text:?}: invalid syntax"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Line {
+        Line::read(text.split(' ').map(OsString::from).collect(), &grammar())
+    }
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Arguments::command().debug_assert();
+        adapt(Arguments::command()).debug_assert();
+    }
+
+    #[test]
+    fn rack_app_and_wait_may_stand_anywhere() {
+        let cases = [
+            ("convox -a x releases", "releases", "-a x"),
+            ("convox apps -r x create y", "apps create", "-r x y"),
+            (
+                "convox --app=x -w releases promote -r y Z",
+                "releases promote",
+                "--app=x -w -r y Z",
+            ),
+            ("convox apps -r create", "apps", "-r create"),
+            (
+                "convox releases --limit 1 promote",
+                "releases",
+                "--limit 1 promote",
+            ),
+            ("convox env set -a x", "env set", "-a x"),
+        ];
+        for (text, words, rest) in cases {
+            let line = line(text);
+            let rest_read: Vec<_> = line
+                .rest
+                .iter()
+                .filter_map(|token| token.to_str())
+                .collect();
+            assert_eq!(line.words.join(" "), words, "{text}");
+            assert_eq!(rest_read.join(" "), rest, "{text}");
+        }
+    }
+
+    #[test]
+    fn flags_have_values_like_the_originals() {
+        let waits = |text: &str| {
+            let matches = grammar()
+                .try_get_matches_from(text.split(' '))
+                .map_err(|error| error.to_string());
+            let (_, matches) = matches
+                .expect("valid")
+                .remove_subcommand()
+                .expect("a command");
+            (
+                matches.get_flag("wait"),
+                matches.get_one::<String>("rack").cloned(),
+            )
+        };
+        assert_eq!(waits("convox racks -w"), (true, None));
+        assert_eq!(waits("convox racks --wait=true"), (true, None));
+        assert_eq!(waits("convox racks --wait=1"), (false, None));
+        assert_eq!(
+            waits("convox racks -wr foo"),
+            (true, Some("foo".to_owned()))
+        );
+        assert_eq!(
+            waits("convox racks -r=foo -r bar"),
+            (false, Some("bar".to_owned()))
+        );
+        assert_eq!(waits("convox racks --wait --wait=false"), (false, None));
+        assert_eq!(waits("convox racks -r -x"), (false, Some("-x".to_owned())));
+    }
+}

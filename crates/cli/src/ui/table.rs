@@ -1,0 +1,105 @@
+//! Tables that scripts cut into columns.
+//!
+//! A column is as wide as its longest cell in bytes, columns are two blanks
+//! apart, the last one is not padded, and nothing is trimmed: existing scripts
+//! rely on every one of these.
+
+use super::Colour;
+
+/// A header and rows of as many cells.
+#[derive(Debug, Clone)]
+pub(crate) struct Table {
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// An empty table.
+    pub(crate) fn new<const N: usize>(header: [&str; N]) -> Self {
+        Self {
+            header: header.map(str::to_owned).to_vec(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row; it has as many cells as the header.
+    pub(crate) fn row(&mut self, cells: Vec<String>) {
+        debug_assert_eq!(
+            cells.len(),
+            self.header.len(),
+            "a row has as many cells as the header"
+        );
+        // A newline in a cell would break the row in two.
+        self.rows.push(
+            cells
+                .into_iter()
+                .map(|cell| cell.replace(['\n', '\r'], " "))
+                .collect(),
+        );
+    }
+
+    /// The text of the table.
+    pub(crate) fn render(&self, colour: bool) -> String {
+        let columns = self.header.len();
+        let mut widths = vec![0; columns];
+        for row in std::iter::once(&self.header).chain(&self.rows) {
+            for (width, cell) in widths.iter_mut().zip(row).take(columns - 1) {
+                *width = cell.len().max(*width);
+            }
+        }
+        let mut text = String::new();
+        let lines = std::iter::once((&self.header, Colour::Header))
+            .chain(self.rows.iter().map(|row| (row, Colour::Value)));
+        for (row, kind) in lines {
+            let cells: Vec<_> = row
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| {
+                    let blanks = " ".repeat(width.saturating_sub(cell.len()));
+                    format!("{}{blanks}", kind.paint(cell, colour))
+                })
+                .collect();
+            text.push_str(&cells.join("  "));
+            text.push('\n');
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_padded_and_never_trimmed() {
+        let mut table = Table::new(["ID", "STATUS", "BUILD", "CREATED", "DESCRIPTION"]);
+        let mut row = |cells: [&str; 5]| table.row(cells.map(str::to_owned).to_vec());
+        row(["release1", "active", "build1", "2 days ago", "description1"]);
+        row(["release2", "", "build1", "2 days ago", ""]);
+        assert_eq!(
+            table.render(false),
+            "ID        STATUS  BUILD   CREATED     DESCRIPTION\n\
+             release1  active  build1  2 days ago  description1\n\
+             release2          build1  2 days ago  \n"
+        );
+    }
+
+    #[test]
+    fn the_header_stands_without_rows() {
+        assert_eq!(
+            Table::new(["APP", "STATUS", "RELEASE"]).render(false),
+            "APP  STATUS  RELEASE\n"
+        );
+    }
+
+    #[test]
+    fn colour_does_not_move_columns() {
+        let mut table = Table::new(["A", "B"]);
+        table.row(vec!["long".to_owned(), "x\ny".to_owned()]);
+        assert_eq!(
+            table.render(true),
+            "\u{1b}[38;5;244mA\u{1b}[0m     \u{1b}[38;5;244mB\u{1b}[0m\n\
+             \u{1b}[38;5;251mlong\u{1b}[0m  \u{1b}[38;5;251mx y\u{1b}[0m\n"
+        );
+    }
+}
