@@ -4,3 +4,29 @@
 //! that what was exported is what is imported. Synchronous, streaming, constant
 //! memory; knows nothing of Docker, HTTP or clocks. An archive is hostile input:
 //! never unpacked to paths it names, sizes counted and not believed.
+//!
+//! The bytes are described in `docs/archive-format.md`.
+
+mod digest;
+mod error;
+mod gunzip;
+mod images;
+mod layers;
+mod limits;
+mod load;
+mod packer;
+mod record;
+mod tarball;
+mod verify;
+mod write;
+
+pub use digest::Digest;
+pub use error::ArtifactError;
+pub use limits::Limits;
+pub use load::write_docker_load;
+pub use record::{
+    BUILD_ENTRY, BuildRecord, FORMAT_MAJOR, FORMAT_MINOR, FileEntry, FormatVersion, INDEX_ENTRY,
+    Index, ServiceImage, Source,
+};
+pub use verify::{Contents, Layout, verify};
+pub use write::{Format, Prepared, Summary, prepare, write};
