@@ -1,12 +1,37 @@
 //! `convox.yml`, generation 2: text → typed, defaulted, validated.
 //!
-//! [`Manifest::load`] is the whole of it: interpolation, YAML, defaults,
-//! environment resolution and validation, with errors that carry line and column.
-//! Facts: `convox-yml.md`. No I/O, no clock.
+//! [`Manifest::load`] is the whole of it: interpolation, YAML, defaults, environment resolution
+//! and validation, with errors that carry line and column. It follows v2 racks where they and v3
+//! differ, accepts the keys of both, and says in a warning what has no effect or is read
+//! differently elsewhere. No I/O, no clock; hostile text is refused in bounded time and memory.
 
-use std::collections::BTreeMap;
+mod environment;
+mod error;
+mod generation1;
+mod interpolate;
+mod keys;
+mod load;
+mod reader;
+mod resource;
+mod schedule;
+mod service;
+mod timer;
+mod validate;
+mod yaml;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
+
+pub use environment::Variable;
+pub use error::{Error, Errors, Warning};
+pub use load::Loaded;
+pub use resource::{Resource, ResourceLink, resource_variable_prefix};
+pub use service::{
+    Build, Deployment, Health, Listener, ListenerProtocol, ListenerScheme, Port, Scale, Service,
+    Volume,
+};
+pub use timer::Timer;
 
 /// A loaded manifest. Services, resources and timers keep their order in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -19,169 +44,29 @@ pub struct Manifest {
     pub timers: IndexMap<String, Timer>,
 }
 
-/// A service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    /// Its name.
-    pub name: String,
-    /// How to build its image; ignored when [`Service::image`] is set.
-    pub build: Build,
-    /// Image to use instead of building.
-    pub image: Option<String>,
-    /// Replaces the image's command: a string becomes `sh -c`, a list stays.
-    pub command: Option<Vec<String>>,
-    /// Declared variables, global ones first (§4.2).
-    pub environment: Vec<Variable>,
-    /// The routable port.
-    pub port: Option<Port>,
-    /// Further ports, not routed by host name.
-    pub ports: Vec<u16>,
-    /// Health check of the routable port.
-    pub health: Health,
-    /// Host names besides the generated one.
-    pub domains: Vec<String>,
-    /// Number and size of processes.
-    pub scale: Scale,
-    /// Names of resources, with the variable that replaces the usual six when given.
-    pub resources: Vec<ResourceLink>,
-    /// Names of linked services.
-    pub links: Vec<String>,
-    /// `/path` or `source:/path`.
-    pub volumes: Vec<Volume>,
-    /// Percentages of the desired count during a promote.
-    pub deployment: Deployment,
-    /// Seconds open requests get before a process is stopped.
-    pub drain: u64,
-    /// Seconds between terminate and kill.
-    pub grace: u64,
-    /// One process per instance.
-    pub agent: bool,
-    /// Stop before start.
-    pub singleton: bool,
-    /// Not reachable from outside the rack.
-    pub internal: bool,
-    /// Run an init as process 1.
-    pub init: bool,
-    /// Run with all privileges.
-    pub privileged: bool,
-    /// Keep a client on one process.
-    pub sticky: bool,
-    /// Command of `convox test`.
-    pub test: Option<String>,
-    /// Seconds the router waits for an answer.
-    pub timeout: u64,
-    /// Redirect plain HTTP to TLS; off unless written, for a laptop has no public certificate.
-    pub redirect: bool,
-}
+impl Manifest {
+    /// Loads a manifest for a release: interpolation with `env`, parsing, defaults, required
+    /// variables, validation.
+    pub fn load(text: &str, env: &BTreeMap<String, String>) -> Result<Loaded, Errors> {
+        load::load(text, env, load::Required::Checked)
+    }
 
-/// How an image is built. Services with equal recipes share one image.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Build {
-    /// Directory in the source, `.` by default.
-    pub path: String,
-    /// Dockerfile, relative to the path; `Dockerfile` by default.
-    pub dockerfile: String,
-    /// `KEY=VALUE` build arguments.
-    pub args: Vec<String>,
-}
+    /// Loads a manifest although required variables may be missing, as for a release that is not
+    /// complete yet. Everything else is checked as in [`Manifest::load`].
+    pub fn load_without_environment(
+        text: &str,
+        env: &BTreeMap<String, String>,
+    ) -> Result<Loaded, Errors> {
+        load::load(text, env, load::Required::Ignored)
+    }
 
-/// A declared variable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Variable {
-    /// Must be set in the release.
-    Required(String),
-    /// Has a default.
-    Default(String, String),
-    /// All variables of the release.
-    All,
-}
-
-/// A routable port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Port {
-    /// `http`, `https`, `grpc`, …
-    pub scheme: String,
-    /// Port of the process.
-    pub port: u16,
-}
-
-/// A health check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Health {
-    /// Path to ask.
-    pub path: String,
-    /// Seconds before failures count.
-    pub grace: u64,
-    /// Seconds between checks.
-    pub interval: u64,
-    /// Seconds an answer may take, at least one.
-    pub timeout: u64,
-    /// Off altogether.
-    pub disable: bool,
-}
-
-/// Number and size of processes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scale {
-    /// Fewest processes; the count unless scaled otherwise.
-    pub min: u64,
-    /// Most processes.
-    pub max: u64,
-    /// Processor share, 1024 for one processor.
-    pub cpu: u64,
-    /// Memory in MiB.
-    pub memory: u64,
-}
-
-/// Percentages of the desired count during a promote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Deployment {
-    /// Healthy processes kept.
-    pub minimum: u64,
-    /// Processes allowed.
-    pub maximum: u64,
-}
-
-/// A resource a service uses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResourceLink {
-    /// Resource name.
-    pub name: String,
-    /// The only variable to set, in place of the usual six.
-    pub variable: Option<String>,
-}
-
-/// A mounted volume.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Volume {
-    /// Name; the path itself when only a path was given.
-    pub source: String,
-    /// Mount path.
-    pub path: String,
-}
-
-/// A resource.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resource {
-    /// Its name.
-    pub name: String,
-    /// `postgres`, `redis`, …
-    pub kind: String,
-    /// Options as written.
-    pub options: BTreeMap<String, String>,
-    /// Image in place of the type's own.
-    pub image: Option<String>,
-}
-
-/// A timer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Timer {
-    /// Its name.
-    pub name: String,
-    /// Shell command.
-    pub command: String,
-    /// Cron expression as written.
-    pub schedule: String,
-    /// Service whose image and environment it uses.
-    pub service: String,
+    /// Names of the required variables that `env` lacks, over all services, sorted, each once.
+    pub fn missing_environment(&self, env: &BTreeMap<String, String>) -> Vec<String> {
+        let names: BTreeSet<_> = self
+            .services
+            .values()
+            .flat_map(|service| environment::missing(&service.environment, env))
+            .collect();
+        names.into_iter().map(str::to_owned).collect()
+    }
 }

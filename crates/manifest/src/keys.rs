@@ -1,0 +1,324 @@
+//! The keys of the language, level by level: which are read, which are known to racks but do
+//! nothing here, and which known key an unknown one was probably meant to be.
+
+/// What is done with a known key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// Read.
+    Read,
+    /// Accepted, whatever its value: it configures clusters, clouds or an older generation.
+    NoEffect,
+}
+
+/// One level of the language.
+pub(crate) struct Level {
+    /// Where it is, for messages: `service`, `health`, …
+    pub(crate) name: &'static str,
+    /// Keys that are read.
+    read: &'static [&'static str],
+    /// Keys without effect.
+    no_effect: &'static [&'static str],
+    /// Keys of other languages and of other levels, and what to write instead.
+    instead: &'static [(&'static str, &'static str)],
+}
+
+impl Level {
+    /// What is done with a key; `None` when nobody knows it.
+    pub(crate) fn lookup(&self, key: &str) -> Option<Use> {
+        if self.read.contains(&key) {
+            Some(Use::Read)
+        } else if self.no_effect.contains(&key) {
+            Some(Use::NoEffect)
+        } else {
+            None
+        }
+    }
+
+    /// What was probably meant by an unknown key.
+    pub(crate) fn suggestion(&self, key: &str) -> Option<&'static str> {
+        if let Some((_, instead)) = self.instead.iter().find(|(other, _)| *other == key) {
+            return Some(instead);
+        }
+        // A third of the letters may be wrong; more would be guessing.
+        let allowed = (key.chars().count() / 3).max(1);
+        self.read
+            .iter()
+            .chain(self.no_effect)
+            .map(|known| (distance(key, known), *known))
+            .filter(|(distance, _)| *distance <= allowed)
+            .min_by_key(|(distance, _)| *distance)
+            .map(|(_, known)| known)
+    }
+}
+
+/// The document.
+pub(crate) const TOP: Level = Level {
+    name: "the manifest",
+    read: &["environment", "resources", "services", "timers"],
+    no_effect: &[
+        "appSettings",
+        "balancers",
+        "budget",
+        "caches",
+        "configs",
+        "keys",
+        "labels",
+        "params",
+        "queues",
+        "tables",
+        "workflows",
+    ],
+    instead: &[("env", "environment"), ("databases", "resources")],
+};
+
+/// A service.
+pub(crate) const SERVICE: Level = Level {
+    name: "a service",
+    read: &[
+        "agent",
+        "build",
+        "command",
+        "deployment",
+        "domain",
+        "drain",
+        "environment",
+        "health",
+        "image",
+        "init",
+        "internal",
+        "internalAndExternal",
+        "links",
+        "nlb",
+        "port",
+        "ports",
+        "privileged",
+        "resources",
+        "scale",
+        "singleton",
+        "sticky",
+        "termination",
+        "test",
+        "timeout",
+        "tls",
+        "volumes",
+    ],
+    no_effect: &[
+        "accessControl",
+        "annotations",
+        "certificate",
+        "configMounts",
+        "disableHostUsers",
+        "dnsConfig",
+        "grpcHealthEnabled",
+        "imagePullSecrets",
+        "ingressAnnotations",
+        "initContainer",
+        "internalRouter",
+        "labels",
+        "lifecycle",
+        "liveness",
+        "nodeAffinityLabels",
+        "nodeSelectorLabels",
+        "policies",
+        "securityContext",
+        "startupProbe",
+        "tags",
+        "volumeOptions",
+        "whitelist",
+    ],
+    instead: &[
+        ("args", "build.args"),
+        ("autoscale", "scale.autoscale"),
+        ("cooldown", "scale.cooldown"),
+        ("count", "scale.count"),
+        ("cpu", "scale.cpu"),
+        ("depends_on", "links or resources"),
+        ("dockerfile", "build.manifest"),
+        ("domains", "domain"),
+        ("entrypoint", "command"),
+        ("env", "environment"),
+        ("grace", "termination.grace"),
+        ("healthcheck", "health"),
+        ("manifest", "build.manifest"),
+        ("memory", "scale.memory"),
+        ("path", "build.path"),
+        ("redirect", "tls.redirect"),
+    ],
+};
+
+/// `build` of a service.
+pub(crate) const BUILD: Level = Level {
+    name: "build",
+    read: &["args", "manifest", "path"],
+    no_effect: &[],
+    instead: &[("context", "path"), ("dockerfile", "manifest")],
+};
+
+/// `port` of a service.
+pub(crate) const PORT: Level = Level {
+    name: "port",
+    read: &["port", "scheme"],
+    no_effect: &[],
+    instead: &[("protocol", "scheme")],
+};
+
+/// `health` of a service.
+pub(crate) const HEALTH: Level = Level {
+    name: "health",
+    read: &["disable", "grace", "interval", "path", "timeout"],
+    no_effect: &["port"],
+    instead: &[],
+};
+
+/// `deployment` of a service.
+pub(crate) const DEPLOYMENT: Level = Level {
+    name: "deployment",
+    read: &["maximum", "minimum"],
+    no_effect: &[],
+    instead: &[("max", "maximum"), ("min", "minimum")],
+};
+
+/// `termination` of a service.
+pub(crate) const TERMINATION: Level = Level {
+    name: "termination",
+    read: &["grace"],
+    no_effect: &[],
+    instead: &[],
+};
+
+/// `tls` of a service.
+pub(crate) const TLS: Level = Level {
+    name: "tls",
+    read: &["redirect"],
+    no_effect: &[],
+    instead: &[],
+};
+
+/// `agent` of a service.
+pub(crate) const AGENT: Level = Level {
+    name: "agent",
+    read: &["enabled"],
+    no_effect: &["ports"],
+    instead: &[],
+};
+
+/// `scale` of a service.
+pub(crate) const SCALE: Level = Level {
+    name: "scale",
+    read: &["count", "cpu", "max", "memory", "min"],
+    no_effect: &[
+        "autoscale",
+        "cooldown",
+        "gpu",
+        "keda",
+        "limit",
+        "targets",
+        "vpa",
+    ],
+    instead: &[("mem", "memory")],
+};
+
+/// `scale.count` of a service.
+pub(crate) const COUNT: Level = Level {
+    name: "scale.count",
+    read: &["max", "min"],
+    no_effect: &[],
+    instead: &[("maximum", "max"), ("minimum", "min")],
+};
+
+/// An entry of `nlb` of a service.
+pub(crate) const LISTENER: Level = Level {
+    name: "nlb",
+    read: &[
+        "allow_cidr",
+        "certificate",
+        "containerPort",
+        "cross_zone",
+        "port",
+        "preserve_client_ip",
+        "protocol",
+        "scheme",
+    ],
+    no_effect: &[],
+    instead: &[("container_port", "containerPort")],
+};
+
+/// A resource.
+pub(crate) const RESOURCE: Level = Level {
+    name: "a resource",
+    read: &["image", "options", "type"],
+    no_effect: &["tags"],
+    instead: &[
+        ("storage", "options.storage"),
+        ("version", "options.version"),
+    ],
+};
+
+/// A timer.
+pub(crate) const TIMER: Level = Level {
+    name: "a timer",
+    read: &["command", "schedule", "service"],
+    no_effect: &["annotations", "concurrency", "parallelCount", "policies"],
+    instead: &[("cron", "schedule")],
+};
+
+/// How many letters must be added, removed, replaced or swapped with their neighbour.
+fn distance(from: &str, to: &str) -> usize {
+    let from: Vec<char> = from.chars().flat_map(char::to_lowercase).collect();
+    let to: Vec<char> = to.chars().flat_map(char::to_lowercase).collect();
+    // Keys of the language are short; a long one is none of them.
+    if from.len() > 40 {
+        return usize::MAX;
+    }
+    let mut table = vec![vec![0; to.len() + 1]; from.len() + 1];
+    for (i, row) in table.iter_mut().enumerate() {
+        row[0] = i;
+    }
+    for (j, cell) in table[0].iter_mut().enumerate() {
+        *cell = j;
+    }
+    for i in 1..=from.len() {
+        for j in 1..=to.len() {
+            let replace = usize::from(from[i - 1] != to[j - 1]);
+            let mut best = (table[i - 1][j] + 1)
+                .min(table[i][j - 1] + 1)
+                .min(table[i - 1][j - 1] + replace);
+            if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
+                best = best.min(table[i - 2][j - 2] + 1);
+            }
+            table[i][j] = best;
+        }
+    }
+    table[from.len()][to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_edits_and_swaps() {
+        for (from, to, expected) in [
+            ("", "", 0),
+            ("port", "port", 0),
+            ("Port", "port", 0),
+            ("prot", "port", 1),
+            ("ports", "port", 1),
+            ("scael", "scale", 1),
+            ("helth", "health", 1),
+            ("image", "build", 5),
+        ] {
+            assert_eq!(distance(from, to), expected, "{from} → {to}");
+            assert_eq!(distance(to, from), expected, "{to} → {from}");
+        }
+    }
+
+    #[test]
+    fn suggestions_are_near_or_absent() {
+        assert_eq!(TOP.suggestion("servicess"), Some("services"));
+        assert_eq!(SERVICE.suggestion("comand"), Some("command"));
+        assert_eq!(SERVICE.suggestion("cpu"), Some("scale.cpu"));
+        assert_eq!(SERVICE.suggestion("wibble"), None);
+        assert_eq!(SERVICE.suggestion(&"x".repeat(10_000)), None);
+    }
+}

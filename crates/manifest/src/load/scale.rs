@@ -1,0 +1,139 @@
+//! `scale` of a service. What is literally present decides about the defaults: no `scale` is one
+//! process, an empty one is none.
+
+use crate::keys;
+use crate::reader::{Reader, whole_number};
+use crate::service::Scale;
+use crate::yaml::{Kind, Map, Node, Value};
+
+/// Processor share of a process, 1024 for one processor.
+const DEFAULT_CPU: u64 = 256;
+/// Memory of a process in MiB.
+const DEFAULT_MEMORY: u64 = 512;
+
+/// Fewest and most processes.
+type Count = (u64, u64);
+
+/// Reads `scale`: a count, or a map of count and size.
+pub(super) fn read(reader: &mut Reader<'_>, node: Option<&Node>) -> Scale {
+    let (count, map) = match node.map(|node| (node, &node.kind)) {
+        None => ((1, 1), None),
+        Some((_, Kind::Null)) => ((0, 0), None),
+        Some((_, Kind::Map(map))) => {
+            reader.check_keys(map, &keys::SCALE);
+            (count_of_map(reader, map), Some(map))
+        }
+        Some((node, Kind::Scalar(_) | Kind::List(_))) => (count(reader, node), None),
+    };
+    let size = |reader: &mut Reader<'_>, key, default| {
+        let node = map.and_then(|map| map.get(key));
+        match reader.number(node, &format!("scale.{key}")) {
+            None | Some(0) => default,
+            Some(size) => size,
+        }
+    };
+    Scale {
+        min: count.0,
+        max: count.1,
+        cpu: size(reader, "cpu", DEFAULT_CPU),
+        memory: size(reader, "memory", DEFAULT_MEMORY),
+    }
+}
+
+fn count_of_map(reader: &mut Reader<'_>, map: &Map) -> Count {
+    if let Some(node) = map.get("count") {
+        return match &node.kind {
+            Kind::Null => (0, 0),
+            Kind::Map(range) => {
+                reader.check_keys(range, &keys::COUNT);
+                bounds(reader, node, range)
+            }
+            Kind::Scalar(_) | Kind::List(_) => count(reader, node),
+        };
+    }
+    // The v3 spelling, without `count` between.
+    if map.has("min") || map.has("max") {
+        let node = map.get("min").or_else(|| map.get("max"));
+        return node.map_or((1, 1), |node| bounds(reader, node, map));
+    }
+    if map.0.is_empty() { (0, 0) } else { (1, 1) }
+}
+
+/// `min` and `max` of a map, numbers or numeric text. One of them alone is both.
+fn bounds(reader: &mut Reader<'_>, node: &Node, map: &Map) -> Count {
+    let bound = |reader: &mut Reader<'_>, key| {
+        let node = map.get(key).filter(|node| !node.is_null())?;
+        let number = numeric(node);
+        if number.is_none() {
+            invalid(reader, node);
+        }
+        number
+    };
+    let min = bound(reader, "min");
+    let max = bound(reader, "max");
+    match (min, max) {
+        (Some(min), Some(max)) if min > max => {
+            let quoted = ["min", "max"].map(|key| map.get(key).map(|node| reader.quote(node)));
+            let [low, high] = quoted.map(Option::unwrap_or_default);
+            reader.error_with_hint(
+                node,
+                format!("invalid scale: {low}-{high}"),
+                "the maximum must not be below the minimum",
+            );
+            (min, min)
+        }
+        (Some(min), Some(max)) => (min, max),
+        (Some(min), None) => (min, min),
+        // Only a ceiling: the fewest processes are those of a service without a scale.
+        (None, Some(max)) => (max.min(1), max),
+        (None, None) => (0, 0),
+    }
+}
+
+/// A count as one value: `3`, `"3"` or `1-5`.
+fn count(reader: &mut Reader<'_>, node: &Node) -> Count {
+    if let Some(count) = numeric(node) {
+        return (count, count);
+    }
+    let range = match &node.kind {
+        Kind::Scalar(scalar) if scalar.value == Value::Text => scalar
+            .text
+            .split_once('-')
+            .and_then(|(min, max)| Some((digits(min)?, digits(max)?))),
+        _ => None,
+    };
+    match range {
+        Some((min, max)) if min <= max => (min, max),
+        _ => {
+            invalid(reader, node);
+            (1, 1)
+        }
+    }
+}
+
+fn numeric(node: &Node) -> Option<u64> {
+    match &node.kind {
+        Kind::Scalar(scalar) => match scalar.value {
+            Value::Integer(_) => whole_number(node),
+            Value::Text => digits(&scalar.text),
+            Value::Bool(_) | Value::Float(_) => None,
+        },
+        _ => None,
+    }
+}
+
+fn digits(text: &str) -> Option<u64> {
+    text.parse::<u32>()
+        .ok()
+        .filter(|_| !text.starts_with('+'))
+        .map(u64::from)
+}
+
+fn invalid(reader: &mut Reader<'_>, node: &Node) {
+    let quoted = reader.quote(node);
+    reader.error_with_hint(
+        node,
+        format!("invalid scale: {quoted}"),
+        "write a count as in 2, or a range as in 1-5",
+    );
+}

@@ -1,0 +1,214 @@
+//! What must hold between the parts of a manifest, once each part has been read.
+//!
+//! Names and references become errors even where a v2 rack stays silent: a resource that is listed
+//! but not defined means a service without its URL, and that is found out in production otherwise.
+
+use std::collections::BTreeMap;
+
+use crate::Manifest;
+use crate::reader::Reader;
+use crate::schedule;
+use crate::yaml::{Kind, Map, Node};
+
+/// Reports everything that does not fit together.
+pub(crate) fn validate(manifest: &Manifest, root: &Node, reader: &mut Reader<'_>) {
+    let Some(top) = root.as_map() else { return };
+    let section = |name| {
+        top.get(name)
+            .and_then(Node::as_map)
+            .map_or(&[][..], |map| &map.0)
+    };
+
+    for (kind, section) in [
+        ("resource", section("resources")),
+        ("service", section("services")),
+        ("timer", section("timers")),
+    ] {
+        for (key, _) in section {
+            check_name(reader, kind, key);
+        }
+    }
+    for (key, body) in section("resources") {
+        let kind = named(&manifest.resources, key).map(|resource| resource.kind.as_str());
+        if kind == Some("") {
+            let name = reader.quote(key);
+            let at = body.as_map().and_then(|map| map.get("type")).unwrap_or(key);
+            reader.error_with_hint(
+                at,
+                "resource type can not be blank",
+                format!("give resource {name} a type, as in type: postgres"),
+            );
+        }
+    }
+    let mut listeners = BTreeMap::new();
+    let mut domains = BTreeMap::new();
+    for (key, body) in section("services") {
+        let (Some(service), Some(map)) = (named(&manifest.services, key), body.as_map()) else {
+            continue;
+        };
+        let name = reader.quote(key);
+        check_references(manifest, reader, &name, map);
+        check_deployment(reader, &name, map);
+        for listener in &service.nlb {
+            if let Some(other) = listeners.insert(listener.port, name.clone()) {
+                reader.error(
+                    map.get("nlb").unwrap_or(key),
+                    format!(
+                        "nlb port {} declared by services {other} and {name}; rack NLB listener \
+                         is shared, each port must be unique across services",
+                        listener.port
+                    ),
+                );
+            }
+        }
+        for domain in &service.domains {
+            let other = domains.insert(domain.as_str(), name.clone());
+            if let (Some(other), Some((at, _))) = (other, map.entry("domain"))
+                && other != name
+            {
+                reader.warn(
+                    at,
+                    format!("services {other} and {name} have the same domain; one gets it"),
+                );
+            }
+        }
+    }
+    for (key, body) in section("timers") {
+        check_timer(manifest, reader, key, body);
+    }
+}
+
+fn named<'m, T>(entries: &'m indexmap::IndexMap<String, T>, key: &Node) -> Option<&'m T> {
+    entries.get(key.text()?)
+}
+
+/// Names become parts of host names, variables and Docker names.
+fn check_name(reader: &mut Reader<'_>, kind: &str, key: &Node) {
+    let name = key.text().unwrap_or_default();
+    let valid = name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if !valid {
+        let quoted = reader.quote(key);
+        let message = format!(
+            "{kind} name {quoted} invalid, must contain only lowercase alphanumeric and dashes"
+        );
+        if name.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
+            reader.error_with_hint(key, message, "and start with a letter");
+        } else {
+            reader.error(key, message);
+        }
+    }
+}
+
+/// The entries of a list as text.
+fn items<'n>(map: &'n Map, key: &str) -> impl Iterator<Item = (&'n Node, &'n str)> {
+    let items = match map.get(key).map(|node| &node.kind) {
+        Some(Kind::List(items)) => items.as_slice(),
+        _ => &[],
+    };
+    items.iter().filter_map(|item| Some((item, item.text()?)))
+}
+
+fn check_references(manifest: &Manifest, reader: &mut Reader<'_>, service: &str, map: &Map) {
+    for (item, text) in items(map, "resources") {
+        let name = text.split_once(':').map_or(text, |(name, _)| name);
+        if !manifest.resources.contains_key(name) {
+            let quoted = reader.quote(item);
+            let shown = quoted
+                .split_once(':')
+                .map_or(quoted.as_str(), |(name, _)| name);
+            reader.error_with_hint(
+                item,
+                format!("service {service} references a resource that does not exist: {shown}"),
+                known("resources", manifest.resources.keys()),
+            );
+        }
+    }
+    for (item, name) in items(map, "links") {
+        if !manifest.services.contains_key(name) {
+            let quoted = reader.quote(item);
+            reader.error_with_hint(
+                item,
+                format!("service {service} links to a service that does not exist: {quoted}"),
+                known("services", manifest.services.keys()),
+            );
+        }
+    }
+}
+
+fn known<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> String {
+    let names: Vec<_> = names.map(String::as_str).take(20).collect();
+    if names.is_empty() {
+        format!("no {what} are defined")
+    } else {
+        format!("{what} are {}", names.join(", "))
+    }
+}
+
+/// Percentages with which no rollout can ever finish. Above 200 racks differ; it works here.
+fn check_deployment(reader: &mut Reader<'_>, service: &str, map: &Map) {
+    let Some(map) = map.get("deployment").and_then(Node::as_map) else {
+        return;
+    };
+    let percent = |key| {
+        map.get(key)
+            .and_then(|node| Some((node, crate::reader::whole_number(node)?)))
+    };
+    if let Some((node, minimum)) = percent("minimum")
+        && minimum > 100
+    {
+        reader.error(
+            node,
+            format!("service {service} deployment minimum can not be greater than 100"),
+        );
+    }
+    if let Some((node, maximum)) = percent("maximum")
+        && maximum < 100
+    {
+        reader.error(
+            node,
+            format!("service {service} deployment maximum can not be less than 100"),
+        );
+    }
+}
+
+fn check_timer(manifest: &Manifest, reader: &mut Reader<'_>, key: &Node, body: &Node) {
+    let Some(timer) = named(&manifest.timers, key) else {
+        return;
+    };
+    let name = reader.quote(key);
+    let at = |field| body.as_map().and_then(|map| map.get(field)).unwrap_or(key);
+    if !schedule::is_valid(&timer.schedule) {
+        let node = at("schedule");
+        let quoted = if timer.schedule.is_empty() {
+            String::new()
+        } else {
+            reader.quote(node)
+        };
+        reader.error_with_hint(
+            node,
+            format!("invalid schedule expression: {quoted}"),
+            format!("timer {name} needs five cron fields, as in */5 * * * *"),
+        );
+    }
+    if timer.command.is_empty() {
+        reader.error(at("command"), format!("timer {name} has no command"));
+    }
+    if timer.service.is_empty() {
+        reader.error_with_hint(
+            at("service"),
+            format!("timer {name} has no service"),
+            "name the service whose image it runs",
+        );
+    } else if !manifest.services.contains_key(&timer.service) {
+        let node = at("service");
+        let quoted = reader.quote(node);
+        reader.error_with_hint(
+            node,
+            format!("timer {name} references a service that does not exist: {quoted}"),
+            known("services", manifest.services.keys()),
+        );
+    }
+}
