@@ -1,0 +1,7 @@
+CREATE TABLE messages (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  body text NOT NULL CHECK (body <> ''),
+  created_at timestamptz NOT NULL DEFAULT now()
+);
+
+INSERT INTO messages (body) VALUES ('The first migration wrote this row.');
