@@ -1,0 +1,287 @@
+//! Reading a log as text, from a point in time to its end or for ever.
+//!
+//! A reader owns nothing but an offset and one block of the file: it reads the
+//! segments at its own pace and waits for growth when it has caught up, so a slow
+//! reader costs the writer nothing, and nothing is lost or repeated between what
+//! was there and what comes.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::Stream;
+use futures::stream::try_unfold;
+use jiff::Timestamp;
+use rack_api::log::{DEFAULT_SINCE, Filter, Options};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::line::{self, Line, MAX_LINE, TimeText};
+use super::log::{Growth, Inner, Log, blocking};
+use super::segment::Place;
+
+/// Bytes read at once; holds at least one whole line.
+const BLOCK: usize = 64 * 1024;
+/// Stream of the notice that something is missing.
+const SKIPPED: &str = "system/log/skipped";
+const _: () = assert!(BLOCK >= MAX_LINE);
+
+/// Which streams of a log a reader wants.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Streams {
+    /// Every stream.
+    #[default]
+    All,
+    /// Streams whose name starts so, such as `service/web/`.
+    Prefix(String),
+    /// The stream of one process, by its id.
+    Process(String),
+}
+
+impl Streams {
+    fn wants(&self, stream: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Prefix(prefix) => stream.starts_with(prefix.as_str()),
+            Self::Process(id) => stream.rsplit('/').next() == Some(id),
+        }
+    }
+}
+
+impl Log {
+    /// Reads chunks of whole lines as clients see them.
+    ///
+    /// The oldest line is as old as `since` says at `now`; without it two minutes, or
+    /// as old as it gets if `tail` limits the lines. Ends at the end of the log, or
+    /// when the log is removed if the options say to follow.
+    pub fn read(
+        &self,
+        options: &Options,
+        now: Timestamp,
+        streams: Streams,
+    ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
+        self.read_until(options, now, streams, CancellationToken::new())
+    }
+
+    /// Reads like [`Log::read`]; a follower also ends, at the then last line, once `end` is cancelled.
+    pub fn read_until(
+        &self,
+        options: &Options,
+        now: Timestamp,
+        streams: Streams,
+        end: CancellationToken,
+    ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
+        let age = options.since.or(options.tail.is_none().then_some(DEFAULT_SINCE));
+        let since = age.map(|age| TimeText::new(now.checked_sub(age).unwrap_or(Timestamp::MIN)));
+        let filter = options.filter.as_deref().map(Filter::parse);
+        let reader = Reader {
+            growth: self.inner.growth(),
+            log: Arc::clone(&self.inner),
+            view: View { since, streams, filter, prefix: options.prefix },
+            tail: options.tail,
+            follow: options.follow,
+            end,
+            position: None,
+            stop: None,
+        };
+        try_unfold(reader, Reader::next)
+    }
+}
+
+/// Which lines are wanted and how they are shown.
+struct View {
+    since: Option<TimeText>,
+    streams: Streams,
+    filter: Option<Filter>,
+    prefix: bool,
+}
+
+impl View {
+    /// The message to show of a line, if it is wanted.
+    fn pass<'a>(&self, line: &Line<'a>) -> Option<Cow<'a, [u8]>> {
+        if self.since.is_some_and(|since| line.time < since) || !self.streams.wants(line.stream) {
+            return None;
+        }
+        let message = line::without_colour(line.message).map_or(Cow::Borrowed(line.message), Cow::Owned);
+        self.filter.as_ref().is_none_or(|filter| filter.matches(&message)).then_some(message)
+    }
+}
+
+/// A reader between two chunks.
+struct Reader {
+    log: Arc<Inner>,
+    growth: watch::Receiver<Growth>,
+    view: View,
+    tail: Option<usize>,
+    follow: bool,
+    end: CancellationToken,
+    /// Where it is; `None` before the first chunk.
+    position: Option<Position>,
+    /// Where it ends, once that is known.
+    stop: Option<u64>,
+}
+
+/// Where a reader is in the files.
+#[derive(Default)]
+struct Position {
+    offset: u64,
+    /// The open segment. It stays readable when it is dropped meanwhile.
+    open: Option<(u64, File)>,
+    /// Bytes that could not be read since the last line shown.
+    skipped: u64,
+    /// Wanted lines to leave out, so that only the last ones are shown.
+    leave_out: usize,
+}
+
+impl Reader {
+    async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
+        loop {
+            // Seen before reading: growth after this wakes the wait below.
+            let closed = self.growth.borrow_and_update().closed;
+            if !self.follow || closed || self.end.is_cancelled() {
+                let end = self.log.with(|segments| segments.end())?.unwrap_or(0);
+                self.stop.get_or_insert(end);
+            }
+            let (reader, chunk) = blocking(move || {
+                let chunk = self.fill()?;
+                Ok((self, chunk))
+            })
+            .await?;
+            self = reader;
+            match chunk {
+                Some(chunk) => return Ok(Some((chunk, self))),
+                None if self.stop.is_some() => return Ok(None),
+                None => {}
+            }
+            tokio::select! {
+                // The log outlives its readers, so an error cannot happen; it would mean the end.
+                changed = self.growth.changed() => if changed.is_err() { return Ok(None) },
+                () = self.end.cancelled() => {}
+            }
+        }
+    }
+
+    /// Reads until there is something to show or nothing more to read.
+    fn fill(&mut self) -> io::Result<Option<Bytes>> {
+        let mut position = match self.position.take() {
+            Some(position) => position,
+            None => self.start()?,
+        };
+        let stop = self.stop.unwrap_or(u64::MAX);
+        let mut shown = Vec::new();
+        let mut block = vec![0; BLOCK];
+        while shown.is_empty() && position.step(&self.log, &self.view, stop, &mut block, |message, line| {
+            let line = Line { message, ..*line };
+            line.show(self.view.prefix, &mut shown);
+        })? {}
+        self.position = Some(position);
+        Ok((!shown.is_empty()).then(|| shown.into()))
+    }
+
+    /// Finds where to begin.
+    fn start(&self) -> io::Result<Position> {
+        let mut position = Position { offset: self.log.with(|segments| segments.first())?.unwrap_or(0), ..Position::default() };
+        if let Some(tail) = self.tail {
+            // Counted first, read again after: memory does not depend on the number of lines.
+            let end = self.log.with(|segments| segments.end())?.unwrap_or(0);
+            let mut counter = Position { offset: position.offset, ..Position::default() };
+            let (mut wanted, mut block) = (0_usize, vec![0; BLOCK]);
+            let mut count = |_: &[u8], line: &Line<'_>| wanted += usize::from(line.stream != SKIPPED);
+            while counter.step(&self.log, &self.view, end, &mut block, &mut count)? {}
+            position.leave_out = wanted.saturating_sub(tail);
+        }
+        Ok(position)
+    }
+}
+
+impl Position {
+    /// Reads one block and shows its wanted lines. False when there is nothing to read before `stop`.
+    fn step(
+        &mut self,
+        log: &Inner,
+        view: &View,
+        stop: u64,
+        block: &mut [u8],
+        mut show: impl FnMut(&[u8], &Line<'_>),
+    ) -> io::Result<bool> {
+        let Some(place) = log.with(|segments| segments.find(self.offset))?.flatten() else {
+            return Ok(false);
+        };
+        if self.offset >= stop {
+            return Ok(false);
+        }
+        let still_open = self.open.as_ref().is_some_and(|(start, _)| *start == place.start);
+        if place.start > self.offset {
+            self.skipped += place.start - self.offset;
+            self.offset = place.start;
+        }
+        if !still_open && !self.enter(log, view, &place)? {
+            return Ok(true);
+        }
+        let (start, file) = self.open.as_mut().expect("entered above");
+        let available = usize::try_from(place.end.min(stop).saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let block = &mut block[..available.min(BLOCK)];
+        file.seek(SeekFrom::Start(self.offset - *start))?;
+        if let Err(error) = file.read_exact(block) {
+            if error.kind() != io::ErrorKind::UnexpectedEof {
+                return Err(error);
+            }
+            // Cut short from outside while we hold it: what is missing is skipped and said.
+            self.skipped += place.end - self.offset;
+            self.offset = place.end;
+            return Ok(true);
+        }
+        let whole = block.iter().rposition(|&byte| byte == b'\n').map_or(block.len(), |at| at + 1);
+        for bytes in block[..whole].split_inclusive(|&byte| byte == b'\n') {
+            let Some(line) = bytes.strip_suffix(b"\n").and_then(Line::parse) else {
+                self.skipped += bytes.len() as u64;
+                continue;
+            };
+            if self.skipped > 0 {
+                let text = format!("{} bytes of log could not be read and are missing here", self.skipped);
+                show(text.as_bytes(), &Line { stream: SKIPPED, ..line });
+                self.skipped = 0;
+            }
+            let Some(message) = view.pass(&line) else { continue };
+            if self.leave_out > 0 {
+                self.leave_out -= 1;
+                continue;
+            }
+            show(&message, &line);
+        }
+        self.offset += whole as u64;
+        Ok(true)
+    }
+
+    /// Opens a segment, or passes over it when everything in it is too old or it has just been
+    /// dropped. Returns whether it is open.
+    fn enter(&mut self, log: &Inner, view: &View, place: &Place) -> io::Result<bool> {
+        if let Some(since) = view.since {
+            let older = match log.with(|segments| segments.is_older(place.start, since))?.flatten() {
+                Some(older) => older,
+                None => log.summary(place.start, &place.path)?.newest.is_none_or(|newest| newest < since),
+            };
+            if older {
+                self.offset = place.end;
+                return Ok(false);
+            }
+        }
+        match File::open(&place.path) {
+            Ok(file) => {
+                self.open = Some((place.start, file));
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Dropped since we asked; the next look finds what is there now.
+                if log.with(|segments| segments.find(self.offset))?.flatten().as_ref() == Some(place) {
+                    self.skipped += place.end - self.offset;
+                    self.offset = place.end;
+                }
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! From a host name to a healthy process.
+//!
+//! Responsible for the table of hosts, for choosing a process, for carrying
+//! requests, streams and upgraded connections to it without buffering them, and
+//! for knowing when a process has nothing in flight any more. It refuses to judge
+//! health: whoever publishes targets has found them healthy ([`Router::probe`]
+//! helps). It keeps nothing on disk; its table is published anew after a start.
+//!
+//! A request is in flight from the choice of its target until its response body
+//! has ended or its upgraded connection is closed. Publishing swaps the table in
+//! one step; a request either counts on its target before [`Target::drained`]
+//! looks, or sees that the target has been taken away and chooses again. So
+//! swap, drain, stop loses no request.
+
+mod connect;
+mod forward;
+mod headers;
+mod host;
+mod probe;
+mod table;
+mod target;
+mod upload;
+mod upgrade;
+
+pub use headers::Origin;
+pub use host::is_service_host;
+pub use probe::ProbeError;
+pub use table::{DEFAULT_TIMEOUT, Key, PublishError, Route, Router};
+pub use target::{Scheme, Target};

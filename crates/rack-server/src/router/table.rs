@@ -1,0 +1,260 @@
+//! The table of hosts and the choice of a target.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::host;
+use super::target::{InFlight, Target};
+
+/// How long a process may take to begin its answer when the service does not say.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longer ones would overflow the clock.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Which service a route leads to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Rack name.
+    pub rack: String,
+    /// App name.
+    pub app: String,
+    /// Service name.
+    pub service: String,
+}
+
+impl Key {
+    /// Names a service.
+    pub fn new(rack: impl Into<String>, app: impl Into<String>, service: impl Into<String>) -> Self {
+        Self { rack: rack.into(), app: app.into(), service: service.into() }
+    }
+
+    /// The service's own host, `<service>.<app>.<rack>.localhost`.
+    pub fn host(&self) -> String {
+        format!("{}.{}.{}.localhost", self.service, self.app, self.rack).to_ascii_lowercase()
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "service {} of app {} on rack {}", self.service, self.app, self.rack)
+    }
+}
+
+/// Why hosts cannot be published.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// Another service has the host.
+    #[error("domain {host} is already used by {owner}")]
+    Claimed {
+        /// The host.
+        host: String,
+        /// Who has it.
+        owner: Key,
+    },
+    /// The host can be nobody's domain.
+    #[error("domain {host} cannot be used: it is reserved for the server")]
+    Reserved {
+        /// The host.
+        host: String,
+    },
+}
+
+/// A published service.
+#[derive(Debug)]
+pub struct Route {
+    key: Key,
+    hosts: Vec<String>,
+    targets: Vec<Arc<Target>>,
+    timeout: Duration,
+    /// Moves on with every choice, so that equally busy targets take turns.
+    turn: AtomicUsize,
+}
+
+impl Route {
+    /// The service.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// All hosts it answers to, its own one first.
+    pub fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+
+    /// Its healthy processes.
+    pub fn targets(&self) -> &[Arc<Target>] {
+        &self.targets
+    }
+
+    /// How long a process may take to begin its answer.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The least busy target that has not been tried.
+    fn choose(&self, tried: &[Arc<Target>]) -> Option<&Arc<Target>> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let count = self.targets.len().max(1);
+        let (later, first) = self.targets.split_at(turn % count);
+        first
+            .iter()
+            .chain(later)
+            .filter(|target| !tried.iter().any(|other| Arc::ptr_eq(other, target)))
+            .min_by_key(|target| target.in_flight())
+    }
+}
+
+#[derive(Debug, Default, Clone)]
+struct Table {
+    routes: HashMap<Key, Arc<Route>>,
+    hosts: HashMap<String, Arc<Route>>,
+}
+
+impl Table {
+    fn remove(&mut self, key: &Key) -> Option<Arc<Route>> {
+        let route = self.routes.remove(key)?;
+        for host in &route.hosts {
+            self.hosts.remove(host);
+        }
+        Some(route)
+    }
+}
+
+/// Leads requests to processes by host name. See the module's text for what it promises.
+#[derive(Debug, Default)]
+pub struct Router {
+    table: ArcSwap<Table>,
+    /// One change at a time; readers never wait.
+    change: Mutex<()>,
+}
+
+impl Router {
+    /// A router without routes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Replaces what is published for a service in one step: `hosts` are its custom
+    /// domains, its own host is always there. Without targets the hosts answer 503.
+    ///
+    /// Returns the targets that are no longer used: drain them, then stop their
+    /// processes. If a host is refused nothing changes.
+    pub fn publish(
+        &self,
+        key: Key,
+        hosts: Vec<String>,
+        targets: Vec<Arc<Target>>,
+    ) -> Result<Vec<Arc<Target>>, PublishError> {
+        self.publish_with(key, hosts, targets, DEFAULT_TIMEOUT)
+    }
+
+    /// Publishes with another time limit for the beginning of an answer.
+    pub fn publish_with(
+        &self,
+        key: Key,
+        hosts: Vec<String>,
+        targets: Vec<Arc<Target>>,
+        timeout: Duration,
+    ) -> Result<Vec<Arc<Target>>, PublishError> {
+        let mut all = vec![key.host()];
+        for host in hosts.iter().map(|host| host::normal(host)) {
+            if !all.contains(&host) {
+                all.push(host);
+            }
+        }
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = Table::clone(&self.table.load());
+        let before = table.remove(&key);
+        for host in &all {
+            check(&table, host, &key)?;
+        }
+        let timeout = timeout.min(LONGEST_TIMEOUT);
+        let route = Arc::new(Route { key: key.clone(), hosts: all, targets, timeout, turn: AtomicUsize::new(0) });
+        for host in &route.hosts {
+            table.hosts.insert(host.clone(), Arc::clone(&route));
+        }
+        table.routes.insert(key, Arc::clone(&route));
+        route.targets.iter().for_each(|target| target.retire(false));
+        self.table.store(Arc::new(table));
+        Ok(retire(before.as_deref(), &route.targets))
+    }
+
+    /// Whether hosts could be published for a service now; nothing changes.
+    pub fn check(&self, key: &Key, hosts: &[String]) -> Result<(), PublishError> {
+        let table = self.table.load();
+        hosts.iter().try_for_each(|host| check(&table, &host::normal(host), key))
+    }
+
+    /// Takes a service out. Returns its targets, to drain.
+    pub fn withdraw(&self, key: &Key) -> Vec<Arc<Target>> {
+        self.withdraw_where(|candidate| candidate == key)
+    }
+
+    /// Takes all services of an app out. Returns their targets, to drain.
+    pub fn withdraw_app(&self, rack: &str, app: &str) -> Vec<Arc<Target>> {
+        self.withdraw_where(|key| key.rack == rack && key.app == app)
+    }
+
+    /// Takes all services of a rack out. Returns their targets, to drain.
+    pub fn withdraw_rack(&self, rack: &str) -> Vec<Arc<Target>> {
+        self.withdraw_where(|key| key.rack == rack)
+    }
+
+    fn withdraw_where(&self, gone: impl Fn(&Key) -> bool) -> Vec<Arc<Target>> {
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = Table::clone(&self.table.load());
+        let keys: Vec<_> = table.routes.keys().filter(|key| gone(key)).cloned().collect();
+        let routes: Vec<_> = keys.iter().filter_map(|key| table.remove(key)).collect();
+        self.table.store(Arc::new(table));
+        routes.iter().flat_map(|route| retire(Some(route), &[])).collect()
+    }
+
+    /// The route of a host, by its name or by a wildcard domain one level up.
+    pub fn lookup(&self, host: &str) -> Option<Arc<Route>> {
+        let table = self.table.load();
+        let host = host::normal(host);
+        let wild = || host.split_once('.').and_then(|(_, parent)| table.hosts.get(&format!("*.{parent}")));
+        table.hosts.get(&host).or_else(wild).cloned()
+    }
+
+    /// What is published for a service.
+    pub fn route(&self, key: &Key) -> Option<Arc<Route>> {
+        self.table.load().routes.get(key).cloned()
+    }
+
+    /// Chooses a target for a host and counts the request in.
+    pub(super) fn choose(&self, host: &str, tried: &[Arc<Target>]) -> Option<InFlight> {
+        loop {
+            let route = self.lookup(host)?;
+            // Refused only if the target has been taken away since: the table is another one by now.
+            if let Some(in_flight) = route.choose(tried)?.enter() {
+                return Some(in_flight);
+            }
+        }
+    }
+}
+
+/// Marks the targets of a route that nobody uses now.
+fn retire(before: Option<&Route>, now: &[Arc<Target>]) -> Vec<Arc<Target>> {
+    let targets = before.map(Route::targets).unwrap_or_default().iter();
+    let gone: Vec<_> = targets.filter(|target| !now.iter().any(|kept| Arc::ptr_eq(kept, target))).cloned().collect();
+    gone.iter().for_each(|target| target.retire(true));
+    gone
+}
+
+fn check(table: &Table, host: &str, key: &Key) -> Result<(), PublishError> {
+    if host::is_reserved(host, key) {
+        return Err(PublishError::Reserved { host: host.to_owned() });
+    }
+    match table.hosts.get(host) {
+        Some(route) if route.key != *key => {
+            Err(PublishError::Claimed { host: host.to_owned(), owner: route.key.clone() })
+        }
+        _ => Ok(()),
+    }
+}
