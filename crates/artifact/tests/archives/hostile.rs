@@ -1,0 +1,669 @@
+//! Archives made to deceive, to escape or to exhaust: each is refused for its
+//! own reason.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use artifact::{ArtifactError, Digest, Format, Limits, verify};
+use tar::{EntryType, Header};
+
+use crate::support::*;
+
+/// The error for an archive whose outer tar goes on like this.
+fn outer(tar: Tar) -> ArtifactError {
+    let save = podman_save(&images());
+    let bytes = gzip(&tar.file("myapp.B1.tar", &save).finish());
+    check(&bytes).expect_err("must be refused")
+}
+
+/// The error for an archive whose image tar starts like this.
+fn inner(tar: Tar) -> ArtifactError {
+    let mut tar = tar;
+    for (name, bytes) in files(&modern_save(&images(), false)) {
+        if !name.ends_with('/') {
+            tar = tar.file(&name, &bytes);
+        }
+    }
+    check(&archive(&[("myapp.B1.tar", &tar.finish())])).expect_err("must be refused")
+}
+
+fn size_field(name: &str, size: &[u8]) -> Header {
+    let mut header = header(name.as_bytes(), EntryType::Regular, 0);
+    header.as_ustar_mut().expect("ustar").size[..size.len()].copy_from_slice(size);
+    header.set_cksum();
+    header
+}
+
+#[test]
+fn names_that_escape_or_deceive_are_refused() {
+    let long = "x".repeat(300);
+    for name in [
+        "/etc/passwd",
+        "../up",
+        "a/../../b",
+        "a//b",
+        "a/./b",
+        "./../x",
+        "a\\b",
+        "a\nb",
+        "",
+        ".",
+        "..",
+        "\u{7f}",
+        "a/",
+    ] {
+        for error in [
+            outer(Tar::default().file(name, b"x")),
+            inner(Tar::default().file(name, b"x")),
+        ] {
+            assert!(
+                matches!(error, ArtifactError::UnsafeName { .. }),
+                "{name:?}: {error}"
+            );
+            assert!(!error.to_string().contains('\n'));
+        }
+    }
+    for name in ["/", "../", "/a/", "a/../b/"] {
+        let error = outer(Tar::default().directory(name));
+        assert!(
+            matches!(error, ArtifactError::UnsafeName { .. }),
+            "{name:?}: {error}"
+        );
+    }
+    let error = outer(Tar::default().entry(&header(b"a\xff\xfe", EntryType::Regular, 0), b""));
+    assert!(matches!(error, ArtifactError::UnsafeName { .. }), "{error}");
+    let error = outer(Tar::default().pax(&[("path", &long)]).file("x", b""));
+    assert!(matches!(error, ArtifactError::Limit { .. }), "{error}");
+    let error = outer(Tar::default().pax(&[("path", "../../x")]).file("x", b""));
+    assert!(matches!(error, ArtifactError::UnsafeName { .. }), "{error}");
+    let error = outer(Tar::default().pax(&[("path", "a\0b")]).file("x", b""));
+    assert!(matches!(error, ArtifactError::UnsafeName { .. }), "{error}");
+}
+
+#[test]
+fn a_name_of_64_kib_is_refused_in_both_notations() {
+    let long = "x".repeat(64 << 10);
+    let gnu = header(b"././@LongLink", EntryType::GNULongName, long.len() as u64);
+    for tar in [
+        Tar::default().entry(&gnu, long.as_bytes()).file("x", b""),
+        Tar::default().pax(&[("path", &long)]).file("x", b""),
+    ] {
+        let error = outer(tar);
+        assert!(matches!(error, ArtifactError::Limit { .. }), "{error}");
+    }
+    let endless = header(b"././@LongLink", EntryType::GNULongName, 0o77_777_777);
+    let error = outer(Tar::default().entry(&endless, b""));
+    assert!(matches!(error, ArtifactError::Limit { .. }), "{error}");
+}
+
+#[test]
+fn equal_names_are_refused_even_if_only_case_differs() {
+    for (one, other) in [("a", "a"), ("a", "A"), ("ä", "Ä"), ("a", "./a")] {
+        for error in [
+            outer(Tar::default().file(one, b"1").file(other, b"2")),
+            inner(Tar::default().file(one, b"1").file(other, b"2")),
+        ] {
+            assert!(
+                matches!(error, ArtifactError::Duplicate { .. }),
+                "{one} {other}: {error}"
+            );
+        }
+    }
+    let error = outer(
+        Tar::default()
+            .file("build.json", b"{}")
+            .file("BUILD.JSON", b"{}"),
+    );
+    assert!(matches!(error, ArtifactError::Duplicate { .. }), "{error}");
+    let error = inner(Tar::default().file("manifest.json", b"[]"));
+    assert!(matches!(error, ArtifactError::Duplicate { .. }), "{error}");
+}
+
+#[test]
+fn links_and_devices_are_refused() {
+    for kind in [EntryType::Symlink, EntryType::Link] {
+        let error = outer(Tar::default().link(kind, "web.B1.tar", "myapp.B1.tar"));
+        assert!(
+            matches!(error, ArtifactError::Forbidden { kind: "link", .. }),
+            "{error}"
+        );
+        for target in ["/etc/passwd", "../../etc/passwd", "a/../../../b"] {
+            let error = inner(Tar::default().link(kind, "x/layer.tar", target));
+            assert!(
+                matches!(error, ArtifactError::UnsafeName { .. }),
+                "{target}: {error}"
+            );
+        }
+        let error = inner(Tar::default().link(kind, "x", "y").link(kind, "y", "x"));
+        assert!(
+            matches!(error, ArtifactError::DanglingLink { .. }),
+            "{error}"
+        );
+        let error = inner(Tar::default().link(kind, "x/layer.tar", "x/nowhere"));
+        assert!(
+            matches!(error, ArtifactError::DanglingLink { .. }),
+            "{error}"
+        );
+    }
+    for kind in [
+        EntryType::Char,
+        EntryType::Block,
+        EntryType::Fifo,
+        EntryType::Continuous,
+        EntryType::GNUSparse,
+        EntryType::new(b'Z'),
+    ] {
+        for error in [
+            outer(Tar::default().entry(&header(b"dev", kind, 0), b"")),
+            inner(Tar::default().entry(&header(b"dev", kind, 0), b"")),
+        ] {
+            assert!(
+                matches!(error, ArtifactError::Forbidden { .. }),
+                "{kind:?}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn links_are_refused_in_oci_layouts() {
+    let layout = oci_layout(&images()["web"]);
+    let mut tar = Tar::default();
+    for (name, bytes) in files(&layout) {
+        if !name.ends_with('/') {
+            tar = tar.file(&name, &bytes);
+        }
+    }
+    let tar = tar.link(EntryType::Symlink, "other", "index.json").finish();
+    let error = check(&archive(&[("web.B1.tar", &tar)])).expect_err("a link");
+    assert!(
+        matches!(error, ArtifactError::Forbidden { kind: "link", .. }),
+        "{error}"
+    );
+}
+
+#[test]
+fn sizes_are_never_guessed() {
+    // The extended header says 1024 bytes, the header none: two readers would
+    // see different entries in the same bytes.
+    let hidden = Tar::default().file("hidden", b"x").unfinished();
+    for (stated, size) in [("1024", 0), ("0", 1024)] {
+        let tar = Tar::default()
+            .pax(&[("size", stated)])
+            .entry(&header(b"x", EntryType::Regular, size), &hidden);
+        let error = outer(tar);
+        assert!(
+            matches!(error, ArtifactError::AmbiguousSize { .. }),
+            "{error}"
+        );
+    }
+    for size in [
+        "-1",
+        "",
+        "1e3",
+        "99999999999999999999",
+        "9223372036854775808",
+    ] {
+        let error = outer(Tar::default().pax(&[("size", size)]).file("x", b""));
+        assert!(
+            matches!(error, ArtifactError::Malformed { .. }),
+            "{size}: {error}"
+        );
+    }
+    for field in [
+        &[0xff; 12][..],
+        b"\x80\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff",
+        b"\x80\x01\0\0\0\0\0\0\0\0\0\0",
+        b"-0000000001",
+        b"0x000000010",
+    ] {
+        let error = outer(Tar::default().entry(&size_field("x", field), b""));
+        assert!(
+            matches!(error, ArtifactError::Malformed { .. }),
+            "{field:?}: {error}"
+        );
+    }
+    let huge = size_field("x", b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff");
+    let error = outer(Tar::default().entry(&huge, b""));
+    assert!(matches!(error, ArtifactError::Limit { .. }), "{error}");
+    let error = outer(Tar::default().entry(&size_field("x", b"77777777777\0"), b""));
+    assert!(matches!(error, ArtifactError::Truncated { .. }), "{error}");
+}
+
+#[test]
+fn extended_headers_cannot_contradict_or_dangle() {
+    let twice = Tar::default()
+        .pax(&[("path", "a"), ("path", "b")])
+        .file("x", b"");
+    let both = Tar::default()
+        .entry(&header(b"L", EntryType::GNULongName, 2), b"a\0")
+        .pax(&[("path", "b")])
+        .file("x", b"");
+    let sparse = Tar::default()
+        .pax(&[("GNU.sparse.size", "9")])
+        .file("x", b"");
+    let link_with_content =
+        Tar::default().entry(&header(b"d", EntryType::Directory, 512), &[7; 512]);
+    for tar in [twice, both, sparse, link_with_content] {
+        let error = outer(tar);
+        assert!(matches!(error, ArtifactError::Malformed { .. }), "{error}");
+    }
+    let dangling = gzip(&Tar::default().pax(&[("path", "a")]).finish());
+    let error = check(&dangling).expect_err("dangling");
+    assert!(matches!(error, ArtifactError::Malformed { .. }), "{error}");
+
+    let data = b"10 path=a\n";
+    let global = header(b"g", EntryType::XGlobalHeader, data.len() as u64);
+    let error = outer(Tar::default().entry(&global, data));
+    assert!(matches!(error, ArtifactError::Malformed { .. }), "{error}");
+}
+
+#[test]
+fn nothing_hides_behind_an_end() {
+    let save = podman_save(&images());
+    let mut tar = Tar::default().file("myapp.B1.tar", &save).finish();
+    tar.extend(Tar::default().file("more.tar", b"x").finish());
+    let error = check(&gzip(&tar)).expect_err("hidden");
+    assert!(
+        matches!(error, ArtifactError::TrailingData { .. }),
+        "{error}"
+    );
+
+    let mut inner = save.clone();
+    inner.extend(Tar::default().file("more", b"x").finish());
+    let error = check(&archive(&[("myapp.B1.tar", &inner)])).expect_err("hidden");
+    assert!(
+        matches!(error, ArtifactError::TrailingData { .. }),
+        "{error}"
+    );
+
+    let mut bytes = archive(&[("myapp.B1.tar", &save)]);
+    bytes.extend(b"trailer");
+    let error = check(&bytes).expect_err("hidden");
+    assert!(
+        matches!(error, ArtifactError::TrailingData { .. }),
+        "{error}"
+    );
+
+    let (front, _) = save.split_at(save.len() - 1024);
+    let error = check(&archive(&[("myapp.B1.tar", front)])).expect_err("no end");
+    assert!(
+        matches!(&error, ArtifactError::Truncated { place } if place == "myapp.B1.tar"),
+        "{error}"
+    );
+}
+
+/// Reads endless zeros in a few kilobytes of compressed data.
+fn bomb(size: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let zeros = std::io::repeat(0).take(size);
+    flate2::bufread::GzEncoder::new(std::io::BufReader::new(zeros), flate2::Compression::best())
+        .read_to_end(&mut out)
+        .expect("memory");
+    out
+}
+
+fn limits(set: impl FnOnce(&mut Limits)) -> Limits {
+    let mut limits = Limits::default();
+    set(&mut limits);
+    limits
+}
+
+#[test]
+fn every_limit_holds() {
+    let save = podman_save(&images());
+    let bytes = archive(&[("myapp.B1.tar", &save)]);
+    let tight: Vec<(&str, Limits)> = vec![
+        (
+            "the size of the archive",
+            limits(|it| it.compressed = bytes.len() as u64 - 1),
+        ),
+        (
+            "the uncompressed size",
+            limits(|it| it.uncompressed = save.len() as u64),
+        ),
+        (
+            "the size of an entry",
+            limits(|it| it.entry = save.len() as u64 - 1),
+        ),
+        ("the number of entries", limits(|it| it.entries = 5)),
+        ("the length of a name", limits(|it| it.name = 20)),
+        ("the size of a JSON document", limits(|it| it.json = 50)),
+        (
+            "the size of all JSON documents",
+            limits(|it| it.json_total = 600),
+        ),
+    ];
+    for (expected, limits) in tight {
+        let error = verify(&bytes[..], &limits).expect_err(expected);
+        assert!(
+            matches!(error, ArtifactError::Limit { what, .. } if what == expected),
+            "{expected}: {error}"
+        );
+    }
+    let exact = limits(|it| {
+        it.compressed = bytes.len() as u64;
+        it.entry = save.len() as u64;
+    });
+    verify(&bytes[..], &exact).expect("at the limit");
+}
+
+#[test]
+fn bombs_are_defused_at_both_levels() {
+    const MIB: u64 = 1 << 20;
+    let small = limits(|it| it.uncompressed = 4 * MIB);
+    let error = verify(&bomb(64 * MIB)[..], &small).expect_err("a bomb");
+    assert!(matches!(error, ArtifactError::Limit { .. }), "{error}");
+
+    let inner = Tar::default().file("layer.tar", &bomb(64 * MIB)).finish();
+    let bytes = archive(&[("myapp.B1.tar", &inner)]);
+    for limits in [small, limits(|it| it.entry = 4 * MIB)] {
+        let error = verify(&bytes[..], &limits).expect_err("a nested bomb");
+        assert!(matches!(error, ArtifactError::Limit { .. }), "{error}");
+    }
+}
+
+fn docker(manifest: &str, files: &[(&str, &[u8])]) -> ArtifactError {
+    let mut tar = Tar::default();
+    for (name, bytes) in files {
+        tar = tar.file(name, bytes);
+    }
+    let tar = tar.file("manifest.json", manifest.as_bytes()).finish();
+    check(&archive(&[("myapp.B1.tar", &tar)])).expect_err("must be refused")
+}
+
+#[test]
+fn manifests_that_lie_are_refused() {
+    let image = TestImage::new(&["one"], &[]);
+    let config = image.config.as_slice();
+    let layer = image.layers[0].as_slice();
+    let tag = r#""RepoTags":["a:web.B1"]"#;
+    let list = |config: &str, layers: &str| {
+        format!(r#"[{{"Config":"{config}",{tag},"Layers":{layers}}}]"#)
+    };
+
+    let files: &[(&str, &[u8])] = &[("c.json", config), ("l.tar", layer)];
+    for path in ["../c.json", "/etc/passwd", "nothing", "."] {
+        let error = docker(&list(path, r#"["l.tar"]"#), files);
+        assert!(
+            matches!(error, ArtifactError::MissingFile { .. }),
+            "{path}: {error}"
+        );
+    }
+    let error = docker(&list("c.json", "[]"), files);
+    assert!(matches!(error, ArtifactError::LayerCount { .. }), "{error}");
+    let error = docker(&list("c.json", r#"["c.json"]"#), files);
+    assert!(
+        matches!(error, ArtifactError::DigestMismatch { .. }),
+        "{error}"
+    );
+    let error = docker(&list("l.tar", r#"["l.tar"]"#), files);
+    assert!(matches!(error, ArtifactError::Document { .. }), "{error}");
+    for manifest in ["", "{}", "[{}]", "[", "null", "[\"a\"]", "\u{feff}[]"] {
+        let error = docker(manifest, files);
+        assert!(
+            matches!(error, ArtifactError::Document { .. }),
+            "{manifest}: {error}"
+        );
+    }
+    let error = docker("[]", files);
+    assert!(matches!(error, ArtifactError::NoImages), "{error}");
+    let untagged = r#"[{"Config":"c.json","RepoTags":null,"Layers":["l.tar"]}]"#;
+    let error = docker(untagged, files);
+    assert!(matches!(error, ArtifactError::Untagged { .. }), "{error}");
+    let nested = "[".repeat(100_000);
+    let error = docker(&nested, files);
+    assert!(matches!(error, ArtifactError::Document { .. }), "{error}");
+
+    let name = format!("{}.json", "0".repeat(64));
+    let error = docker(
+        &list(&name, r#"["l.tar"]"#),
+        &[(&name, config), ("l.tar", layer)],
+    );
+    assert!(
+        matches!(error, ArtifactError::DigestMismatch { .. }),
+        "{error}"
+    );
+
+    let evil = br#"{"rootfs":{"type":"layers","diff_ids":["sha256:../../../etc/passwd"]}}"#;
+    let error = docker(
+        &list("c.json", r#"["l.tar"]"#),
+        &[("c.json", evil), ("l.tar", layer)],
+    );
+    assert!(error.to_string().contains("is not a digest"), "{error}");
+}
+
+#[test]
+fn layers_must_be_whole_and_in_a_known_compression() {
+    let image = TestImage::new(&["one"], &[]);
+    let manifest = r#"[{"Config":"c.json","RepoTags":["a:web.B1"],"Layers":["l.tar"]}]"#;
+    let packed = gzip(&image.layers[0]);
+    let broken = [
+        packed[..packed.len() - 1].to_vec(),
+        [&packed[..], b"x"].concat(),
+        [&packed[..20], &[0x55; 40]].concat(),
+    ];
+    for layer in &broken {
+        let error = docker(manifest, &[("c.json", &image.config), ("l.tar", layer)]);
+        assert!(
+            matches!(&error, ArtifactError::Damaged { place, .. } if place == "myapp.B1.tar/l.tar"),
+            "{error}"
+        );
+    }
+    let zstd = b"\x28\xb5\x2f\xfd rest";
+    let error = docker(manifest, &[("c.json", &image.config), ("l.tar", zstd)]);
+    assert!(
+        matches!(
+            error,
+            ArtifactError::UnsupportedCompression { method: "zstd", .. }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn blobs_must_be_what_they_are_called() {
+    let name = format!("blobs/sha256/{}", Digest::of(b"one").hex());
+    let error = inner(Tar::default().file(&name, b"two"));
+    assert!(
+        matches!(error, ArtifactError::DigestMismatch { .. }),
+        "{error}"
+    );
+    for name in ["blobs/sha256/abc", "blobs/sha512/abc", "blobs/sha256/x/y"] {
+        let error = inner(Tar::default().file(name, b"x"));
+        assert!(
+            matches!(error, ArtifactError::MalformedDigest { .. }),
+            "{name}: {error}"
+        );
+    }
+}
+
+#[test]
+fn oci_layouts_that_lie_are_refused() {
+    let blob = |bytes: &[u8]| format!("blobs/sha256/{}", Digest::of(bytes).hex());
+    let refuse = |index: &str, blobs: &[&[u8]]| {
+        let mut tar = Tar::default();
+        for bytes in blobs {
+            tar = tar.file(&blob(bytes), bytes);
+        }
+        let tar = tar.file("index.json", index.as_bytes()).finish();
+        check(&archive(&[("web.B1.tar", &tar)])).expect_err("must be refused")
+    };
+    let digest = Digest::of(b"{}");
+    let entry = format!(r#"{{"digest":"{digest}","size":2}}"#);
+    let list = |entries: &str| format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#);
+
+    let error = refuse(&list(""), &[]);
+    assert!(
+        matches!(error, ArtifactError::ImageCount { count: 0, .. }),
+        "{error}"
+    );
+    let error = refuse(&list(&format!("{entry},{entry}")), &[b"{}"]);
+    assert!(
+        matches!(error, ArtifactError::ImageCount { count: 2, .. }),
+        "{error}"
+    );
+    let error = refuse(&list(&entry), &[]);
+    assert!(
+        matches!(error, ArtifactError::MissingFile { .. }),
+        "{error}"
+    );
+    let error = refuse(&list(&entry.replace(":2}", ":3}")), &[b"{}"]);
+    assert!(
+        matches!(error, ArtifactError::SizeMismatch { .. }),
+        "{error}"
+    );
+    let error = refuse(&list(&entry), &[b"{}"]);
+    assert!(matches!(error, ArtifactError::Document { .. }), "{error}");
+    let error = refuse(&list(r#"{"digest":"sha256:../../x","size":2}"#), &[]);
+    assert!(error.to_string().contains("is not a digest"), "{error}");
+    let error = refuse(&list(&entry.replace(":2}", ":-2}")), &[b"{}"]);
+    assert!(matches!(error, ArtifactError::Document { .. }), "{error}");
+
+    // An index that contains itself in name only: digests cannot form a loop,
+    // but a long chain must end too.
+    let mut bytes = b"{}".to_vec();
+    let mut chain = Vec::new();
+    for _ in 0..10 {
+        let entry = format!(
+            r#"{{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"{}","size":{}}}"#,
+            Digest::of(&bytes),
+            bytes.len()
+        );
+        chain.push(bytes);
+        bytes = list(&entry).into_bytes();
+    }
+    let blobs: Vec<_> = chain.iter().map(Vec::as_slice).collect();
+    let error = refuse(std::str::from_utf8(&bytes).expect("text"), &blobs);
+    assert!(matches!(error, ArtifactError::Document { .. }), "{error}");
+}
+
+#[test]
+fn neither_manifest_nor_index_is_refused() {
+    let error = check(&archive(&[("web.B1.tar", &Tar::default().finish())])).expect_err("empty");
+    assert!(
+        matches!(error, ArtifactError::MissingFile { .. }),
+        "{error}"
+    );
+    let error = check(&archive(&[("notes.txt", b"x")])).expect_err("no images");
+    assert!(matches!(error, ArtifactError::NoImages), "{error}");
+}
+
+#[test]
+fn two_images_for_one_service_are_refused() {
+    let one = BTreeMap::from([("web".to_owned(), TestImage::new(&["one"], &[]))]);
+    let two = BTreeMap::from([("web".to_owned(), TestImage::new(&["two"], &[]))]);
+    let bytes = archive(&[
+        ("web.B1.tar", &podman_save(&one)),
+        ("web.B2.tar", &podman_save(&two)),
+    ]);
+    let error = check(&bytes).expect_err("two images");
+    assert!(
+        matches!(&error, ArtifactError::AmbiguousService { service } if service == "web"),
+        "{error}"
+    );
+    let bytes = archive(&[
+        ("web.B1.tar", &podman_save(&one)),
+        ("web.B2.tar", &podman_save(&one)),
+    ]);
+    check(&bytes).expect("the same image twice is no contradiction");
+}
+
+/// An archive of the default format with some of its entries edited.
+fn edited(edit: impl FnOnce(&mut Vec<(String, Vec<u8>)>)) -> Result<(), String> {
+    let (original, _) = export(Format::Default, &podman_save(&images()));
+    let mut entries = files(&gunzip(&original));
+    edit(&mut entries);
+    let mut tar = Tar::default();
+    for (name, bytes) in &entries {
+        tar = tar.file(name, bytes);
+    }
+    check(&gzip(&tar.finish()))
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+}
+
+fn replace(bytes: &mut Vec<u8>, old: &str, new: &str) {
+    let text = String::from_utf8(bytes.clone()).expect("text");
+    assert!(text.contains(old), "{old} in {text}");
+    *bytes = text.replacen(old, new, 1).into_bytes();
+}
+
+#[test]
+fn the_index_binds_everything() {
+    edited(|_| ()).expect("unchanged, it holds");
+    let cases: Vec<(&str, Box<dyn FnOnce(&mut Vec<(String, Vec<u8>)>)>)> = vec![
+        (
+            "the digest of build.json differs",
+            Box::new(|it| replace(&mut it[0].1, "complete", "Complete")),
+        ),
+        (
+            "has 614 bytes",
+            Box::new(|it| replace(&mut it[0].1, "complete", "")),
+        ),
+        (
+            "notes.txt is not listed",
+            Box::new(|it| it.insert(1, ("notes.txt".into(), b"x".to_vec()))),
+        ),
+        (
+            "\"build.json\" is listed but missing",
+            Box::new(|it| drop(it.remove(0))),
+        ),
+        (
+            "\"myapp.BABCDEFGHIJ.tar\" is listed but missing",
+            Box::new(|it| drop(it.remove(1))),
+        ),
+        (
+            "\"later.txt\" follows it",
+            Box::new(|it| it.push(("later.txt".into(), b"x".to_vec()))),
+        ),
+        (
+            "not listed",
+            Box::new(|it| it[1].1 = classic_save(&images())),
+        ),
+        (
+            "the image of service web differs",
+            Box::new(|it| replace(&mut it[2].1, "/bin/web", "/bin/sh")),
+        ),
+        (
+            "the image of service worker differs",
+            Box::new(|it| replace(&mut it[2].1, "\"worker\": {", "\"porter\": {")),
+        ),
+        (
+            "listed is \"other\"",
+            Box::new(|it| replace(&mut it[2].1, "\"app\": \"myapp\"", "\"app\": \"other\"")),
+        ),
+        (
+            "version 7.0",
+            Box::new(|it| replace(&mut it[2].1, "\"major\": 1", "\"major\": 7")),
+        ),
+        (
+            "twinrack.json cannot be read",
+            Box::new(|it| it[2].1.truncate(50)),
+        ),
+    ];
+    for (expected, edit) in cases {
+        let error = edited(edit).expect_err(expected);
+        if expected.starts_with("has ") {
+            assert!(error.contains("bytes, listed are"), "{error}");
+        } else {
+            assert!(error.contains(expected), "{expected}: {error}");
+        }
+    }
+    edited(|it| replace(&mut it[2].1, "\"minor\": 0", "\"minor\": 3"))
+        .expect("newer minor version");
+}
+
+#[test]
+fn an_empty_directory_is_not_part_of_an_indexed_archive() {
+    let (original, _) = export(Format::Default, &podman_save(&images()));
+    let mut tar = Tar::default().directory("extra/");
+    for (name, bytes) in files(&gunzip(&original)) {
+        tar = tar.file(&name, &bytes);
+    }
+    let error = check(&gzip(&tar.finish())).expect_err("unlisted");
+    assert!(
+        matches!(error, ArtifactError::IndexMismatch { .. }),
+        "{error}"
+    );
+}

@@ -1,0 +1,236 @@
+//! Damage of every kind: each single bit, each truncation, and random edits.
+
+use std::sync::OnceLock;
+
+use artifact::{ArtifactError, Contents, Format, Limits, write_docker_load};
+use proptest::prelude::*;
+
+use crate::support::*;
+
+fn small() -> &'static (Vec<u8>, Contents) {
+    static ARCHIVE: OnceLock<(Vec<u8>, Contents)> = OnceLock::new();
+    ARCHIVE.get_or_init(|| {
+        let (bytes, _) = export(Format::Default, &modern_save(&images(), true));
+        let contents = check(&bytes).expect("verified");
+        (bytes, contents)
+    })
+}
+
+/// Equal in everything that can have an effect.
+fn same(one: &Contents, other: &Contents) -> bool {
+    one.build == other.build
+        && one.services == other.services
+        && one.index == other.index
+        && one.entries == other.entries
+        && one.layout == other.layout
+}
+
+#[test]
+fn every_flipped_bit_is_detected_or_without_effect() {
+    let (original, contents) = small();
+    let mut harmless = Vec::new();
+    for at in 0..original.len() {
+        for bit in 0..8 {
+            let mut bytes = original.clone();
+            bytes[at] ^= 1 << bit;
+            let Ok(found) = check(&bytes) else { continue };
+            assert!(
+                same(&found, contents),
+                "byte {at}, bit {bit} changed the meaning"
+            );
+            harmless.push(at);
+        }
+    }
+    harmless.dedup();
+    // The gzip header's flags, time, level and system say nothing about content.
+    assert!(
+        harmless.iter().all(|at| (3..10).contains(at)),
+        "accepted flips at {harmless:?}"
+    );
+}
+
+#[test]
+fn every_flipped_bit_beneath_the_compression_is_detected() {
+    let (original, contents) = small();
+    let tar = gunzip(original);
+    let mut harmless = Vec::new();
+    for at in 0..tar.len() {
+        let mut bytes = tar.clone();
+        bytes[at] ^= 1 << (at % 8);
+        let Ok(found) = check(&stored(&bytes)) else {
+            continue;
+        };
+        if !same(&found, contents) {
+            // The index itself has no checksum but the archive's: what it says
+            // about the source may change, what it says about content may not.
+            let index = found.index.expect("an index");
+            assert!(
+                index.source != source()
+                    || index.required_environment != ["SECRET_KEY"]
+                    || index.format.minor > 0,
+                "byte {at} changed the meaning"
+            );
+        }
+        harmless.push(at);
+    }
+    // Accepted are: bytes that pad the outer blocks, and the index's free texts.
+    assert!(
+        harmless.len() * 5 < tar.len(),
+        "{} of {}",
+        harmless.len(),
+        tar.len()
+    );
+}
+
+/// Compresses quickly: without compression.
+fn stored(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+#[test]
+fn every_truncation_is_detected() {
+    let (original, _) = small();
+    for length in 0..original.len() {
+        let error = check(&original[..length]).expect_err("cut short");
+        let expected = match length {
+            0 => matches!(error, ArtifactError::NotAnArchive { .. }),
+            _ => matches!(error, ArtifactError::Truncated { .. }),
+        };
+        assert!(expected, "{length}: {error}");
+    }
+}
+
+#[test]
+fn every_truncation_beneath_the_compression_is_detected() {
+    let tar = gunzip(&small().0);
+    let end = tar.len() - 1024;
+    // One zero block is an end; anything less is not.
+    for length in (0..end + 512).step_by(7).chain([end, end + 511]) {
+        let error = check(&stored(&tar[..length])).expect_err("cut short");
+        assert!(
+            matches!(
+                error,
+                ArtifactError::Truncated { .. } | ArtifactError::IndexMismatch { .. }
+            ),
+            "{length}: {error}"
+        );
+    }
+}
+
+/// An edit of some bytes.
+#[derive(Clone, Debug)]
+enum Edit {
+    Set(prop::sample::Index, u8),
+    Remove(prop::sample::Index, usize),
+    Repeat(prop::sample::Index, usize),
+    /// Replaces a number field or name within a header by junk.
+    Field(prop::sample::Index, usize, Vec<u8>),
+    Swap(prop::sample::Index, prop::sample::Index),
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let at = any::<prop::sample::Index>;
+    prop_oneof![
+        (at(), any::<u8>()).prop_map(|(at, value)| Edit::Set(at, value)),
+        (at(), 1..2000usize).prop_map(|(at, length)| Edit::Remove(at, length)),
+        (at(), 1..2000usize).prop_map(|(at, length)| Edit::Repeat(at, length)),
+        (at(), 0..500usize, prop::collection::vec(any::<u8>(), 1..12))
+            .prop_map(|(at, offset, bytes)| Edit::Field(at, offset, bytes)),
+        (at(), at()).prop_map(|(one, other)| Edit::Swap(one, other)),
+    ]
+}
+
+impl Edit {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        if bytes.len() < 1024 {
+            return;
+        }
+        match self {
+            Self::Set(at, value) => {
+                let at = at.index(bytes.len());
+                bytes[at] = *value;
+            }
+            Self::Remove(at, length) => {
+                let at = at.index(bytes.len());
+                let end = (at + length).min(bytes.len());
+                bytes.drain(at..end);
+            }
+            Self::Repeat(at, length) => {
+                let at = at.index(bytes.len());
+                let end = (at + length).min(bytes.len());
+                let again = bytes[at..end].to_vec();
+                bytes.splice(at..at, again);
+            }
+            Self::Field(at, offset, new) => {
+                let block = at.index(bytes.len() / 512) * 512;
+                if block + 512 > bytes.len() {
+                    return;
+                }
+                let end = (offset + new.len()).min(512);
+                bytes[block + offset..block + end].copy_from_slice(&new[..end - offset]);
+                // A correct checksum lets the edit reach what lies behind it.
+                let block = &mut bytes[block..block + 512];
+                block[148..156].fill(b' ');
+                let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+                block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+            }
+            Self::Swap(one, other) => {
+                let count = bytes.len() / 512;
+                let (one, other) = (one.index(count) * 512, other.index(count) * 512);
+                for at in 0..512 {
+                    bytes.swap(one + at, other + at);
+                }
+            }
+        }
+    }
+}
+
+fn expect_order(bytes: &[u8]) -> Result<(), TestCaseError> {
+    match check(bytes) {
+        Ok(contents) => {
+            // What is verified must also be loadable.
+            let name = |service: &str| service.to_owned();
+            write_docker_load(bytes, &contents, &name, std::io::sink(), &Limits::default())
+                .map_err(|error| TestCaseError::fail(error.to_string()))
+        }
+        Err(error) => {
+            let text = error.to_string();
+            prop_assert!(!text.chars().any(char::is_control), "{text:?}");
+            prop_assert!(text.len() < 1000, "{text}");
+            Ok(())
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn mutated_archives_never_panic(edits in prop::collection::vec(edit(), 1..4)) {
+        let mut bytes = small().0.clone();
+        edits.iter().for_each(|edit| edit.apply(&mut bytes));
+        expect_order(&bytes)?;
+    }
+
+    #[test]
+    fn mutated_tars_never_panic(edits in prop::collection::vec(edit(), 1..4)) {
+        let mut tar = gunzip(&small().0);
+        edits.iter().for_each(|edit| edit.apply(&mut tar));
+        expect_order(&stored(&tar))?;
+    }
+
+    #[test]
+    fn mutated_images_never_panic(edits in prop::collection::vec(edit(), 1..4), kind in 0..3) {
+        let mut tar = match kind {
+            0 => classic_save(&images()),
+            1 => podman_save(&images()),
+            _ => oci_layout(&images()["web"]),
+        };
+        edits.iter().for_each(|edit| edit.apply(&mut tar));
+        let tar = Tar::default().file("web.B1.tar", &tar).finish();
+        expect_order(&stored(&tar))?;
+    }
+}
