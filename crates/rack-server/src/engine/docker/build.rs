@@ -1,0 +1,218 @@
+//! Building images.
+//!
+//! With BuildKit where the engine has it, else with the classic builder. The
+//! context is streamed to the engine as it is read. Every connection of a build,
+//! the session BuildKit calls back over included, lives exactly as long as the
+//! build: when it is done, fails or is cancelled, they are closed, which makes the
+//! engine stop what it is doing and leaves no session behind.
+//!
+//! The image is made without a tag and returned by its id. It stays usable by that
+//! id until something prunes untagged images, so the caller tags it right away.
+
+use std::collections::HashMap;
+
+use bollard::auth::DockerCredentials;
+use bollard::models::{BuildInfo, BuildInfoAux};
+use bollard::query_parameters::{BuildImageOptions, BuilderVersion};
+use bytes::Bytes;
+use futures::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use super::archive::Source;
+use super::progress::{self, Progress};
+use super::{Docker, error};
+use crate::engine::{BuildSpec, Credentials, EngineError, Image, LogSink, Result};
+
+/// The names under which Docker Hub's login is looked up.
+const HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+
+impl Docker {
+    pub(super) async fn image_build(
+        &self,
+        spec: BuildSpec,
+        log: LogSink,
+        cancel: CancellationToken,
+    ) -> Result<Image> {
+        if cancel.is_cancelled() {
+            return Err(EngineError::Cancelled);
+        }
+        let session = self.session().await?;
+        let lifetime = CancellationToken::new();
+        let _connections = lifetime.clone().drop_guard();
+        let client = self.client_within(&session, lifetime)?;
+
+        let credentials = logins(&spec.registries, session.buildkit);
+        let source = Source::default();
+        let options = BuildImageOptions {
+            dockerfile: spec.dockerfile,
+            buildargs: Some(spec.args.into_iter().collect()),
+            target: spec.target.unwrap_or_default(),
+            nocache: spec.no_cache,
+            networkmode: Some("default".into()),
+            rm: true,
+            forcerm: true,
+            version: if session.buildkit {
+                BuilderVersion::BuilderBuildKit
+            } else {
+                BuilderVersion::BuilderV1
+            },
+            session: session
+                .buildkit
+                .then(|| format!("{:032x}", rand::random::<u128>())),
+            ..BuildImageOptions::default()
+        };
+        let context = bollard::body_try_stream(source.read(spec.context));
+        let mut steps = client.build_image(options, credentials, Some(context));
+
+        let mut report = Report {
+            log,
+            progress: Progress::default(),
+            id: None,
+        };
+        loop {
+            let step = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(EngineError::Cancelled),
+                step = steps.next() => step,
+            };
+            match step {
+                None => break,
+                Some(Ok(info)) => {
+                    tokio::select! {
+                        biased;
+                        () = cancel.cancelled() => return Err(EngineError::Cancelled),
+                        taken = report.take(info) => taken?,
+                    }
+                }
+                Some(Err(bollard::errors::Error::DockerStreamError { error })) => {
+                    return Err(source.blame(|| EngineError::Failed(progress::failure(&error))));
+                }
+                Some(Err(error)) => {
+                    let failed = |error| match self.failure("build", "context", error) {
+                        EngineError::Failed(text) => EngineError::Failed(progress::failure(&text)),
+                        other => other,
+                    };
+                    return Err(source.blame(|| failed(error)));
+                }
+            }
+        }
+        drop(steps);
+        match report.id {
+            Some(id) => self.image_made(&id).await,
+            None => Err(source
+                .blame(|| EngineError::Failed("docker ended the build without an image".into()))),
+        }
+    }
+}
+
+/// Takes in what the builder says.
+struct Report {
+    log: LogSink,
+    progress: Progress,
+    id: Option<String>,
+}
+
+impl Report {
+    async fn take(&mut self, info: BuildInfo) -> Result<()> {
+        if let Some(detail) = info.error_detail {
+            let text = detail
+                .message
+                .unwrap_or_else(|| "the build failed without a reason".into());
+            return Err(EngineError::Failed(progress::failure(&text)));
+        }
+        match info.aux {
+            Some(BuildInfoAux::BuildKit(status)) => {
+                let text = self.progress.render(&status);
+                self.say(text).await;
+            }
+            Some(BuildInfoAux::Default(image)) => self.id = image.id.or(self.id.take()),
+            None => {}
+        }
+        if let Some(text) = info.stream {
+            // Builders without an id message name the image in their last words.
+            if let Some(id) = text.trim().strip_prefix("Successfully built ") {
+                self.id.get_or_insert_with(|| id.to_owned());
+            }
+            self.say(text.into_bytes()).await;
+        }
+        // Pull progress repeats many times a second; only its milestones are kept.
+        if let Some(status) = info.status
+            && info
+                .progress_detail
+                .is_none_or(|detail| detail.current.is_none() && detail.total.is_none())
+        {
+            let of = info
+                .id
+                .filter(|id| id != "moby.image.id")
+                .map(|id| format!("{id}: "))
+                .unwrap_or_default();
+            self.say(format!("{of}{}\n", error::one_line(&status)).into_bytes())
+                .await;
+        }
+        Ok(())
+    }
+
+    /// Nobody listening is no reason to stop building.
+    async fn say(&self, text: Vec<u8>) {
+        if !text.is_empty() && self.log.send(Bytes::from(text)).await.is_err() {
+            tracing::debug!("nobody reads the build log any more");
+        }
+    }
+}
+
+/// Logins as the builders look them up: BuildKit asks through its session by bare
+/// host, the classic builder gets a header in which the hub has its old long name.
+fn logins(
+    registries: &std::collections::BTreeMap<String, Credentials>,
+    buildkit: bool,
+) -> Option<HashMap<String, DockerCredentials>> {
+    let logins = registries.iter().map(|(host, login)| {
+        let bare = host
+            .trim_start_matches("https://")
+            .trim_start_matches("http://");
+        let bare = bare.split('/').next().unwrap_or(bare);
+        let name = match (HUB.contains(&bare), buildkit) {
+            (true, true) => "registry-1.docker.io",
+            (true, false) => "https://index.docker.io/v1/",
+            (false, _) => bare,
+        };
+        let login = DockerCredentials {
+            username: Some(login.username.clone()),
+            password: Some(login.password.clone()),
+            ..DockerCredentials::default()
+        };
+        (name.to_owned(), login)
+    });
+    (!registries.is_empty()).then(|| logins.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn logins_go_under_the_names_builders_ask_for() {
+        let login = Credentials {
+            username: "u".into(),
+            password: "p".into(),
+        };
+        let registries = BTreeMap::from([
+            ("docker.io".to_owned(), login.clone()),
+            ("https://box.example:5000/v2/".to_owned(), login),
+        ]);
+        let mut names: Vec<_> = logins(&registries, true)
+            .expect("some")
+            .into_keys()
+            .collect();
+        names.sort();
+        assert_eq!(names, ["box.example:5000", "registry-1.docker.io"]);
+        assert!(
+            logins(&registries, false)
+                .expect("some")
+                .contains_key("https://index.docker.io/v1/")
+        );
+        assert!(logins(&BTreeMap::new(), true).is_none());
+    }
+}

@@ -1,0 +1,305 @@
+//! Running a command inside a process.
+//!
+//! The stream is taken over from HTTP and read here, byte by byte as it came: with
+//! a terminal there is no framing at all, so nothing may be guessed from the bytes;
+//! without one, output and errors arrive as frames and leave as one stream in the
+//! order they came. Nothing is buffered beyond one read or write.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bollard::models::ExecConfig;
+use bollard::query_parameters::ResizeExecOptionsBuilder;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
+
+use super::{Docker, error};
+use crate::engine::{Exec, ExecSpec, Reader, Result};
+
+/// Docker swallows this sequence in terminals (by default control-p, control-q,
+/// which editors and shells need). It cannot be switched off, only made unlikely.
+const DETACH_KEYS: &str = "ctrl-@,ctrl-^,ctrl-@,ctrl-_,ctrl-@";
+
+/// End of transmission: what a terminal turns into end of input.
+const EOT: u8 = 4;
+
+impl Docker {
+    pub(super) async fn process_exec(&self, id: &str, spec: ExecSpec) -> Result<Exec> {
+        let session = self.session().await?;
+        let size = spec.size.filter(|_| spec.tty);
+        // Newer engines start the command with its size; older ones are told right after.
+        let sized = size.filter(|_| session.speaks(42));
+        let console = sized.map(|(rows, columns)| vec![usize::from(rows), usize::from(columns)]);
+        let config = ExecConfig {
+            attach_stdin: Some(spec.stdin),
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            console_size: console.clone(),
+            detach_keys: spec.tty.then(|| DETACH_KEYS.to_owned()),
+            tty: Some(spec.tty),
+            env: Some(
+                spec.environment
+                    .iter()
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .collect(),
+            ),
+            cmd: Some(spec.command),
+            ..Default::default()
+        };
+        let exec = session
+            .client
+            .create_exec(id, config)
+            .await
+            .map_err(|error| self.failure("process", id, error))?
+            .id;
+
+        let start = serde_json::json!({ "Detach": false, "Tty": spec.tty, "ConsoleSize": console });
+        let path = format!("/exec/{exec}/start");
+        let body = start.to_string().into_bytes();
+        let response = self
+            .send(("process", id), http::Method::POST, &path, true, body)
+            .await?;
+        let upgraded = hyper::upgrade::on(response)
+            .await
+            .map_err(|error| error::unreachable(&error::broken(&error)))?;
+        let (output, input) = tokio::io::split(TokioIo::new(upgraded));
+
+        if sized.is_none()
+            && let Some((rows, columns)) = size
+        {
+            let options = ResizeExecOptionsBuilder::default()
+                .h(rows.into())
+                .w(columns.into())
+                .build();
+            // The engine waits here until the command runs. A command that has already
+            // ended needs no size; one that failed to start says so in its status.
+            if let Err(error) = session.client.resize_exec(&exec, options).await {
+                tracing::debug!(%error, "docker did not take the terminal size");
+            }
+        }
+
+        let output: Reader = if spec.tty {
+            Box::pin(output)
+        } else {
+            Box::pin(Unframed::new(output))
+        };
+        let input: Pin<Box<dyn AsyncWrite + Send>> = match (spec.stdin, spec.tty) {
+            (false, _) => Box::pin(Held { kept: input }),
+            (true, false) => Box::pin(input),
+            (true, true) => Box::pin(Terminal {
+                inner: input,
+                ended: false,
+            }),
+        };
+        let docker = self.clone();
+        Ok(Exec {
+            output,
+            input,
+            status: Box::pin(async move { docker.exec_status(&exec).await }),
+        })
+    }
+
+    /// Asks until the command has ended. The output can end first, because the
+    /// engine notes the status after it, or because the command closed its output.
+    async fn exec_status(&self, exec: &str) -> Result<i64> {
+        let mut pause = Duration::from_millis(2);
+        loop {
+            let client = self.session().await?.client;
+            let seen = client
+                .inspect_exec(exec)
+                .await
+                .map_err(|error| self.failure("exec", exec, error))?;
+            if let (Some(false), Some(code)) = (seen.running, seen.exit_code) {
+                return Ok(code);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(250));
+        }
+    }
+}
+
+/// Input of a command that reads none: kept so that the connection stays open.
+struct Held<W> {
+    kept: WriteHalf<W>,
+}
+
+impl<W: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Held<W> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.kept).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Input of a terminal. Closing it would make Docker cut the output off, so its
+/// end is typed instead.
+struct Terminal<W> {
+    inner: WriteHalf<W>,
+    ended: bool,
+}
+
+impl<W: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Terminal<W> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.ended {
+            match ready!(Pin::new(&mut self.inner).poll_write(cx, &[EOT])) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(_) => self.ended = true,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+}
+
+/// Frames of output and errors as one byte stream.
+struct Unframed<R> {
+    inner: ReadHalf<R>,
+    head: [u8; 8],
+    have: usize,
+    left: usize,
+}
+
+impl<R> Unframed<R> {
+    fn new(inner: ReadHalf<R>) -> Self {
+        Unframed {
+            inner,
+            head: [0; 8],
+            have: 0,
+            left: 0,
+        }
+    }
+}
+
+impl<R: AsyncRead + AsyncWrite + Unpin> AsyncRead for Unframed<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let me = &mut *self;
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        while me.left == 0 {
+            let mut head = ReadBuf::new(&mut me.head[me.have..]);
+            ready!(Pin::new(&mut me.inner).poll_read(cx, &mut head))?;
+            let got = head.filled().len();
+            if got == 0 && me.have == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            if got == 0 {
+                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+            }
+            me.have += got;
+            if me.have == me.head.len() {
+                if me.head[0] > 3 {
+                    let text = format!("docker sent a frame of unknown kind {}", me.head[0]);
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+                }
+                let [_, _, _, _, a, b, c, d] = me.head;
+                me.left = u32::from_be_bytes([a, b, c, d]) as usize;
+                me.have = 0;
+            }
+        }
+        let most = me.left.min(buf.remaining());
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
+        ready!(Pin::new(&mut me.inner).poll_read(cx, &mut part))?;
+        let got = part.filled().len();
+        if got == 0 {
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        me.left -= got;
+        buf.advance(got);
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn unframe(pieces: &[&[u8]]) -> io::Result<Vec<u8>> {
+        let (near, mut far) = tokio::io::duplex(3);
+        let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.to_vec()).collect();
+        let writing = tokio::spawn(async move {
+            for piece in pieces {
+                // The reader may give up on a bad frame before all is written.
+                if far.write_all(&piece).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let mut all = Vec::new();
+        let result = Unframed::new(tokio::io::split(near).0)
+            .read_to_end(&mut all)
+            .await;
+        writing.await.expect("the writer does not panic");
+        result.map(|_| all)
+    }
+
+    #[tokio::test]
+    async fn frames_become_one_stream_whatever_the_bytes() {
+        let all = unframe(&[
+            &[1, 0, 0, 0, 0, 0, 0, 3, 0, 1, 2],
+            &[2, 0, 0, 0, 0, 0, 0, 0],
+            &[2, 0, 0, 0, 0, 0, 0, 5, 255, 0, b'\n', 1, 1],
+        ])
+        .await;
+        assert_eq!(all.expect("whole"), [0, 1, 2, 255, 0, b'\n', 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_cut_or_strange_frame_is_an_error() {
+        let cut = unframe(&[&[1, 0, 0, 0, 0, 0, 0, 3, 9]])
+            .await
+            .expect_err("cut");
+        assert_eq!(cut.kind(), io::ErrorKind::UnexpectedEof);
+        let strange = unframe(&[&[9, 0, 0, 0, 0, 0, 0, 1, 9]])
+            .await
+            .expect_err("strange");
+        assert_eq!(strange.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_terminal_input_is_typed() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let (_output, input) = tokio::io::split(near);
+        let mut input = Terminal {
+            inner: input,
+            ended: false,
+        };
+        input.write_all(b"ls\n").await.expect("written");
+        input.shutdown().await.expect("ended");
+        input.shutdown().await.expect("ended once");
+        drop((input, _output));
+        let mut seen = Vec::new();
+        far.read_to_end(&mut seen).await.expect("read");
+        assert_eq!(seen, b"ls\n\x04");
+    }
+}

@@ -1,0 +1,176 @@
+//! Connections to the engine: one for each request, as HTTP/1.1.
+//!
+//! A transport may carry a token; when the token is cancelled, every connection
+//! made through it ends, upgraded ones included. Connecting to a local socket
+//! costs microseconds, so nothing is pooled and nothing can go stale.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bollard::BollardRequest;
+use bollard::errors::Error;
+use http::header::HOST;
+use http::{HeaderValue, Response, Uri};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::address::{Address, candidates};
+use crate::engine::Connection;
+
+/// Makes requests to an engine.
+#[derive(Debug, Clone)]
+pub(super) struct Transport {
+    place: Arc<Place>,
+    lifetime: Option<CancellationToken>,
+}
+
+/// Which addresses to try.
+#[derive(Debug)]
+struct Place {
+    named: Option<Address>,
+    last: Mutex<Option<Address>>,
+}
+
+impl Transport {
+    /// Aims at the named address, or at whichever usual one answers.
+    pub(super) fn new(named: Option<Address>) -> Self {
+        Transport {
+            place: Arc::new(Place {
+                named,
+                last: Mutex::new(None),
+            }),
+            lifetime: None,
+        }
+    }
+
+    /// The same transport, with connections that end with `lifetime`.
+    pub(super) fn within(&self, lifetime: CancellationToken) -> Self {
+        Transport {
+            place: Arc::clone(&self.place),
+            lifetime: Some(lifetime),
+        }
+    }
+
+    async fn open(&self) -> io::Result<Connection> {
+        let connection = self.place.open().await?;
+        Ok(match &self.lifetime {
+            None => connection,
+            Some(token) => Box::pin(Severable {
+                inner: connection,
+                ended: Box::pin(token.clone().cancelled_owned()),
+                token: token.clone(),
+            }),
+        })
+    }
+
+    /// Sends one request over a connection of its own.
+    pub(super) async fn send(&self, request: BollardRequest) -> Result<Response<Incoming>, Error> {
+        let connection = self.open().await?;
+        let (mut sender, driver) =
+            hyper::client::conn::http1::handshake(TokioIo::new(connection)).await?;
+        tokio::spawn(async move {
+            // The caller sees the failure in its response; this is only for the curious.
+            if let Err(error) = driver.with_upgrades().await {
+                tracing::debug!(%error, "connection to docker ended early");
+            }
+        });
+        let (mut parts, body) = request.into_parts();
+        parts.uri = parts
+            .uri
+            .path_and_query()
+            .cloned()
+            .map_or_else(|| Uri::from_static("/"), Uri::from);
+        parts
+            .headers
+            .insert(HOST, HeaderValue::from_static("docker"));
+        Ok(sender
+            .send_request(http::Request::from_parts(parts, body))
+            .await?)
+    }
+}
+
+impl Place {
+    /// Opens the last good address, else the first that answers. The error is that
+    /// of the most telling candidate: one that exists but refuses us.
+    async fn open(&self) -> io::Result<Connection> {
+        let last = self
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some(address) = &last
+            && let Ok(connection) = address.open().await
+        {
+            return Ok(connection);
+        }
+        let mut failure: Option<(Address, io::Error)> = None;
+        for address in candidates(self.named.as_ref(), |name| std::env::var(name).ok()) {
+            match address.open().await {
+                Ok(connection) => {
+                    *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(address);
+                    return Ok(connection);
+                }
+                Err(error) => {
+                    let telling = error.kind() != io::ErrorKind::NotFound;
+                    let quiet = failure
+                        .as_ref()
+                        .is_some_and(|(_, e)| e.kind() == io::ErrorKind::NotFound);
+                    if failure.is_none() || (telling && quiet) {
+                        failure = Some((address, error));
+                    }
+                }
+            }
+        }
+        let (address, error) = failure.expect("there is always a candidate");
+        Err(io::Error::new(error.kind(), address.explain(&error)))
+    }
+}
+
+/// A connection that ends when its token is cancelled.
+struct Severable {
+    inner: Connection,
+    ended: Pin<Box<WaitForCancellationFutureOwned>>,
+    token: CancellationToken,
+}
+
+impl AsyncRead for Severable {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ended.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
+        self.inner.as_mut().poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Severable {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.token.is_cancelled() {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        self.inner.as_mut().poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.token.is_cancelled() {
+            return Poll::Ready(Ok(()));
+        }
+        self.inner.as_mut().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner.as_mut().poll_shutdown(cx)
+    }
+}
