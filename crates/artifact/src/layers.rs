@@ -125,9 +125,9 @@ impl ImageTar {
                     actual: digest,
                 });
             }
-        } else if name.starts_with(BLOBS) {
+        } else if let Some(text) = name.strip_prefix(BLOBS) {
             return Err(ArtifactError::MalformedDigest {
-                text: name[BLOBS.len()..].replace('/', ":"),
+                text: text.replace('/', ":"),
             });
         }
         Ok(FileRecord {

@@ -28,7 +28,7 @@ fn same(one: &Contents, other: &Contents) -> bool {
 #[test]
 fn every_flipped_bit_is_detected_or_without_effect() {
     let (original, contents) = small();
-    let mut harmless = Vec::new();
+    let tar = gunzip(original);
     for at in 0..original.len() {
         for bit in 0..8 {
             let mut bytes = original.clone();
@@ -38,15 +38,11 @@ fn every_flipped_bit_is_detected_or_without_effect() {
                 same(&found, contents),
                 "byte {at}, bit {bit} changed the meaning"
             );
-            harmless.push(at);
+            // The gzip header's time, level and system say nothing about content,
+            // and a stream may copy the same bytes from elsewhere.
+            assert!(gunzip(&bytes) == tar, "byte {at}, bit {bit} was not seen");
         }
     }
-    harmless.dedup();
-    // The gzip header's flags, time, level and system say nothing about content.
-    assert!(
-        harmless.iter().all(|at| (3..10).contains(at)),
-        "accepted flips at {harmless:?}"
-    );
 }
 
 #[test]
@@ -188,6 +184,12 @@ impl Edit {
     }
 }
 
+fn apply(edits: &[Edit], bytes: &mut Vec<u8>) {
+    for edit in edits {
+        edit.apply(bytes);
+    }
+}
+
 fn expect_order(bytes: &[u8]) -> Result<(), TestCaseError> {
     match check(bytes) {
         Ok(contents) => {
@@ -211,14 +213,14 @@ proptest! {
     #[test]
     fn mutated_archives_never_panic(edits in prop::collection::vec(edit(), 1..4)) {
         let mut bytes = small().0.clone();
-        edits.iter().for_each(|edit| edit.apply(&mut bytes));
+        apply(&edits, &mut bytes);
         expect_order(&bytes)?;
     }
 
     #[test]
     fn mutated_tars_never_panic(edits in prop::collection::vec(edit(), 1..4)) {
         let mut tar = gunzip(&small().0);
-        edits.iter().for_each(|edit| edit.apply(&mut tar));
+        apply(&edits, &mut tar);
         expect_order(&stored(&tar))?;
     }
 
@@ -229,7 +231,7 @@ proptest! {
             1 => podman_save(&images()),
             _ => oci_layout(&images()["web"]),
         };
-        edits.iter().for_each(|edit| edit.apply(&mut tar));
+        apply(&edits, &mut tar);
         let tar = Tar::default().file("web.B1.tar", &tar).finish();
         expect_order(&stored(&tar))?;
     }
