@@ -24,6 +24,7 @@ mod upgrade;
 
 pub use headers::Origin;
 pub use host::is_service_host;
+pub(crate) use host::of as host_of;
 pub use probe::ProbeError;
 pub use table::{DEFAULT_TIMEOUT, Key, PublishError, Route, Router};
 pub use target::{Scheme, Target};

@@ -229,12 +229,17 @@ impl Router {
 
     /// Chooses a target for a host and counts the request in.
     pub(super) fn choose(&self, host: &str, tried: &[Arc<Target>]) -> Option<InFlight> {
+        let mut before: Option<Arc<Route>> = None;
         loop {
             let route = self.lookup(host)?;
+            if before.is_some_and(|before| Arc::ptr_eq(&before, &route)) {
+                return None;
+            }
             // Refused only if the target has been taken away since: the table is another one by now.
             if let Some(in_flight) = route.choose(tried)?.enter() {
                 return Some(in_flight);
             }
+            before = Some(route);
         }
     }
 }
