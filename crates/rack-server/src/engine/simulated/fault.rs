@@ -1,0 +1,320 @@
+//! Faults of the simulated engine, switched on by name: what goes wrong, for
+//! which service, and how a name is read.
+//!
+//! Faults come from three places and all count: the engine's own list, the
+//! variable [`VARIABLE`] of a process (set on the app, or with `ENV` in its
+//! Dockerfile) or of a build's arguments, and the file [`CONTEXT_FILE`] at the
+//! root of a build context, which the built image carries on.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::super::{Labels, label};
+
+/// Variable that names faults, separated by blanks or commas.
+pub const VARIABLE: &str = "TWINRACK_FAULTS";
+/// File in a build context that names faults, separated by blanks, commas or lines; `#` starts a comment.
+pub const CONTEXT_FILE: &str = ".twinrack-faults";
+
+/// What can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FaultKind {
+    /// Every build fails at its last step.
+    BuildFails,
+    /// Processes answer 503.
+    NeverHealthy,
+    /// Processes exit 1 right after their start.
+    CrashLoop,
+    /// Processes refuse connections for so many milliseconds after their start.
+    SlowStart(u64),
+    /// Every exec ends with this status.
+    RunExits(u8),
+    /// The engine does not answer.
+    EngineDown,
+    /// Loading images fails as if the archive were damaged.
+    ImportCorrupt,
+    /// Images that are not present cannot be fetched.
+    PullFails,
+}
+
+impl FaultKind {
+    /// Whether the fault concerns single processes and so may be limited to a service.
+    fn of_processes(self) -> bool {
+        matches!(
+            self,
+            Self::NeverHealthy | Self::CrashLoop | Self::SlowStart(_) | Self::RunExits(_)
+        )
+    }
+}
+
+/// One fault: what goes wrong, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Fault {
+    /// What goes wrong.
+    pub kind: FaultKind,
+    /// Value of the name label it is limited to.
+    pub service: Option<String>,
+}
+
+/// A name that is no fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "unknown fault {0:?}: use build-fails, never-healthy, crash-loop, slow-start-MS, run-exits-N, engine-down, \
+     import-corrupt or pull-fails; the four of processes may end in @SERVICE"
+)]
+pub struct UnknownFault(pub String);
+
+impl FromStr for Fault {
+    type Err = UnknownFault;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFault> {
+        let unknown = || UnknownFault(text.to_owned());
+        let (name, service) = match text.split_once('@') {
+            Some((_, "")) => return Err(unknown()),
+            Some((name, service)) => (name, Some(service.to_owned())),
+            None => (text, None),
+        };
+        let kind = match name {
+            "build-fails" => FaultKind::BuildFails,
+            "never-healthy" => FaultKind::NeverHealthy,
+            "crash-loop" => FaultKind::CrashLoop,
+            "engine-down" => FaultKind::EngineDown,
+            "import-corrupt" => FaultKind::ImportCorrupt,
+            "pull-fails" => FaultKind::PullFails,
+            _ => {
+                if let Some(delay) = name.strip_prefix("slow-start-") {
+                    FaultKind::SlowStart(delay.parse().map_err(|_| unknown())?)
+                } else if let Some(status) = name.strip_prefix("run-exits-") {
+                    FaultKind::RunExits(status.parse().map_err(|_| unknown())?)
+                } else {
+                    return Err(unknown());
+                }
+            }
+        };
+        if service.is_some() && !kind.of_processes() {
+            return Err(unknown());
+        }
+        Ok(Self { kind, service })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            FaultKind::BuildFails => f.write_str("build-fails")?,
+            FaultKind::NeverHealthy => f.write_str("never-healthy")?,
+            FaultKind::CrashLoop => f.write_str("crash-loop")?,
+            FaultKind::SlowStart(delay) => write!(f, "slow-start-{delay}")?,
+            FaultKind::RunExits(status) => write!(f, "run-exits-{status}")?,
+            FaultKind::EngineDown => f.write_str("engine-down")?,
+            FaultKind::ImportCorrupt => f.write_str("import-corrupt")?,
+            FaultKind::PullFails => f.write_str("pull-fails")?,
+        }
+        match &self.service {
+            Some(service) => write!(f, "@{service}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reads a list of names separated by blanks, commas or lines; `#` starts a comment.
+pub(super) fn parse_list(text: &str) -> Result<BTreeSet<Fault>, UnknownFault> {
+    text.lines()
+        .map(|line| line.split_once('#').map_or(line, |(before, _)| before))
+        .flat_map(|line| line.split([',', ' ', '\t']))
+        .filter(|name| !name.is_empty())
+        .map(str::parse)
+        .collect()
+}
+
+/// The faults that are switched on; clones share them.
+#[derive(Debug, Clone)]
+pub struct Faults {
+    set: Arc<Mutex<BTreeSet<Fault>>>,
+    down: watch::Sender<bool>,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            set: Arc::default(),
+            down: watch::Sender::new(false),
+        }
+    }
+}
+
+impl Faults {
+    /// Switches a fault on.
+    pub fn set(&self, name: &str) -> Result<(), UnknownFault> {
+        let fault = name.parse()?;
+        self.change(|set| {
+            set.insert(fault);
+        });
+        Ok(())
+    }
+
+    /// Switches a fault off, if it is on. A name without `@` or number clears exactly that name.
+    pub fn clear(&self, name: &str) -> Result<(), UnknownFault> {
+        let fault = name.parse()?;
+        self.change(|set| {
+            set.remove(&fault);
+        });
+        Ok(())
+    }
+
+    /// Switches every fault off.
+    pub fn clear_all(&self) {
+        self.change(BTreeSet::clear);
+    }
+
+    /// Names of the faults that are on, sorted.
+    pub fn list(&self) -> Vec<String> {
+        self.lock().iter().map(ToString::to_string).collect()
+    }
+
+    /// Switches every fault of a list on, or none when a name is unknown.
+    pub fn set_list(&self, names: &str) -> Result<(), UnknownFault> {
+        let faults = parse_list(names)?;
+        self.change(|set| set.extend(faults));
+        Ok(())
+    }
+
+    /// Whether a fault without a service is on.
+    pub(super) fn has(&self, kind: FaultKind) -> bool {
+        self.lock().contains(&Fault {
+            kind,
+            service: None,
+        })
+    }
+
+    /// Tells when the engine goes away and comes back.
+    pub(super) fn watch_down(&self) -> watch::Receiver<bool> {
+        self.down.subscribe()
+    }
+
+    /// What goes wrong for a process with these labels and own faults.
+    pub(super) fn of_process(&self, labels: &Labels, own: &BTreeSet<Fault>) -> ProcessFaults {
+        let name = labels.get(label::NAME);
+        let mut found = ProcessFaults::default();
+        let set = self.lock();
+        for fault in set.iter().chain(own) {
+            if fault.service.is_some() && fault.service.as_ref() != name {
+                continue;
+            }
+            match fault.kind {
+                FaultKind::NeverHealthy => found.never_healthy = true,
+                FaultKind::CrashLoop => found.crash_loop = true,
+                FaultKind::SlowStart(delay) => {
+                    found.slow_start = found.slow_start.max(Duration::from_millis(delay))
+                }
+                FaultKind::RunExits(status) => found.run_exits = Some(i64::from(status)),
+                FaultKind::BuildFails
+                | FaultKind::EngineDown
+                | FaultKind::ImportCorrupt
+                | FaultKind::PullFails => {}
+            }
+        }
+        found
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeSet<Fault>)) {
+        let mut set = self.lock();
+        change(&mut set);
+        // Told under the lock, so that watchers see changes in the order they were made.
+        let down = set.contains(&Fault {
+            kind: FaultKind::EngineDown,
+            service: None,
+        });
+        self.down
+            .send_if_modified(|was| std::mem::replace(was, down) != down);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<Fault>> {
+        self.set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What goes wrong for one process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct ProcessFaults {
+    /// Answers 503.
+    pub(super) never_healthy: bool,
+    /// Exits 1 at once.
+    pub(super) crash_loop: bool,
+    /// Refuses connections so long.
+    pub(super) slow_start: Duration,
+    /// Status of every exec.
+    pub(super) run_exits: Option<i64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_reads_back_as_itself() {
+        for name in [
+            "build-fails",
+            "never-healthy@web",
+            "crash-loop",
+            "slow-start-250@worker",
+            "run-exits-3",
+            "engine-down",
+            "import-corrupt",
+            "pull-fails",
+        ] {
+            assert_eq!(name.parse::<Fault>().expect(name).to_string(), name);
+        }
+    }
+
+    #[test]
+    fn what_is_no_fault_is_refused() {
+        for name in [
+            "",
+            "sunny",
+            "slow-start",
+            "run-exits-256",
+            "run-exits-x",
+            "never-healthy@",
+            "engine-down@web",
+        ] {
+            assert_eq!(name.parse::<Fault>(), Err(UnknownFault(name.to_owned())));
+        }
+        let faults = Faults::default();
+        faults
+            .set_list("crash-loop, sunny")
+            .expect_err("an unknown name");
+        assert_eq!(faults.list(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn lists_have_blanks_commas_lines_and_comments() {
+        let found = parse_list("crash-loop, never-healthy@web # later\n\n# all\nbuild-fails")
+            .expect("known names");
+        let names: Vec<_> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["build-fails", "never-healthy@web", "crash-loop"]);
+    }
+
+    #[test]
+    fn a_fault_with_a_service_hits_only_that_service() {
+        let faults = Faults::default();
+        faults.set("never-healthy@web").expect("known");
+        let own = parse_list("slow-start-20 crash-loop@worker").expect("known");
+        let of = |name: &str| {
+            faults.of_process(
+                &Labels::from([(label::NAME.to_owned(), name.to_owned())]),
+                &own,
+            )
+        };
+        assert!(of("web").never_healthy && !of("worker").never_healthy);
+        assert!(of("worker").crash_loop && !of("web").crash_loop);
+        assert_eq!(of("web").slow_start, Duration::from_millis(20));
+        faults.clear("never-healthy@web").expect("known");
+        assert!(!of("web").never_healthy);
+    }
+}

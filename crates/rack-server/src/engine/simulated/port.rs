@@ -1,0 +1,140 @@
+//! What answers on the ports of simulated processes: HTTP for services, an
+//! open ear for resources.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+/// Whom a port answers for.
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    /// Lines of `name: value`.
+    pub(super) facts: Vec<(&'static str, String)>,
+    /// Answers 503 instead.
+    pub(super) unhealthy: bool,
+}
+
+/// Answers HTTP/1.1 until the peer hangs up.
+pub(super) async fn serve_http(stream: DuplexStream, identity: Identity) {
+    let service = service_fn(|request| answer(request, &identity));
+    // A peer that hangs up half way is its own business.
+    if let Err(error) = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+    {
+        tracing::debug!(%error, "connection to a simulated process ended");
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    identity: &Identity,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    // `?delay=MS` keeps a request in flight, for rehearsing drains.
+    let delay = request
+        .uri()
+        .query()
+        .into_iter()
+        .flat_map(|query| form_urlencoded::parse(query.as_bytes()));
+    for (name, value) in delay {
+        if name == "delay"
+            && let Ok(delay) = value.parse()
+        {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+        }
+    }
+    let mut text = String::new();
+    let status = if identity.unhealthy {
+        text.push_str("simulated: unhealthy\n");
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        text.push_str("simulated: ok\n");
+        StatusCode::OK
+    };
+    for (name, value) in &identity.facts {
+        text.push_str(&format!("{name}: {value}\n"));
+    }
+    text.push_str(&format!(
+        "request: {} {}\n",
+        request.method(),
+        request.uri().path()
+    ));
+    let body = if request.method() == Method::HEAD {
+        String::new()
+    } else {
+        text
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    Ok(response)
+}
+
+/// Accepts and listens until the peer hangs up; tells PostgreSQL and Redis clients that nothing runs.
+pub(super) async fn serve_resource(mut stream: DuplexStream, port: u16) {
+    let result = match port {
+        5432 => postgres(&mut stream).await,
+        6379 => redis(&mut stream).await,
+        _ => tokio::io::copy(&mut stream, &mut tokio::io::sink())
+            .await
+            .map(drop),
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, port, "connection to a simulated resource ended");
+    }
+}
+
+/// Refuses TLS, then refuses the session, in the words of the protocol.
+async fn postgres(stream: &mut DuplexStream) -> std::io::Result<()> {
+    const TLS_REQUEST: u32 = 80_877_103;
+    const GSS_REQUEST: u32 = 80_877_104;
+    loop {
+        let length = stream.read_u32().await?;
+        let code = stream.read_u32().await?;
+        if length == 8 && matches!(code, TLS_REQUEST | GSS_REQUEST) {
+            stream.write_all(b"N").await?;
+            continue;
+        }
+        tokio::io::copy(
+            &mut stream.take(u64::from(length.saturating_sub(8))),
+            &mut tokio::io::sink(),
+        )
+        .await?;
+        let fields = b"SFATAL\0VFATAL\0C57P03\0Msimulated database: nothing runs here\0\0";
+        stream.write_all(b"E").await?;
+        stream.write_u32(fields.len() as u32 + 4).await?;
+        stream.write_all(fields).await?;
+        return stream.shutdown().await;
+    }
+}
+
+/// Answers `PING`, refuses everything else.
+async fn redis(stream: &mut DuplexStream) -> std::io::Result<()> {
+    let mut buffer = vec![0; 4096];
+    loop {
+        let count = stream.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        let ping = buffer[..count]
+            .windows(4)
+            .any(|word| word.eq_ignore_ascii_case(b"ping"));
+        let answer: &[u8] = if ping {
+            b"+PONG\r\n"
+        } else {
+            b"-ERR simulated database: nothing runs here\r\n"
+        };
+        stream.write_all(answer).await?;
+    }
+}

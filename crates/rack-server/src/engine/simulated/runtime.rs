@@ -1,0 +1,570 @@
+//! What happens to processes over time: creating, running, executing, logging,
+//! answering, and their files.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, StreamExt};
+use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::{broadcast, oneshot, watch};
+use tokio_util::io::SyncIoBridge;
+
+use super::super::{
+    Connection, EngineError, Exec, ExecSpec, Labels, LogChunk, Phase, ProcessEvent, ProcessSpec,
+    Reader, Result, label,
+};
+use super::catalog::Volume;
+use super::process::{LogWriter, NewProcess, Process, has_labels, short};
+use super::shell::{Shell, Unknown};
+use super::tree::{self, Kind, Tree};
+use super::{Shared, blocking, down, fault, image, no_image, outflow, port};
+
+/// Bytes a pipe holds before its writer waits.
+const PIPE: usize = 64 << 10;
+
+/// Creates a process.
+pub(super) async fn create(shared: &Arc<Shared>, mut spec: ProcessSpec) -> Result<String> {
+    let shared = Arc::clone(shared);
+    blocking(move || {
+        // The catalog is held throughout: no image goes between being found and being used.
+        let mut catalog = shared.catalog();
+        let found = catalog
+            .find(&spec.image)
+            .ok_or_else(|| no_image(&spec.image))?;
+        let builtin = ["", "bridge", "host", "none", "default"];
+        if !builtin.contains(&spec.network.as_str())
+            && !catalog.state().networks.contains_key(&spec.network)
+        {
+            return Err(EngineError::NotFound {
+                kind: "network",
+                name: spec.network,
+            });
+        }
+        spec.image.clone_from(&found.id);
+        let config = &found.file.config;
+        let words = words(&spec, config);
+        if words.is_empty() {
+            return Err(EngineError::Failed(
+                "no command specified, and the image has none".to_owned(),
+            ));
+        }
+        let mut environment = config.environment();
+        environment.extend(spec.environment.clone());
+        let named = environment.get(fault::VARIABLE).map_or("", String::as_str);
+        let faults = fault::parse_list(named)
+            .map_err(|error| EngineError::Failed(format!("{}: {error}", fault::VARIABLE)))?;
+        let ports: BTreeSet<u16> = spec.ports.iter().copied().chain(config.ports()).collect();
+        let missing: Vec<String> = spec
+            .volumes
+            .iter()
+            .map(|(volume, _)| volume)
+            .filter(|volume| {
+                !volume.starts_with('/') && !catalog.state().volumes.contains_key(*volume)
+            })
+            .cloned()
+            .collect();
+        if !missing.is_empty() {
+            catalog.change(|state| {
+                state.volumes.extend(
+                    missing
+                        .into_iter()
+                        .map(|volume| (volume, Volume::default())),
+                );
+                Ok(())
+            })?;
+        }
+        let directory = config.working_dir.clone().unwrap_or_default();
+        shared.processes.create(NewProcess {
+            spec,
+            words,
+            environment,
+            directory,
+            ports,
+            faults,
+        })
+    })
+    .await
+}
+
+/// The words a process runs, by the rules of a real engine.
+fn words(spec: &ProcessSpec, config: &image::RunConfig) -> Vec<String> {
+    let replaced = spec
+        .entrypoint
+        .as_ref()
+        .is_some_and(|entrypoint| !entrypoint.is_empty());
+    let entrypoint = spec.entrypoint.as_ref().or(config.entrypoint.as_ref());
+    let command = match &spec.command {
+        Some(command) if !command.is_empty() => Some(command),
+        // An entrypoint of one's own does not know the image's command.
+        _ if replaced => None,
+        _ => config.cmd.as_ref(),
+    };
+    entrypoint
+        .into_iter()
+        .chain(command)
+        .flatten()
+        .cloned()
+        .collect()
+}
+
+/// Starts a process; one that runs is left alone.
+pub(super) fn start(shared: &Arc<Shared>, id: &str) -> Result<()> {
+    let Some(started) = shared.processes.start(id, &shared.life)? else {
+        return Ok(());
+    };
+    let (words, shell, faults) = shared.processes.with(&started.id, |process| {
+        // Services and resources go on until they are stopped; tasks come to their end.
+        let unknown = match process.spec.labels.get(label::KIND).map(String::as_str) {
+            Some("run") => Unknown::Ends,
+            _ => Unknown::Serves,
+        };
+        let shell = Shell::new(process.environment.clone(), &process.directory, unknown);
+        let faults = shared
+            .faults
+            .of_process(&process.spec.labels, &process.faults);
+        (process.words.clone(), shell, faults)
+    })?;
+    let mut writer = LogWriter::new(Arc::downgrade(shared), &started);
+    let shared = Arc::downgrade(shared);
+    tokio::spawn(async move {
+        let run = async {
+            if faults.crash_loop {
+                writer.write_all(b"simulated fault crash-loop\n").await?;
+                return Ok(1);
+            }
+            shell
+                .run(&words, &mut tokio::io::empty(), &mut writer)
+                .await
+        };
+        let status = tokio::select! {
+            biased;
+            () = started.token.cancelled() => return,
+            status = run => status,
+        };
+        let status = status.unwrap_or_else(|error: io::Error| {
+            tracing::warn!(%error, "a simulated process failed to write its log");
+            125
+        });
+        if let Some(shared) = shared.upgrade() {
+            shared.processes.ended(&started, status);
+        }
+    });
+    Ok(())
+}
+
+/// Waits until a process does not run.
+pub(super) async fn wait(shared: &Arc<Shared>, id: &str) -> Result<i64> {
+    let mut phase = shared.processes.with(id, |process| process.watch_phase())?;
+    let mut engine_down = shared.faults.watch_down();
+    tokio::select! {
+        biased;
+        // A process that is removed has ended before.
+        _ = phase.wait_for(|phase| *phase != Phase::Running) => {}
+        _ = engine_down.wait_for(|down| *down) => return Err(down()),
+        () = shared.life.cancelled() => return Err(down()),
+    }
+    let phase = *phase.borrow();
+    match phase {
+        Phase::Exited(status) => Ok(status),
+        // As a real engine says of what never started.
+        Phase::Created | Phase::Running => Ok(0),
+    }
+}
+
+/// Runs a command in a running process.
+pub(super) fn exec(shared: &Arc<Shared>, id: &str, spec: ExecSpec) -> Result<Exec> {
+    if spec.command.is_empty() {
+        return Err(EngineError::Failed("no command to execute".to_owned()));
+    }
+    let (shell, token, faults) = shared.processes.with(id, |process| {
+        if process.phase() != Phase::Running {
+            return Err(EngineError::Failed(format!(
+                "container {} is not running",
+                short(&process.id)
+            )));
+        }
+        let mut environment = process.environment.clone();
+        if spec.tty {
+            environment
+                .entry("TERM".to_owned())
+                .or_insert_with(|| "xterm".to_owned());
+        }
+        environment.extend(spec.environment);
+        let shell = Shell::new(environment, &process.directory, Unknown::Ends);
+        let faults = shared
+            .faults
+            .of_process(&process.spec.labels, &process.faults);
+        Ok((shell, process.run.clone(), faults))
+    })??;
+    let (output, mut writer) = tokio::io::duplex(PIPE);
+    let (input, mut reader): (
+        std::pin::Pin<Box<dyn AsyncWrite + Send>>,
+        Box<dyn AsyncRead + Send + Unpin>,
+    ) = if spec.stdin {
+        let (input, reader) = tokio::io::duplex(PIPE);
+        (Box::pin(input), Box::new(reader))
+    } else {
+        (Box::pin(tokio::io::sink()), Box::new(tokio::io::empty()))
+    };
+    let (tell, status) = oneshot::channel();
+    tokio::spawn(async move {
+        let mut result = tokio::select! {
+            biased;
+            // The end of a process ends everything in it.
+            () = token.cancelled() => Ok(137),
+            result = shell.run(&spec.command, &mut *reader, &mut writer) => match result {
+                // Nobody reads any more: what a broken pipe does to a command.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(141),
+                result => result,
+            },
+        };
+        if let (Ok(_), Some(status)) = (&result, faults.run_exits) {
+            result = Ok(status);
+        }
+        // The status first: who has read to the end may ask at once.
+        drop(tell.send(result));
+        drop(writer);
+    });
+    let status = async {
+        match status.await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(EngineError::Failed(
+                "the command was lost with the engine".to_owned(),
+            )),
+        }
+    };
+    Ok(Exec {
+        output: Box::pin(output),
+        input,
+        status: Box::pin(status),
+    })
+}
+
+struct Follow {
+    log: Arc<super::log::ProcessLog>,
+    lines: watch::Receiver<u64>,
+    phase: watch::Receiver<Phase>,
+    engine_down: watch::Receiver<bool>,
+    since: Option<Timestamp>,
+    next: u64,
+    follow: bool,
+    over: bool,
+}
+
+impl Follow {
+    /// The next lines, nothing at the end.
+    async fn next(&mut self) -> Option<Vec<Result<LogChunk>>> {
+        while !self.over {
+            // First the phase, then the lines: what came before the end is never missed.
+            let ended = matches!(*self.phase.borrow(), Phase::Exited(_));
+            self.lines.mark_unchanged();
+            let (lines, next) = self.log.lines(self.next, self.since);
+            self.next = next;
+            if !lines.is_empty() {
+                return Some(lines.into_iter().map(Ok).collect());
+            }
+            if ended || !self.follow {
+                return None;
+            }
+            tokio::select! {
+                _ = self.lines.changed() => {}
+                changed = self.phase.changed() => {
+                    // Removed without ever having run.
+                    self.over = changed.is_err() && !matches!(*self.phase.borrow(), Phase::Exited(_));
+                }
+                _ = self.engine_down.wait_for(|down| *down) => {
+                    self.over = true;
+                    return Some(vec![Err(down())]);
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Streams a log.
+pub(super) fn logs(
+    shared: &Arc<Shared>,
+    id: &str,
+    since: Option<Timestamp>,
+    follow: bool,
+) -> Result<BoxStream<'static, Result<LogChunk>>> {
+    let (log, phase) = shared
+        .processes
+        .with(id, |process| (process.log(), process.watch_phase()))?;
+    let lines = log.watch();
+    let engine_down = shared.faults.watch_down();
+    let follow = Follow {
+        log,
+        lines,
+        phase,
+        engine_down,
+        since,
+        next: 0,
+        follow,
+        over: false,
+    };
+    let chunks = stream::unfold(follow, async |mut follow| {
+        let chunks = follow.next().await?;
+        Some((stream::iter(chunks), follow))
+    });
+    Ok(chunks.flatten().boxed())
+}
+
+/// Streams what happens to the processes with these labels.
+pub(super) fn events(
+    shared: &Arc<Shared>,
+    labels: Labels,
+) -> BoxStream<'static, Result<ProcessEvent>> {
+    let state = (
+        shared.processes.subscribe(),
+        shared.faults.watch_down(),
+        shared.life.clone(),
+    );
+    let all = stream::unfold(state, async |(mut events, mut engine_down, life)| {
+        let event = tokio::select! {
+            biased;
+            event = events.recv() => match event {
+                Ok(event) => Ok(event),
+                Err(broadcast::error::RecvError::Lagged(lost)) => {
+                    Err(EngineError::Failed(format!("{lost} events were lost: the listener was too slow")))
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            },
+            _ = engine_down.wait_for(|down| *down) => return None,
+            () = life.cancelled() => return None,
+        };
+        Some((event, (events, engine_down, life)))
+    });
+    all.filter(move |event| {
+        let wanted = event
+            .as_ref()
+            .map_or(true, |event| has_labels(&event.labels, &labels));
+        std::future::ready(wanted)
+    })
+    .boxed()
+}
+
+/// Connects to a port of a running process.
+pub(super) fn dial(shared: &Arc<Shared>, id: &str, number: u16) -> Result<Connection> {
+    let refused = || {
+        let text = format!("connection to port {number} of the simulated process refused");
+        EngineError::Stream(io::Error::new(io::ErrorKind::ConnectionRefused, text))
+    };
+    let (identity, resource, token) = shared.processes.with(id, |process| {
+        let faults = shared
+            .faults
+            .of_process(&process.spec.labels, &process.faults);
+        let age = process
+            .since
+            .map_or(Duration::ZERO, |since| since.elapsed());
+        if process.phase() != Phase::Running || age < faults.slow_start {
+            return Err(refused());
+        }
+        let resource = process
+            .spec
+            .labels
+            .get(label::KIND)
+            .is_some_and(|kind| kind == "resource");
+        if !resource && !process.ports.contains(&number) {
+            return Err(refused());
+        }
+        Ok((
+            identity(process, faults.never_healthy),
+            resource,
+            process.run.clone(),
+        ))
+    })??;
+    // A resource that is never healthy never accepts.
+    if resource && identity.unhealthy {
+        return Err(refused());
+    }
+    let (near, far) = tokio::io::duplex(PIPE);
+    tokio::spawn(async move {
+        let serve = async {
+            if resource {
+                port::serve_resource(far, number).await;
+            } else {
+                port::serve_http(far, identity).await;
+            }
+        };
+        tokio::select! {
+            () = serve => {}
+            // Connections break when their process ends.
+            () = token.cancelled() => {}
+        }
+    });
+    Ok(Box::pin(near))
+}
+
+fn identity(process: &Process, unhealthy: bool) -> port::Identity {
+    let facts = [
+        ("service", label::NAME, "SERVICE"),
+        ("app", label::APP, "APP"),
+        ("rack", label::RACK, "RACK"),
+        ("release", label::RELEASE, "RELEASE"),
+        ("build", "", "BUILD"),
+    ];
+    let facts = facts.into_iter().filter_map(|(fact, label, variable)| {
+        let value = process
+            .spec
+            .labels
+            .get(label)
+            .or_else(|| process.environment.get(variable))?;
+        Some((fact, value.clone()))
+    });
+    let process_fact = ("process", short(&process.id).to_owned());
+    port::Identity {
+        facts: facts.chain([process_fact]).collect(),
+        unhealthy,
+    }
+}
+
+/// Reads a path of a process.
+pub(super) async fn read_files(shared: &Arc<Shared>, id: &str, path: &str) -> Result<Reader> {
+    let (shared, id, path) = (Arc::clone(shared), id.to_owned(), path.to_owned());
+    let (nodes, shared) = blocking(move || {
+        let tree = file_system(&shared, &id)?;
+        let resolved = tree::resolve(&tree, &path);
+        if !resolved.is_empty() && !tree.contains_key(&resolved) {
+            return Err(EngineError::NotFound {
+                kind: "path",
+                name: path,
+            });
+        }
+        let base = resolved.rsplit('/').next().unwrap_or_default();
+        let nodes: Vec<(String, tree::Node)> = tree
+            .iter()
+            .filter_map(|(have, node)| Some((tree::below(have, &resolved)?, node)))
+            .map(|(rest, node)| (tree::join(base, rest), node.clone()))
+            .collect();
+        Ok((nodes, shared))
+    })
+    .await?;
+    Ok(outflow::reader(move |out| {
+        let nodes = nodes.iter().map(|(name, node)| (name.clone(), node));
+        tree::write_tar(out, nodes, &|digest| shared.blobs.open(digest))
+    }))
+}
+
+/// Everything a process sees: its image, its volumes, what was written into it.
+fn file_system(shared: &Shared, id: &str) -> Result<Tree> {
+    let (image, volumes, files) = shared.processes.with(id, |process| {
+        (
+            process.spec.image.clone(),
+            process.spec.volumes.clone(),
+            process.files.clone(),
+        )
+    })?;
+    let catalog = shared.catalog();
+    let found = catalog.find(&image).ok_or_else(|| no_image(&image))?;
+    let mut tree = Tree::new();
+    for diff_id in &found.file.rootfs.diff_ids {
+        let applied = shared
+            .blobs
+            .open(diff_id)
+            .and_then(|layer| tree::apply_layer(&mut tree, diff_id, layer));
+        applied.map_err(|error| {
+            EngineError::Failed(format!("cannot read image {}: {error}", found.id))
+        })?;
+    }
+    for (volume, mount) in &volumes {
+        let mount = tree::clean(mount);
+        tree::remove(&mut tree, &mount);
+        tree::insert(
+            &mut tree,
+            &mount,
+            tree::Node {
+                mode: 0o755,
+                kind: Kind::Directory,
+            },
+        );
+        for (path, node) in catalog
+            .state()
+            .volumes
+            .get(volume)
+            .map(|volume| &volume.files)
+            .into_iter()
+            .flatten()
+        {
+            tree::insert(&mut tree, &tree::join(&mount, path), node.clone());
+        }
+    }
+    for (path, node) in files {
+        tree::insert(&mut tree, &path, node);
+    }
+    Ok(tree)
+}
+
+/// Writes a tar below a path of a process; all of it or nothing.
+pub(super) async fn write_files(
+    shared: &Arc<Shared>,
+    id: &str,
+    path: &str,
+    tar: Reader,
+) -> Result<()> {
+    let bridge = SyncIoBridge::new(tar);
+    let (shared, id, path) = (Arc::clone(shared), id.to_owned(), path.to_owned());
+    blocking(move || {
+        let unpacked = tree::unpack(&shared.blobs, bridge)
+            .map_err(|error| EngineError::Failed(format!("cannot write files: {error}")))?;
+        let view = file_system(&shared, &id)?;
+        let target = tree::resolve(&view, &path);
+        if view
+            .get(&target)
+            .is_some_and(|node| node.kind != Kind::Directory)
+        {
+            return Err(EngineError::Failed(format!(
+                "cannot write files: {path} is not a directory"
+            )));
+        }
+        let mut catalog = shared.catalog();
+        shared
+            .blobs
+            .keep(&unpacked.blob)
+            .map_err(|error| EngineError::Failed(format!("cannot write files: {error}")))?;
+        let volumes = shared
+            .processes
+            .with(&id, |process| process.spec.volumes.clone())?;
+        let mount_of = |path: &str| {
+            let mounts = volumes
+                .iter()
+                .map(|(volume, mount)| (volume, tree::clean(mount)));
+            mounts
+                .filter(|(_, mount)| tree::below(path, mount).is_some())
+                .max_by_key(|(_, mount)| mount.len())
+        };
+        let (mut own, mut shared_nodes) = (Vec::new(), Vec::new());
+        for (path, node) in unpacked.tree {
+            let path = tree::join(&target, &path);
+            match mount_of(&path) {
+                Some((volume, mount)) => {
+                    let rest = tree::below(&path, &mount).unwrap_or_default().to_owned();
+                    shared_nodes.push((volume.clone(), rest, node));
+                }
+                None => own.push((path, node)),
+            }
+        }
+        if !shared_nodes.is_empty() {
+            catalog.change(|state| {
+                for (volume, path, node) in shared_nodes {
+                    tree::insert(
+                        &mut state.volumes.entry(volume).or_default().files,
+                        &path,
+                        node,
+                    );
+                }
+                Ok(())
+            })?;
+        }
+        shared.processes.with(&id, |process| {
+            for (path, node) in own {
+                tree::insert(&mut process.files, &path, node);
+            }
+        })
+    })
+    .await
+}
