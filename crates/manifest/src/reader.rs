@@ -93,6 +93,9 @@ impl<'a> Reader<'a> {
     /// Reports the keys of a map that do nothing: unknown ones each time, known ones once.
     pub(crate) fn check_keys(&mut self, map: &Map, level: &Level) {
         for (key, _) in &map.0 {
+            if self.warnings.len() >= MAX_REPORTS {
+                return;
+            }
             let Some(name) = key.text() else { continue };
             match level.lookup(name) {
                 Some(Use::Read) => {}

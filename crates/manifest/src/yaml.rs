@@ -18,8 +18,9 @@ use serde_saphyr::{Spanned, UserMessageFormatter};
 use crate::error::Error;
 use crate::interpolate::Source;
 
-/// Deepest nesting accepted, aliases expanded. Real manifests stay below ten.
-const MAX_DEPTH: usize = 40;
+/// Deepest nesting accepted, aliases expanded. Real manifests stay below ten; an unoptimised build
+/// takes some 30 KiB of stack for each.
+const MAX_DEPTH: usize = 24;
 /// Most nodes accepted, aliases expanded.
 const MAX_NODES: usize = 20_000;
 
@@ -113,7 +114,7 @@ impl Node {
     /// The value as an error should quote it: as written, never an interpolated value.
     pub(crate) fn quoted(&self, source: &Source<'_>) -> String {
         if let Some(written) = source.as_written(self.range.clone()) {
-            return shorten(written);
+            return shorten(unquote(written));
         }
         match &self.kind {
             Kind::Null => "null".to_owned(),
@@ -136,6 +137,14 @@ impl Node {
             Kind::Map(_) => "a map",
         }
     }
+}
+
+/// The text without the YAML quotes around it.
+fn unquote(text: &str) -> &str {
+    ['"', '\'']
+        .into_iter()
+        .find_map(|quote| text.strip_prefix(quote)?.strip_suffix(quote))
+        .unwrap_or(text)
 }
 
 /// One line of at most 80 characters, control characters escaped.

@@ -1,0 +1,13 @@
+//! Tests of the manifest language from outside.
+
+mod cases;
+mod decoding;
+mod defaults;
+mod environment;
+mod fixtures;
+mod hostile;
+mod listeners;
+mod messages;
+mod properties;
+mod support;
+mod warnings;

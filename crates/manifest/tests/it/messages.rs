@@ -1,0 +1,296 @@
+//! Errors: their place in the file as written, their words, and what they must not reveal.
+
+use crate::support::{error, errors, errors_with, load_with, web_error};
+
+#[test]
+fn syntax_errors_have_their_place() {
+    for (text, expected) in [
+        ("services:\n\tweb:\n", "2:2: tabs disallowed"),
+        ("services:\n  web: {port: 'a\n", "2:15: unclosed quote"),
+        ("services:\n  web: *base\n", "2:8: alias without an anchor"),
+        (
+            "x: &x [*x]\n",
+            "1:8: an anchor cannot contain its own alias",
+        ),
+        (
+            "services: {}\n---\nservices: {}\n",
+            "3:1: a manifest is one YAML document",
+        ),
+        (
+            "services:\n  [a]: b\n",
+            "2:3: a key must be plain text, not a list",
+        ),
+        ("hello\n", "1:1: a manifest must be a map, not text"),
+        ("- a\n", "1:1: a manifest must be a map, not a list"),
+        (
+            "services: [web]\n",
+            "1:11: services must be a map, not a list",
+        ),
+        ("services: web\n", "1:11: services must be a map, not text"),
+        (
+            "services:\n  web: x\n",
+            "2:8: service web must be a map, not text",
+        ),
+        ("timers: 5\n", "1:9: timers must be a map, not a number"),
+    ] {
+        let message = error(text);
+        assert!(
+            message.starts_with(&format!("convox.yml:{expected}")),
+            "{message}"
+        );
+        assert!(!message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
+fn columns_count_characters_and_lines_count_as_editors_do() {
+    for text in [
+        "services:\n  web: {test: é, port: ö}\n",
+        "services:\r\n  web: {test: é, port: ö}\r\n",
+        "\u{feff}services:\n  web: {test: é, port: ö}\n",
+    ] {
+        let errors = errors(text);
+        let error = errors.iter().next().expect("an error");
+        assert_eq!((error.line, error.column), (2, 24), "{text:?}");
+        assert_eq!(error.message, "invalid port: ö");
+    }
+}
+
+#[test]
+fn all_errors_are_reported_in_file_order() {
+    let text = "
+services:
+  web:
+    port: x
+    scale: y
+  api:
+    agent: z
+timers: []
+";
+    let lines: Vec<_> = errors(text).iter().map(|error| error.line).collect();
+    assert_eq!(lines, [4, 5, 7, 8]);
+    assert_eq!(errors(text).to_string().lines().count(), 4);
+}
+
+#[test]
+fn errors_inside_an_anchor_show_the_anchored_text_once() {
+    let text = "
+x-base: &base
+  port: x
+services:
+  web: *base
+  api: *base
+";
+    assert!(error(text).starts_with("convox.yml:3:9: invalid port: x"));
+}
+
+#[test]
+fn places_behind_interpolated_text_are_places_in_the_file() {
+    let text = "services:\n  ${NAME}: {test: \"${LONG}\", port: x}\n  api:\n    port: y\n";
+    let long = "l".repeat(500);
+    let errors = errors_with(text, &[("NAME", "web"), ("LONG", &long)]);
+    let places: Vec<_> = errors.iter().map(|e| (e.line, e.column)).collect();
+    assert_eq!(places, [(2, 36), (4, 11)]);
+}
+
+#[test]
+fn a_value_with_line_breaks_does_not_move_the_lines_behind_it() {
+    let text = "services:\n  web:\n    ${LINES}\n  api:\n    port: y\n";
+    let errors = errors_with(text, &[("LINES", "port: 80\n    drain: 5\n    test: x")]);
+    let error = errors.iter().next().expect("an error");
+    assert_eq!((error.line, error.column), (5, 11));
+}
+
+#[test]
+fn values_of_variables_are_never_quoted() {
+    let secret = "hunter2-hunter2";
+    for body in [
+        "port: ${X}",
+        "port: http:${X}",
+        "port: \"${X}\"",
+        "scale: ${X}",
+        "scale: {count: {min: ${X}}}",
+        "scale: {cpu: ${X}}",
+        "agent: ${X}",
+        "init: ${X}",
+        "drain: ${X}",
+        "volumes: [\"${X}\"]",
+        "resources: [\"${X}\"]",
+        "links: [\"${X}\"]",
+        "command: [[\"${X}\"]]",
+        "${X}: &${X} *${X}",
+        "nlb: [{port: ${X}}]",
+        "nlb: [{port: 1, protocol: ${X}}]",
+        "nlb: [{port: 1, scheme: ${X}}]",
+        "nlb: [{port: 1, allow_cidr: [\"${X}\"]}]",
+        "nlb: [{port: 1, protocol: tls, certificate: ${X}}]",
+        "port: 'a${X}",
+        "port: !!int ${X}",
+        "port: !${X}!a 5",
+    ] {
+        let text = crate::support::manifest_of_web(body);
+        let errors = errors_with(&text, &[("X", secret)]);
+        let shown = format!("{errors}{errors:?}");
+        assert!(!shown.contains("hunter2"), "{body}: {shown}");
+    }
+    let errors = errors_with("services:\n  \"${X}\": {}\n", &[("X", "Hunter2")]);
+    assert!(
+        errors.to_string().contains("service name ${X} invalid"),
+        "{errors}"
+    );
+}
+
+#[test]
+fn warnings_do_not_quote_values_of_variables_either() {
+    let text = "
+${X}: 1
+resources:
+  db: {type: redis, options: {version: ${N}}}
+services:
+  web:
+    ${X}: 1
+    environment: [\"${X}=\", ${N}, {a: \"${X}\"}, \" ${X}\"]
+    port: http:80:${X}
+    health: {interval: \"${X}\"}
+    volumes: [\"a:/b:${X}\"]
+";
+    let pairs = [("X", "hunter2"), ("N", "12.340"), (" hunter2", "")];
+    let loaded = load_with(text, &pairs);
+    assert!(loaded.warnings.len() > 6);
+    for warning in &loaded.warnings {
+        let shown = warning.to_string();
+        assert!(
+            !shown.contains("hunter2") && !shown.contains("12.34"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn references_must_exist() {
+    let text = "
+resources:
+  cache: {type: redis}
+services:
+  web:
+    resources: [cache, db, 'gone:URL']
+    links: [web, api]
+timers:
+  tick: {command: x, schedule: '* * * * *', service: job}
+";
+    assert_eq!(
+        errors(text).to_string(),
+        "convox.yml:6:24: service web references a resource that does not exist: db \
+         (resources are cache)\n\
+         convox.yml:6:28: service web references a resource that does not exist: gone \
+         (resources are cache)\n\
+         convox.yml:7:18: service web links to a service that does not exist: api \
+         (services are web)\n\
+         convox.yml:9:54: timer tick references a service that does not exist: job \
+         (services are web)"
+    );
+}
+
+#[test]
+fn names() {
+    for kind in ["services", "resources", "timers"] {
+        for name in [
+            "Web", "web_1", "1web", "-web", "wéb", "web.x", "'web x'", "''",
+        ] {
+            let text =
+                format!("{kind}:\n  {name}: {{type: x, command: x, schedule: '* * * * *'}}\n");
+            let errors = errors(&text).to_string();
+            let expected = format!("convox.yml:2:3: {} name ", kind.trim_end_matches('s'));
+            assert!(
+                errors.starts_with(&expected)
+                    && errors
+                        .contains("invalid, must contain only lowercase alphanumeric and dashes"),
+                "{errors}"
+            );
+        }
+    }
+}
+
+#[test]
+fn resource_types() {
+    for body in ["", "{}", "{type: }", "{type: '  '}", "{options: {a: b}}"] {
+        let message = error(&format!("resources:\n  db: {body}\n"));
+        assert!(
+            message.contains(": resource type can not be blank"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn timers() {
+    let timer = |body: &str| {
+        error(&format!(
+            "services: {{web: }}\ntimers:\n  tick: {{{body}}}\n"
+        ))
+    };
+    assert!(
+        timer("command: x, service: web")
+            .starts_with("convox.yml:3:3: invalid schedule expression: (timer tick needs")
+            || timer("command: x, service: web")
+                .starts_with("convox.yml:3:3: invalid schedule expression:  (timer tick needs")
+    );
+    assert!(timer("schedule: '* * * * *', service: web").contains("timer tick has no command"));
+    assert!(timer("schedule: '* * * * *', command: x").contains("timer tick has no service"));
+    let ok = crate::support::load(
+        "services: {web: }\ntimers: {tick: {schedule: \"0 3 * * ? *\", command: x, service: web}}",
+    );
+    let timer = &ok.manifest.timers["tick"];
+    assert_eq!(
+        (
+            timer.schedule.as_str(),
+            timer.command.as_str(),
+            timer.service.as_str()
+        ),
+        ("0 3 * * ? *", "x", "web")
+    );
+}
+
+#[test]
+fn deployment_percentages_that_cannot_work() {
+    assert!(
+        web_error("deployment: {minimum: 101}")
+            .contains("service web deployment minimum can not be greater than 100")
+    );
+    assert!(
+        web_error("deployment: {maximum: 99}")
+            .contains("service web deployment maximum can not be less than 100")
+    );
+    assert!(web_error("deployment: {minimum: -1}").contains("must be a whole number from 0"));
+}
+
+#[test]
+fn generation_1_is_refused_in_one_sentence() {
+    for text in [
+        "web:\n  build: .\n  ports: [80:3000]\n",
+        "# a comment\nweb:\n  image: httpd\ndb:\n  image: postgres\n",
+        "version: '2'\nservices:\n  web:\n    build: .\n",
+        "version: \"2.1\"\nservices:\n  web:\n    image: httpd\n    ports: [80]\n",
+        "version: 3\nservices: {web: {image: httpd}}\n",
+        "version: '2'\n",
+    ] {
+        let message = error(text);
+        assert!(
+            message.contains("this is a generation 1 manifest (docker-compose.yml)"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn generation_2_is_not_taken_for_generation_1() {
+    for text in [
+        "version: 2\nservices:\n  web:\n    port: 80\n",
+        "version: latest\nservices: {web: }\n",
+        "servicess:\n  web:\n    build: .\n",
+        "x-web:\n  image: httpd\n",
+        "resources:\n  db: {type: postgres}\nweb:\n  image: httpd\n",
+    ] {
+        crate::support::load(text);
+    }
+}
