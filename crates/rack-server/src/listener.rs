@@ -45,10 +45,14 @@ const TLS_HANDSHAKE: u8 = 0x16;
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address can be reached from outside.
-    #[error("refusing to listen on {0}: other machines could reach it; choose a loopback address or pass --allow-remote")]
+    #[error(
+        "refusing to listen on {0}: other machines could reach it; choose a loopback address or pass --allow-remote"
+    )]
     Remote(SocketAddr),
     /// Someone else listens there.
-    #[error("address {0} is already in use: stop the other program or choose another address with --listen")]
+    #[error(
+        "address {0} is already in use: stop the other program or choose another address with --listen"
+    )]
     InUse(SocketAddr),
     /// Anything else.
     #[error("cannot listen on {address}: {source}")]
@@ -65,10 +69,12 @@ pub async fn bind(address: SocketAddr, allow_remote: bool) -> Result<TcpListener
     if !allow_remote && !address.ip().to_canonical().is_loopback() {
         return Err(ListenError::Remote(address));
     }
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => ListenError::InUse(address),
-        _ => ListenError::Io { address, source },
-    })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => ListenError::InUse(address),
+            _ => ListenError::Io { address, source },
+        })
 }
 
 /// Serves connections until `shutdown` is cancelled, then lets requests in flight
@@ -81,7 +87,13 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) {
     let abort = CancellationToken::new();
-    let server = Arc::new(Server { tls, router, api, shutdown: shutdown.clone(), abort: abort.clone() });
+    let server = Arc::new(Server {
+        tls,
+        router,
+        api,
+        shutdown: shutdown.clone(),
+        abort: abort.clone(),
+    });
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -103,8 +115,14 @@ pub async fn serve(
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
-        tracing::warn!(connections = connections.len(), "closing connections that did not finish in time");
+    if tokio::time::timeout(GRACE, connections.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            connections = connections.len(),
+            "closing connections that did not finish in time"
+        );
         abort.cancel();
         connections.wait().await;
     }
@@ -151,16 +169,37 @@ impl Server {
                     Err(_) => return Err("tls handshake took too long".to_owned()),
                     Ok(Err(error)) => {
                         // Trouble with our own files concerns the owner; trouble of clients does not.
-                        if error.get_ref().is_some_and(|inner| inner.is::<crate::tls::TlsError>()) {
+                        if error
+                            .get_ref()
+                            .is_some_and(|inner| inner.is::<crate::tls::TlsError>())
+                        {
                             tracing::error!(%error, "tls does not work");
                         }
                         return Err(format!("tls handshake failed: {error}"));
                     }
                     Ok(Ok(stream)) => stream,
                 };
-                Box::pin(self.http(stream, Origin { peer, local, tls: true })).await
+                Box::pin(self.http(
+                    stream,
+                    Origin {
+                        peer,
+                        local,
+                        tls: true,
+                    },
+                ))
+                .await
             }
-            Ok(Ok(_)) => self.http(stream, Origin { peer, local, tls: false }).await,
+            Ok(Ok(_)) => {
+                self.http(
+                    stream,
+                    Origin {
+                        peer,
+                        local,
+                        tls: false,
+                    },
+                )
+                .await
+            }
         }
     }
 
@@ -197,7 +236,9 @@ impl Server {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(origin);
         let host = router::host_of(&request);
-        if host.is_some_and(|host| router::is_service_host(&host) || self.router.lookup(&host).is_some()) {
+        if host.is_some_and(|host| {
+            router::is_service_host(&host) || self.router.lookup(&host).is_some()
+        }) {
             return Ok(self.router.serve(request).await);
         }
         if let Some(uri) = without_leading_slashes(request.uri()) {
@@ -235,7 +276,13 @@ mod tests {
         ];
         for (from, to) in cases {
             let uri: Uri = from.parse().expect("a uri");
-            assert_eq!(without_leading_slashes(&uri).map(|uri| uri.to_string()).as_deref(), to, "{from}");
+            assert_eq!(
+                without_leading_slashes(&uri)
+                    .map(|uri| uri.to_string())
+                    .as_deref(),
+                to,
+                "{from}"
+            );
         }
     }
 
@@ -243,15 +290,24 @@ mod tests {
     async fn only_loopback_unless_allowed() {
         for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0"] {
             let address: SocketAddr = address.parse().expect("an address");
-            let refusal = bind(address, false).await.expect_err("other machines could reach it");
+            let refusal = bind(address, false)
+                .await
+                .expect_err("other machines could reach it");
             assert!(matches!(refusal, ListenError::Remote(_)), "{refusal}");
         }
-        let listener = bind("127.0.0.1:0".parse().expect("an address"), false).await.expect("loopback is fine");
+        let listener = bind("127.0.0.1:0".parse().expect("an address"), false)
+            .await
+            .expect("loopback is fine");
         let address = listener.local_addr().expect("bound");
-        let taken = bind(address, false).await.expect_err("the port is taken").to_string();
+        let taken = bind(address, false)
+            .await
+            .expect_err("the port is taken")
+            .to_string();
         assert_eq!(
             taken,
-            format!("address {address} is already in use: stop the other program or choose another address with --listen")
+            format!(
+                "address {address} is already in use: stop the other program or choose another address with --listen"
+            )
         );
     }
 }

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SerialNumber,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SerialNumber,
 };
 use rustls::ServerConfig;
 use rustls::crypto::ring;
@@ -81,15 +81,24 @@ pub struct Tls {
 
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("directory", &self.directory).finish_non_exhaustive()
+        f.debug_struct("Tls")
+            .field("directory", &self.directory)
+            .finish_non_exhaustive()
     }
 }
 
 impl Tls {
     /// Keeps the authority in a directory. `known` says which names besides
     /// `*.localhost` are ours: the custom domains of services. Touches no file yet.
-    pub fn new(directory: impl Into<PathBuf>, known: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
-        Self { directory: directory.into(), known: Arc::new(known), acceptor: OnceCell::new() }
+    pub fn new(
+        directory: impl Into<PathBuf>,
+        known: impl Fn(&str) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            directory: directory.into(),
+            known: Arc::new(known),
+            acceptor: OnceCell::new(),
+        }
     }
 
     /// The authority's certificate, made if it does not exist yet.
@@ -99,7 +108,10 @@ impl Tls {
     }
 
     /// Answers a client's handshake.
-    pub async fn accept<T: AsyncRead + AsyncWrite + Unpin>(&self, stream: T) -> io::Result<TlsStream<T>> {
+    pub async fn accept<T: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: T,
+    ) -> io::Result<TlsStream<T>> {
         let acceptor = self.acceptor().await.map_err(io::Error::other)?;
         acceptor.accept(stream).await
     }
@@ -108,7 +120,9 @@ impl Tls {
         self.acceptor
             .get_or_try_init(|| async {
                 let (directory, known) = (self.directory.clone(), Arc::clone(&self.known));
-                tokio::task::spawn_blocking(move || acceptor(&directory, known)).await.expect("making a certificate does not panic")
+                tokio::task::spawn_blocking(move || acceptor(&directory, known))
+                    .await
+                    .expect("making a certificate does not panic")
             })
             .await
     }
@@ -151,29 +165,52 @@ impl Minter {
             // One without the other is what a crash in between leaves.
             _ => create(&certificate, &key)?,
         };
-        let invalid = |reason: String| TlsError::Invalid { path: certificate.clone(), reason };
-        let authority = CertificateDer::from_pem_slice(certificate_pem.as_bytes()).map_err(|e| invalid(e.to_string()))?;
-        let authority_key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|e| invalid(e.to_string()))?;
+        let invalid = |reason: String| TlsError::Invalid {
+            path: certificate.clone(),
+            reason,
+        };
+        let authority = CertificateDer::from_pem_slice(certificate_pem.as_bytes())
+            .map_err(|e| invalid(e.to_string()))?;
+        let authority_key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
+            .map_err(|e| invalid(e.to_string()))?;
         // A key that belongs to another certificate would only show in clients, as a riddle.
-        CertifiedKey::from_der(vec![authority.clone()], authority_key, &ring::default_provider())
+        CertifiedKey::from_der(
+            vec![authority.clone()],
+            authority_key,
+            &ring::default_provider(),
+        )
+        .map_err(|error| invalid(error.to_string()))?;
+        let authority_key =
+            KeyPair::from_pem(&key_pem).map_err(|error| invalid(error.to_string()))?;
+        let issuer = Issuer::from_ca_cert_pem(&certificate_pem, authority_key)
             .map_err(|error| invalid(error.to_string()))?;
-        let authority_key = KeyPair::from_pem(&key_pem).map_err(|error| invalid(error.to_string()))?;
-        let issuer =
-            Issuer::from_ca_cert_pem(&certificate_pem, authority_key).map_err(|error| invalid(error.to_string()))?;
         let key = KeyPair::generate()?;
         let der = PrivateKeyDer::try_from(key.serialize_der()).expect("a key we made");
         let signer = ring::sign::any_ecdsa_type(&der)?;
-        Ok(Self { issuer, authority, key, signer, known, cache: Mutex::default() })
+        Ok(Self {
+            issuer,
+            authority,
+            key,
+            signer,
+            known,
+            cache: Mutex::default(),
+        })
     }
 
     fn certificate(&self, name: &str) -> Result<Arc<CertifiedKey>, TlsError> {
         let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, certificate)) = cache.get(name).filter(|(minted, _)| minted.elapsed() < REFRESH) {
+        if let Some((_, certificate)) = cache
+            .get(name)
+            .filter(|(minted, _)| minted.elapsed() < REFRESH)
+        {
             return Ok(Arc::clone(certificate));
         }
         let certificate = Arc::new(self.mint(name)?);
         if cache.len() >= CACHE
-            && let Some(oldest) = cache.iter().min_by_key(|(_, (minted, _))| *minted).map(|(name, _)| name.clone())
+            && let Some(oldest) = cache
+                .iter()
+                .min_by_key(|(_, (minted, _))| *minted)
+                .map(|(name, _)| name.clone())
         {
             cache.remove(&oldest);
         }
@@ -195,13 +232,19 @@ impl Minter {
         params.use_authority_key_identifier_extension = true;
         set_identity(&mut params, LEAF_LIFE);
         let leaf = params.signed_by(&self.key, &self.issuer)?;
-        Ok(CertifiedKey::new(vec![leaf.der().clone(), self.authority.clone()], Arc::clone(&self.signer)))
+        Ok(CertifiedKey::new(
+            vec![leaf.der().clone(), self.authority.clone()],
+            Arc::clone(&self.signer),
+        ))
     }
 }
 
 impl ResolvesServerCert for Minter {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let name = hello.server_name().map(str::to_ascii_lowercase).unwrap_or_default();
+        let name = hello
+            .server_name()
+            .map(str::to_ascii_lowercase)
+            .unwrap_or_default();
         let ours = name == "localhost" || name.ends_with(".localhost") || (self.known)(&name);
         let name = if ours { name.as_str() } else { "" };
         match self.certificate(name) {
@@ -232,8 +275,13 @@ fn create(certificate: &Path, key: &Path) -> Result<(String, String), TlsError> 
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     // Trust stores tell authorities apart by name: each server's has its own.
-    params.distinguished_name.push(DnType::CommonName, format!("Twinrack local CA {:08x}", rand::random::<u32>()));
-    params.distinguished_name.push(DnType::OrganizationName, "Twinrack");
+    params.distinguished_name.push(
+        DnType::CommonName,
+        format!("Twinrack local CA {:08x}", rand::random::<u32>()),
+    );
+    params
+        .distinguished_name
+        .push(DnType::OrganizationName, "Twinrack");
     set_identity(&mut params, AUTHORITY_LIFE);
     let (certificate_pem, key_pem) = (params.self_signed(&pair)?.pem(), pair.serialize_pem());
     // The certificate is removed first and written last: with it there, its key is there.
@@ -242,7 +290,9 @@ fn create(certificate: &Path, key: &Path) -> Result<(String, String), TlsError> 
         move |source| TlsError::File { path, source }
     };
     match fs::remove_file(certificate) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file(certificate)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(file(certificate)(error));
+        }
         _ => {}
     }
     write(key, &key_pem, false).map_err(file(key))?;
@@ -254,7 +304,10 @@ fn read(path: &Path) -> Result<Option<String>, TlsError> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(TlsError::File { path: path.to_owned(), source }),
+        Err(source) => Err(TlsError::File {
+            path: path.to_owned(),
+            source,
+        }),
     }
 }
 
@@ -268,7 +321,8 @@ fn write(path: &Path, text: &str, public: bool) -> io::Result<()> {
     #[cfg(unix)]
     if public {
         use std::os::unix::fs::PermissionsExt as _;
-        file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.as_file()
+            .set_permissions(fs::Permissions::from_mode(0o644))?;
     }
     #[cfg(not(unix))]
     let _ = public;

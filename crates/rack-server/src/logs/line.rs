@@ -21,7 +21,8 @@ impl TimeText {
     /// Writes a time; one before 1970 counts as 1970, since the text has a fixed width.
     pub(super) fn new(time: Timestamp) -> Self {
         let mut text = [0; TIME];
-        write!(&mut text[..], "{:.9}", time.max(Timestamp::UNIX_EPOCH)).expect("thirty bytes hold every time");
+        write!(&mut text[..], "{:.9}", time.max(Timestamp::UNIX_EPOCH))
+            .expect("thirty bytes hold every time");
         Self(text)
     }
 
@@ -58,7 +59,10 @@ impl<'a> Line<'a> {
     pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (time, rest) = bytes.split_at_checked(TIME)?;
         let rest = rest.strip_prefix(b" ")?;
-        let blank = rest.iter().take(MAX_STREAM + 1).position(|&byte| byte == b' ')?;
+        let blank = rest
+            .iter()
+            .take(MAX_STREAM + 1)
+            .position(|&byte| byte == b' ')?;
         Some(Self {
             time: TimeText::read(time)?,
             stream: str::from_utf8(&rest[..blank]).ok()?,
@@ -96,7 +100,11 @@ pub(super) fn stream_name(name: &str) -> String {
         if safe.len() + char.len_utf8() > MAX_STREAM {
             break;
         }
-        safe.push(if char.is_whitespace() || char.is_control() { '-' } else { char });
+        safe.push(if char.is_whitespace() || char.is_control() {
+            '-'
+        } else {
+            char
+        });
     }
     safe
 }
@@ -140,7 +148,9 @@ pub(super) fn without_colour(message: &[u8]) -> Option<Vec<u8>> {
         plain.extend_from_slice(&rest[..escape]);
         rest = &rest[escape..];
         let colour = rest.strip_prefix(b"\x1b[").and_then(|body| {
-            let end = body.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b';' | b':'))?;
+            let end = body
+                .iter()
+                .position(|byte| !matches!(byte, b'0'..=b'9' | b';' | b':'))?;
             (body[end] == b'm').then_some(2 + end + 1)
         });
         let take = colour.unwrap_or(1);
@@ -169,13 +179,23 @@ mod tests {
         let late = TimeText::new(at("2026-01-02T03:04:05.000000001Z"));
         assert!(early < late);
         assert_eq!(late.timestamp(), Some(at("2026-01-02T03:04:05.000000001Z")));
-        assert_eq!(&TimeText::new(Timestamp::MIN).0, b"1970-01-01T00:00:00.000000000Z");
-        assert_eq!(TimeText::new(Timestamp::MAX).timestamp(), Some(Timestamp::MAX));
+        assert_eq!(
+            &TimeText::new(Timestamp::MIN).0,
+            b"1970-01-01T00:00:00.000000000Z"
+        );
+        assert_eq!(
+            TimeText::new(Timestamp::MAX).timestamp(),
+            Some(Timestamp::MAX)
+        );
     }
 
     #[test]
     fn clients_see_whole_seconds() {
-        let line = Line { time: TimeText::new(at("2026-01-02T03:04:05.9Z")), stream: "service/web/1", message: b"hi" };
+        let line = Line {
+            time: TimeText::new(at("2026-01-02T03:04:05.9Z")),
+            stream: "service/web/1",
+            message: b"hi",
+        };
         let mut text = Vec::new();
         line.show(true, &mut text);
         line.show(false, &mut text);
@@ -197,14 +217,28 @@ mod tests {
     #[test]
     fn colour_goes_and_everything_else_stays() {
         assert_eq!(without_colour(b"plain"), None);
-        assert_eq!(without_colour(b"\x1b[1;31mred\x1b[0m!").as_deref(), Some(b"red!".as_slice()));
-        assert_eq!(without_colour(b"\x1b[2Kx\x1b").as_deref(), Some(b"\x1b[2Kx\x1b".as_slice()));
-        assert_eq!(without_colour(b"\x1b[31").as_deref(), Some(b"\x1b[31".as_slice()));
+        assert_eq!(
+            without_colour(b"\x1b[1;31mred\x1b[0m!").as_deref(),
+            Some(b"red!".as_slice())
+        );
+        assert_eq!(
+            without_colour(b"\x1b[2Kx\x1b").as_deref(),
+            Some(b"\x1b[2Kx\x1b".as_slice())
+        );
+        assert_eq!(
+            without_colour(b"\x1b[31").as_deref(),
+            Some(b"\x1b[31".as_slice())
+        );
     }
 
     #[test]
     fn damaged_lines_are_not_lines() {
-        for bytes in [b"".as_slice(), b"2026-01-02T03:04:05.000000000Z", &[0; 80], b"2026-01-02T03:04:05.000000000Z web"] {
+        for bytes in [
+            b"".as_slice(),
+            b"2026-01-02T03:04:05.000000000Z",
+            &[0; 80],
+            b"2026-01-02T03:04:05.000000000Z web",
+        ] {
             assert_eq!(Line::parse(bytes), None);
         }
     }

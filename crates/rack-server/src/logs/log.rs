@@ -24,7 +24,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { segment: 16 * 1024 * 1024, total: 256 * 1024 * 1024 }
+        Self {
+            segment: 16 * 1024 * 1024,
+            total: 256 * 1024 * 1024,
+        }
     }
 }
 
@@ -51,7 +54,12 @@ impl Logs {
         let directory = directory.into();
         fs::create_dir_all(directory.join("apps"))?;
         let rack = Arc::new(Log::new(directory.join("rack"), limits));
-        Ok(Self { directory, limits, rack, apps: Mutex::default() })
+        Ok(Self {
+            directory,
+            limits,
+            rack,
+            apps: Mutex::default(),
+        })
     }
 
     /// The log of an app; it comes into being with its first line.
@@ -87,11 +95,15 @@ impl Logs {
     /// Hands everything written to the disk, against power loss.
     pub fn flush(&self) -> io::Result<()> {
         let apps: Vec<_> = lock(&self.apps).values().cloned().collect();
-        apps.iter().chain([&self.rack]).try_for_each(|log| log.flush())
+        apps.iter()
+            .chain([&self.rack])
+            .try_for_each(|log| log.flush())
     }
 
     fn app_directory(&self, name: &str) -> PathBuf {
-        self.directory.join("apps").join(utf8_percent_encode(name, PLAIN).to_string())
+        self.directory
+            .join("apps")
+            .join(utf8_percent_encode(name, PLAIN).to_string())
     }
 }
 
@@ -132,7 +144,12 @@ struct State {
 impl Log {
     fn new(directory: PathBuf, limits: Limits) -> Self {
         Self {
-            inner: Arc::new(Inner { directory, limits, state: Mutex::default(), growth: watch::Sender::default() }),
+            inner: Arc::new(Inner {
+                directory,
+                limits,
+                state: Mutex::default(),
+                growth: watch::Sender::default(),
+            }),
         }
     }
 
@@ -150,13 +167,24 @@ impl Log {
         }
         for message in line::split(message) {
             if state.lost > 0 {
-                let notice = format!("{} lines could not be written and are missing here", state.lost);
-                let notice = Line { time, stream: "system/log/lost", message: notice.as_bytes() };
+                let notice = format!(
+                    "{} lines could not be written and are missing here",
+                    state.lost
+                );
+                let notice = Line {
+                    time,
+                    stream: "system/log/lost",
+                    message: notice.as_bytes(),
+                };
                 if self.inner.write(&mut state, &notice).is_ok() {
                     state.lost = 0;
                 }
             }
-            let line = Line { time, stream: &stream, message };
+            let line = Line {
+                time,
+                stream: &stream,
+                message,
+            };
             match self.inner.write(&mut state, &line) {
                 Ok(()) => {}
                 Err(error) => {
@@ -169,12 +197,18 @@ impl Log {
             }
         }
         let end = state.segments.as_ref().map_or(0, Segments::end);
-        self.inner.growth.send_if_modified(|growth| std::mem::replace(&mut growth.end, end) != end);
+        self.inner
+            .growth
+            .send_if_modified(|growth| std::mem::replace(&mut growth.end, end) != end);
     }
 
     /// Hands everything written to the disk, against power loss.
     pub fn flush(&self) -> io::Result<()> {
-        self.inner.lock().segments.as_ref().map_or(Ok(()), Segments::sync)
+        self.inner
+            .lock()
+            .segments
+            .as_ref()
+            .map_or(Ok(()), Segments::sync)
     }
 
     /// The time of the newest line of a stream, so that collecting can go on from there.
@@ -212,7 +246,8 @@ impl Inner {
     fn opened<'a>(&self, state: &'a mut State) -> io::Result<&'a mut Segments> {
         if state.segments.is_none() {
             let segments = Segments::open(self.directory.clone(), self.limits)?;
-            self.growth.send_modify(|growth| growth.end = segments.end());
+            self.growth
+                .send_modify(|growth| growth.end = segments.end());
             state.segments = Some(segments);
         }
         Ok(state.segments.as_mut().expect("opened above"))
@@ -222,7 +257,9 @@ impl Inner {
         let mut buffer = std::mem::take(&mut state.buffer);
         buffer.clear();
         line.store(&mut buffer);
-        let result = self.opened(state).and_then(|segments| segments.append(line, &buffer));
+        let result = self
+            .opened(state)
+            .and_then(|segments| segments.append(line, &buffer));
         state.buffer = buffer;
         result
     }
@@ -247,10 +284,16 @@ impl Inner {
     }
 
     fn last_time(&self, stream: &str) -> io::Result<Option<Timestamp>> {
-        if let Some(time) = self.with(|segments| segments.newest_in_active(stream))?.flatten() {
+        if let Some(time) = self
+            .with(|segments| segments.newest_in_active(stream))?
+            .flatten()
+        {
             return Ok(time.timestamp());
         }
-        for (place, summary) in self.with(|segments| segments.newest_first())?.unwrap_or_default() {
+        for (place, summary) in self
+            .with(|segments| segments.newest_first())?
+            .unwrap_or_default()
+        {
             let summary = match summary {
                 Some(summary) => summary,
                 None => self.summary(place.start, &place.path)?,
@@ -264,14 +307,22 @@ impl Inner {
 
     fn last_lines(&self, stream: &str, count: usize) -> io::Result<Vec<Vec<u8>>> {
         let mut found: Vec<Vec<u8>> = Vec::new();
-        for (place, summary) in self.with(|segments| segments.newest_first())?.unwrap_or_default() {
+        for (place, summary) in self
+            .with(|segments| segments.newest_first())?
+            .unwrap_or_default()
+        {
             if found.len() >= count {
                 break;
             }
             if summary.is_some_and(|summary| !summary.streams.contains_key(stream)) {
                 continue;
             }
-            let mut lines = last_lines_of(&place.path, place.end - place.start, stream, count - found.len())?;
+            let mut lines = last_lines_of(
+                &place.path,
+                place.end - place.start,
+                stream,
+                count - found.len(),
+            )?;
             lines.append(&mut found);
             found = lines;
         }
@@ -305,7 +356,9 @@ fn last_lines_of(path: &Path, length: u64, stream: &str, count: usize) -> io::Re
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
 }
 
 /// Locks; a panic of another holder leaves nothing half changed that matters here.

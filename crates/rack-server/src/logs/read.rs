@@ -73,13 +73,20 @@ impl Log {
         streams: Streams,
         end: CancellationToken,
     ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
-        let age = options.since.or(options.tail.is_none().then_some(DEFAULT_SINCE));
+        let age = options
+            .since
+            .or(options.tail.is_none().then_some(DEFAULT_SINCE));
         let since = age.map(|age| TimeText::new(now.checked_sub(age).unwrap_or(Timestamp::MIN)));
         let filter = options.filter.as_deref().map(Filter::parse);
         let reader = Reader {
             growth: self.inner.growth(),
             log: Arc::clone(&self.inner),
-            view: View { since, streams, filter, prefix: options.prefix },
+            view: View {
+                since,
+                streams,
+                filter,
+                prefix: options.prefix,
+            },
             tail: options.tail,
             follow: options.follow,
             end,
@@ -104,8 +111,12 @@ impl View {
         if self.since.is_some_and(|since| line.time < since) || !self.streams.wants(line.stream) {
             return None;
         }
-        let message = line::without_colour(line.message).map_or(Cow::Borrowed(line.message), Cow::Owned);
-        self.filter.as_ref().is_none_or(|filter| filter.matches(&message)).then_some(message)
+        let message =
+            line::without_colour(line.message).map_or(Cow::Borrowed(line.message), Cow::Owned);
+        self.filter
+            .as_ref()
+            .is_none_or(|filter| filter.matches(&message))
+            .then_some(message)
     }
 }
 
@@ -172,23 +183,32 @@ impl Reader {
         let stop = self.stop.unwrap_or(u64::MAX);
         let mut shown = Vec::new();
         let mut block = vec![0; BLOCK];
-        while shown.is_empty() && position.step(&self.log, &self.view, stop, &mut block, |message, line| {
-            let line = Line { message, ..*line };
-            line.show(self.view.prefix, &mut shown);
-        })? {}
+        while shown.is_empty()
+            && position.step(&self.log, &self.view, stop, &mut block, |message, line| {
+                let line = Line { message, ..*line };
+                line.show(self.view.prefix, &mut shown);
+            })?
+        {}
         self.position = Some(position);
         Ok((!shown.is_empty()).then(|| shown.into()))
     }
 
     /// Finds where to begin.
     fn start(&self) -> io::Result<Position> {
-        let mut position = Position { offset: self.log.with(|segments| segments.first())?.unwrap_or(0), ..Position::default() };
+        let mut position = Position {
+            offset: self.log.with(|segments| segments.first())?.unwrap_or(0),
+            ..Position::default()
+        };
         if let Some(tail) = self.tail {
             // Counted first, read again after: memory does not depend on the number of lines.
             let end = self.log.with(|segments| segments.end())?.unwrap_or(0);
-            let mut counter = Position { offset: position.offset, ..Position::default() };
+            let mut counter = Position {
+                offset: position.offset,
+                ..Position::default()
+            };
             let (mut wanted, mut block) = (0_usize, vec![0; BLOCK]);
-            let mut count = |_: &[u8], line: &Line<'_>| wanted += usize::from(line.stream != SKIPPED);
+            let mut count =
+                |_: &[u8], line: &Line<'_>| wanted += usize::from(line.stream != SKIPPED);
             while counter.step(&self.log, &self.view, end, &mut block, &mut count)? {}
             position.leave_out = wanted.saturating_sub(tail);
         }
@@ -212,7 +232,10 @@ impl Position {
         if self.offset >= stop {
             return Ok(false);
         }
-        let still_open = self.open.as_ref().is_some_and(|(start, _)| *start == place.start);
+        let still_open = self
+            .open
+            .as_ref()
+            .is_some_and(|(start, _)| *start == place.start);
         if place.start > self.offset {
             self.skipped += place.start - self.offset;
             self.offset = place.start;
@@ -221,7 +244,8 @@ impl Position {
             return Ok(true);
         }
         let (start, file) = self.open.as_mut().expect("entered above");
-        let available = usize::try_from(place.end.min(stop).saturating_sub(self.offset)).unwrap_or(usize::MAX);
+        let available =
+            usize::try_from(place.end.min(stop).saturating_sub(self.offset)).unwrap_or(usize::MAX);
         let block = &mut block[..available.min(BLOCK)];
         file.seek(SeekFrom::Start(self.offset - *start))?;
         if let Err(error) = file.read_exact(block) {
@@ -233,18 +257,32 @@ impl Position {
             self.offset = place.end;
             return Ok(true);
         }
-        let whole = block.iter().rposition(|&byte| byte == b'\n').map_or(block.len(), |at| at + 1);
+        let whole = block
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(block.len(), |at| at + 1);
         for bytes in block[..whole].split_inclusive(|&byte| byte == b'\n') {
             let Some(line) = bytes.strip_suffix(b"\n").and_then(Line::parse) else {
                 self.skipped += bytes.len() as u64;
                 continue;
             };
             if self.skipped > 0 {
-                let text = format!("{} bytes of log could not be read and are missing here", self.skipped);
-                show(text.as_bytes(), &Line { stream: SKIPPED, ..line });
+                let text = format!(
+                    "{} bytes of log could not be read and are missing here",
+                    self.skipped
+                );
+                show(
+                    text.as_bytes(),
+                    &Line {
+                        stream: SKIPPED,
+                        ..line
+                    },
+                );
                 self.skipped = 0;
             }
-            let Some(message) = view.pass(&line) else { continue };
+            let Some(message) = view.pass(&line) else {
+                continue;
+            };
             if self.leave_out > 0 {
                 self.leave_out -= 1;
                 continue;
@@ -259,9 +297,15 @@ impl Position {
     /// dropped. Returns whether it is open.
     fn enter(&mut self, log: &Inner, view: &View, place: &Place) -> io::Result<bool> {
         if let Some(since) = view.since {
-            let older = match log.with(|segments| segments.is_older(place.start, since))?.flatten() {
+            let older = match log
+                .with(|segments| segments.is_older(place.start, since))?
+                .flatten()
+            {
                 Some(older) => older,
-                None => log.summary(place.start, &place.path)?.newest.is_none_or(|newest| newest < since),
+                None => log
+                    .summary(place.start, &place.path)?
+                    .newest
+                    .is_none_or(|newest| newest < since),
             };
             if older {
                 self.offset = place.end;
@@ -275,7 +319,12 @@ impl Position {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // Dropped since we asked; the next look finds what is there now.
-                if log.with(|segments| segments.find(self.offset))?.flatten().as_ref() == Some(place) {
+                if log
+                    .with(|segments| segments.find(self.offset))?
+                    .flatten()
+                    .as_ref()
+                    == Some(place)
+                {
                     self.skipped += place.end - self.offset;
                     self.offset = place.end;
                 }

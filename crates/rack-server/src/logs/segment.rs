@@ -104,11 +104,21 @@ impl Segments {
             Err(error) => return Err(error),
         }
         starts.sort_unstable();
-        let mut segments = Self { directory, limits, sealed: VecDeque::new(), active: None, end: 0 };
+        let mut segments = Self {
+            directory,
+            limits,
+            sealed: VecDeque::new(),
+            active: None,
+            end: 0,
+        };
         let last = starts.pop();
         for start in starts {
             let length = fs::metadata(segments.path(start))?.len();
-            segments.sealed.push_back(Sealed { start, end: start + length, summary: None });
+            segments.sealed.push_back(Sealed {
+                start,
+                end: start + length,
+                summary: None,
+            });
         }
         if let Some(start) = last {
             let path = segments.path(start);
@@ -118,7 +128,13 @@ impl Segments {
                 file.set_len(whole)?;
             }
             segments.end = start + whole;
-            segments.active = Some(Active { start, end: segments.end, file, summary, torn: false });
+            segments.active = Some(Active {
+                start,
+                end: segments.end,
+                file,
+                summary,
+                torn: false,
+            });
         }
         Ok(segments)
     }
@@ -130,8 +146,13 @@ impl Segments {
 
     /// Writes one stored line, newline included: all of it or nothing.
     pub(super) fn append(&mut self, line: &Line<'_>, stored: &[u8]) -> io::Result<()> {
-        let full = |active: &Active| active.end - active.start + stored.len() as u64 > self.limits.segment;
-        if self.active.as_ref().is_some_and(|active| active.end > active.start && full(active)) {
+        let full =
+            |active: &Active| active.end - active.start + stored.len() as u64 > self.limits.segment;
+        if self
+            .active
+            .as_ref()
+            .is_some_and(|active| active.end > active.start && full(active))
+        {
             self.seal();
         }
         let active = match &mut self.active {
@@ -167,8 +188,17 @@ impl Segments {
     /// Ends the active segment and drops the oldest ones beyond the limit.
     fn seal(&mut self) {
         if let Some(active) = self.active.take() {
-            let Active { start, end, summary, .. } = active;
-            self.sealed.push_back(Sealed { start, end, summary: Some(Arc::new(summary)) });
+            let Active {
+                start,
+                end,
+                summary,
+                ..
+            } = active;
+            self.sealed.push_back(Sealed {
+                start,
+                end,
+                summary: Some(Arc::new(summary)),
+            });
         }
         // One more segment is about to be filled: make room for it.
         let keep = self.limits.total.saturating_sub(self.limits.segment);
@@ -190,7 +220,9 @@ impl Segments {
 
     /// Hands everything written to the disk.
     pub(super) fn sync(&self) -> io::Result<()> {
-        self.active.as_ref().map_or(Ok(()), |active| active.file.sync_data())
+        self.active
+            .as_ref()
+            .map_or(Ok(()), |active| active.file.sync_data())
     }
 
     /// Offset of the first line there is.
@@ -201,21 +233,40 @@ impl Segments {
 
     /// Finds the segment of an offset, or the next one if that is gone; `None` at the end.
     pub(super) fn find(&self, offset: u64) -> Option<Place> {
-        let active = self.active.as_ref().map(|active| (active.start, active.end));
+        let active = self
+            .active
+            .as_ref()
+            .map(|active| (active.start, active.end));
         self.sealed
             .iter()
             .map(|sealed| (sealed.start, sealed.end))
             .chain(active)
             .find(|&(_, end)| offset < end)
-            .map(|(start, end)| Place { start, end, path: self.path(start) })
+            .map(|(start, end)| Place {
+                start,
+                end,
+                path: self.path(start),
+            })
     }
 
     /// The segments, newest first, each with its summary as far as it is known.
     pub(super) fn newest_first(&self) -> Vec<(Place, Option<Arc<Summary>>)> {
-        let place = |start, end| Place { start, end, path: self.path(start) };
-        let active =
-            self.active.iter().map(|active| (place(active.start, active.end), Some(Arc::new(active.summary.clone()))));
-        let sealed = self.sealed.iter().rev().map(|sealed| (place(sealed.start, sealed.end), sealed.summary.clone()));
+        let place = |start, end| Place {
+            start,
+            end,
+            path: self.path(start),
+        };
+        let active = self.active.iter().map(|active| {
+            (
+                place(active.start, active.end),
+                Some(Arc::new(active.summary.clone())),
+            )
+        });
+        let sealed = self
+            .sealed
+            .iter()
+            .rev()
+            .map(|sealed| (place(sealed.start, sealed.end), sealed.summary.clone()));
         active.chain(sealed).collect()
     }
 
@@ -229,7 +280,11 @@ impl Segments {
         let older = |summary: &Summary| summary.newest.is_none_or(|newest| newest < than);
         match self.sealed.iter().find(|sealed| sealed.start == start) {
             Some(sealed) => sealed.summary.as_deref().map(older),
-            None => Some(self.active.as_ref().is_some_and(|active| active.start == start && older(&active.summary))),
+            None => Some(
+                self.active
+                    .as_ref()
+                    .is_some_and(|active| active.start == start && older(&active.summary)),
+            ),
         }
     }
 
@@ -251,5 +306,6 @@ fn segment_name(start: u64) -> String {
 
 fn segment_start(path: &Path) -> Option<u64> {
     let digits = path.file_name()?.to_str()?.strip_suffix(".log")?;
-    (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
+    (digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| digits.parse().ok())?
 }

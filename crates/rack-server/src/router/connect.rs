@@ -49,7 +49,12 @@ pub(super) enum ConnectError {
 
 impl Connector {
     pub(super) fn new(engine: Arc<dyn Engine>, process: String, port: u16, scheme: Scheme) -> Self {
-        Self { engine, process: process.into(), port, scheme }
+        Self {
+            engine,
+            process: process.into(),
+            port,
+            scheme,
+        }
     }
 
     /// Makes a connection.
@@ -60,12 +65,17 @@ impl Connector {
                 Scheme::Http => Ok(Stream(connection)),
                 Scheme::Https => {
                     let name = ServerName::try_from("localhost").expect("a valid name");
-                    let tls = TLS.connect(name, connection).await.map_err(ConnectError::Tls)?;
+                    let tls = TLS
+                        .connect(name, connection)
+                        .await
+                        .map_err(ConnectError::Tls)?;
                     Ok(Stream(Box::pin(tls)))
                 }
             }
         };
-        tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.map_err(|_| ConnectError::Timeout)?
+        tokio::time::timeout(CONNECT_TIMEOUT, connecting)
+            .await
+            .map_err(|_| ConnectError::Timeout)?
     }
 }
 
@@ -94,13 +104,21 @@ impl Connection for Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.0.as_mut().poll_read(cx, into)
     }
 }
 
 impl AsyncWrite for Stream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.0.as_mut().poll_write(cx, bytes)
     }
 
@@ -160,7 +178,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -169,7 +192,12 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

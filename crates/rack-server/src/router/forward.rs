@@ -30,14 +30,19 @@ impl Router {
     /// The [`Origin`] extension, if there, becomes the `X-Forwarded-…` headers.
     /// What goes wrong on the way is answered with one line of text.
     pub async fn serve(&self, mut request: Request<Body>) -> Response<Body> {
-        let Some((host, route)) = host::of(&request).and_then(|host| self.lookup(&host).map(|route| (host, route))) else {
+        let Some((host, route)) =
+            host::of(&request).and_then(|host| self.lookup(&host).map(|route| (host, route)))
+        else {
             return text(StatusCode::NOT_FOUND, "no such service");
         };
         let client = headers::upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
         let (parts, body) = request.into_parts();
         let upload = Upload::new(body);
         let Some(head) = Head::of(parts) else {
-            return text(StatusCode::BAD_REQUEST, "the request target cannot be forwarded");
+            return text(
+                StatusCode::BAD_REQUEST,
+                "the request target cannot be forwarded",
+            );
         };
         let (mut tried, mut again) = (Vec::new(), head.repeatable());
         let mut failure = None;
@@ -45,11 +50,20 @@ impl Router {
             let Some(in_flight) = self.choose(&host, &tried) else {
                 return match failure {
                     Some(reason) => bad_gateway(route.key(), reason),
-                    None => text(StatusCode::SERVICE_UNAVAILABLE, format!("{} has no healthy process", route.key())),
+                    None => text(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        format!("{} has no healthy process", route.key()),
+                    ),
                 };
             };
             let target = in_flight.target();
-            match answer(target.client.request(head.request(upload.clone())), &upload, route.timeout()).await {
+            match answer(
+                target.client.request(head.request(upload.clone())),
+                &upload,
+                route.timeout(),
+            )
+            .await
+            {
                 None => {
                     let seconds = route.timeout().as_secs_f64();
                     let reason = format!("{} did not answer within {seconds} seconds", route.key());
@@ -79,7 +93,10 @@ impl Router {
         }
         let (mut parts, body) = response.into_parts();
         headers::remove_hop_by_hop(&mut parts.headers);
-        let mut response = Response::new(Body::new(Download { body, _in_flight: in_flight }));
+        let mut response = Response::new(Body::new(Download {
+            body,
+            _in_flight: in_flight,
+        }));
         *response.status_mut() = parts.status;
         *response.headers_mut() = parts.headers;
         response
@@ -96,19 +113,40 @@ struct Head {
 
 impl Head {
     fn of(parts: Parts) -> Option<Self> {
-        let Parts { method, uri, mut headers, extensions, .. } = parts;
+        let Parts {
+            method,
+            uri,
+            mut headers,
+            extensions,
+            ..
+        } = parts;
         let host = match uri.authority() {
             Some(authority) => HeaderValue::from_str(authority.as_str()).ok()?,
             None => headers.get(HOST)?.clone(),
         };
         let empty = !headers.contains_key(http::header::TRANSFER_ENCODING)
-            && headers.get(http::header::CONTENT_LENGTH).is_none_or(|length| length == "0");
+            && headers
+                .get(http::header::CONTENT_LENGTH)
+                .is_none_or(|length| length == "0");
         headers::forward(&mut headers, host, extensions.get::<Origin>());
         // The authority only tells the client library that there is one: the connector
         // of a target leads to its process whatever is asked for.
-        let path = uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let uri = Uri::builder().scheme("http").authority("process").path_and_query(path).build().ok()?;
-        Some(Self { method, uri, headers, empty })
+        let path = uri
+            .path_and_query()
+            .cloned()
+            .unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority("process")
+            .path_and_query(path)
+            .build()
+            .ok()?;
+        Some(Self {
+            method,
+            uri,
+            headers,
+            empty,
+        })
     }
 
     /// Whether sending it twice does no harm.
@@ -127,7 +165,11 @@ impl Head {
 
 /// Waits for the beginning of the answer; `None` when it takes too long. The time counts
 /// from the last piece of the body that was sent.
-async fn answer(mut answer: ResponseFuture, upload: &Upload, timeout: Duration) -> Option<Result<Response<Incoming>, Error>> {
+async fn answer(
+    mut answer: ResponseFuture,
+    upload: &Upload,
+    timeout: Duration,
+) -> Option<Result<Response<Incoming>, Error>> {
     loop {
         let deadline = upload.active() + timeout;
         tokio::select! {
@@ -142,7 +184,11 @@ async fn answer(mut answer: ResponseFuture, upload: &Upload, timeout: Duration) 
 }
 
 /// Passes a switch of protocols on and lets the bytes flow.
-fn switch(client: hyper::upgrade::OnUpgrade, mut response: Response<Incoming>, in_flight: InFlight) -> Response<Body> {
+fn switch(
+    client: hyper::upgrade::OnUpgrade,
+    mut response: Response<Incoming>,
+    in_flight: InFlight,
+) -> Response<Body> {
     let process = hyper::upgrade::on(&mut response);
     upgrade::carry(client, process, in_flight);
     let mut switched = Response::new(Body::empty());
@@ -161,7 +207,10 @@ impl http_body::Body for Download {
     type Data = Bytes;
     type Error = hyper::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -184,11 +233,19 @@ fn cause(error: &Error) -> String {
 }
 
 fn note(target: &Target, error: &Error) {
-    tracing::debug!(process = target.process(), port = target.port(), reason = cause(error), "a process failed a request");
+    tracing::debug!(
+        process = target.process(),
+        port = target.port(),
+        reason = cause(error),
+        "a process failed a request"
+    );
 }
 
 fn bad_gateway(service: impl Display, reason: impl Display) -> Response<Body> {
-    text(StatusCode::BAD_GATEWAY, format!("{service} cannot be reached: {reason}"))
+    text(
+        StatusCode::BAD_GATEWAY,
+        format!("{service} cannot be reached: {reason}"),
+    )
 }
 
 /// An answer of our own, one line.
@@ -196,6 +253,9 @@ fn text(status: StatusCode, line: impl Display) -> Response<Body> {
     let line = line.to_string().replace(['\n', '\r'], " ");
     let mut response = Response::new(Body::from(line + "\n"));
     *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use http::header::{
-    CONNECTION, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, EXPECT, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderValue};
 
@@ -42,14 +43,23 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
         .collect();
-    let trailers = headers.get(TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let trailers = headers
+        .get(TE)
+        .is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     for name in named {
         // Naming these would change what the request is, not how it travels.
         if name != HOST && name != http::header::CONTENT_LENGTH {
             headers.remove(name);
         }
     }
-    for name in [CONNECTION, UPGRADE, TE, TRANSFER_ENCODING, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION] {
+    for name in [
+        CONNECTION,
+        UPGRADE,
+        TE,
+        TRANSFER_ENCODING,
+        PROXY_AUTHENTICATE,
+        PROXY_AUTHORIZATION,
+    ] {
         headers.remove(name);
     }
     for name in ["keep-alive", "proxy-connection", "http2-settings"] {
@@ -71,13 +81,25 @@ pub(super) fn forward(headers: &mut HeaderMap, host: HeaderValue, origin: Option
         headers.insert(UPGRADE, protocol);
     }
     if let Some(origin) = origin {
-        let mut chain: Vec<&[u8]> = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
+        let mut chain: Vec<&[u8]> = headers
+            .get_all("x-forwarded-for")
+            .iter()
+            .map(HeaderValue::as_bytes)
+            .collect();
         let peer = origin.peer.ip().to_canonical().to_string();
         chain.push(peer.as_bytes());
-        let chain = HeaderValue::from_bytes(&chain.join(b", ".as_slice())).expect("joined from header values");
+        let chain = HeaderValue::from_bytes(&chain.join(b", ".as_slice()))
+            .expect("joined from header values");
         headers.insert("x-forwarded-for", chain);
-        headers.insert("x-forwarded-proto", HeaderValue::from_static(if origin.tls { "https" } else { "http" }));
-        let port = host.to_str().ok().and_then(host::port).unwrap_or(if origin.tls { 443 } else { 80 });
+        headers.insert(
+            "x-forwarded-proto",
+            HeaderValue::from_static(if origin.tls { "https" } else { "http" }),
+        );
+        let port = host
+            .to_str()
+            .ok()
+            .and_then(host::port)
+            .unwrap_or(if origin.tls { 443 } else { 80 });
         headers.insert("x-forwarded-port", HeaderValue::from(port));
     }
     headers.insert("x-forwarded-host", host.clone());
@@ -114,7 +136,11 @@ mod tests {
             ("x-forwarded-for", "10.0.0.1"),
             ("x-forwarded-proto", "gopher"),
         ]);
-        forward(&mut headers, HeaderValue::from_static("web.a.r.localhost:5443"), Some(&ORIGIN));
+        forward(
+            &mut headers,
+            HeaderValue::from_static("web.a.r.localhost:5443"),
+            Some(&ORIGIN),
+        );
         for gone in ["connection", "x-hop", "keep-alive", "expect"] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
@@ -128,19 +154,33 @@ mod tests {
             ("x-forwarded-port", "5443"),
         ];
         for (name, value) in expected {
-            assert_eq!(headers.get_all(name).iter().collect::<Vec<_>>(), [value], "{name}");
+            assert_eq!(
+                headers.get_all(name).iter().collect::<Vec<_>>(),
+                [value],
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn upgrades_are_passed_on_except_to_http2() {
-        let mut websocket = headers(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
+        let mut websocket = headers(&[
+            ("connection", "keep-alive, Upgrade"),
+            ("upgrade", "websocket"),
+        ]);
         forward(&mut websocket, HeaderValue::from_static("x"), None);
-        assert_eq!((&websocket["connection"], &websocket["upgrade"]), (
-            &HeaderValue::from_static("upgrade"),
-            &HeaderValue::from_static("websocket"),
-        ));
-        let mut http2 = headers(&[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "AA")]);
+        assert_eq!(
+            (&websocket["connection"], &websocket["upgrade"]),
+            (
+                &HeaderValue::from_static("upgrade"),
+                &HeaderValue::from_static("websocket"),
+            )
+        );
+        let mut http2 = headers(&[
+            ("connection", "Upgrade, HTTP2-Settings"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AA"),
+        ]);
         forward(&mut http2, HeaderValue::from_static("x"), None);
         assert!(!http2.contains_key("upgrade") && !http2.contains_key("http2-settings"));
         assert_eq!(upgrade(&headers(&[("upgrade", "websocket")])), None);

@@ -18,7 +18,10 @@ pub(crate) fn of<B>(request: &Request<B>) -> Option<String> {
 
 /// The port a `Host` header names.
 pub(super) fn port(host: &str) -> Option<u16> {
-    host[without_port(host).len()..].strip_prefix(':')?.parse().ok()
+    host[without_port(host).len()..]
+        .strip_prefix(':')?
+        .parse()
+        .ok()
 }
 
 fn without_port(host: &str) -> &str {
@@ -36,7 +39,8 @@ pub(super) fn normal(host: &str) -> String {
 
 /// Whether a host has the form of a service's own name, `<service>.<app>.<rack>.localhost`.
 pub fn is_service_host(host: &str) -> bool {
-    host.strip_suffix(".localhost").is_some_and(|labels| labels.split('.').count() == 3 && !labels.contains(".."))
+    host.strip_suffix(".localhost")
+        .is_some_and(|labels| labels.split('.').count() == 3 && !labels.contains(".."))
 }
 
 /// Whether a host belongs to the server or to services of other names and can be nobody's domain.
@@ -70,15 +74,27 @@ mod tests {
     #[test]
     fn hosts_are_read_without_port_case_and_last_dot() {
         let cases = [
-            ("/", Some("Web.MyApp.Staging.localhost:5443"), Some("web.myapp.staging.localhost")),
+            (
+                "/",
+                Some("Web.MyApp.Staging.localhost:5443"),
+                Some("web.myapp.staging.localhost"),
+            ),
             ("/", Some("example.org."), Some("example.org")),
             ("/", Some("[::1]:5443"), Some("[::1]")),
             ("/", Some("[::1]"), Some("[::1]")),
-            ("http://a.example:81/x", Some("b.example"), Some("a.example")),
+            (
+                "http://a.example:81/x",
+                Some("b.example"),
+                Some("a.example"),
+            ),
             ("/", None, None),
         ];
         for (uri, host, expected) in cases {
-            assert_eq!(of(&request(uri, host)).as_deref(), expected, "{uri} {host:?}");
+            assert_eq!(
+                of(&request(uri, host)).as_deref(),
+                expected,
+                "{uri} {host:?}"
+            );
         }
         assert_eq!(port("a:81"), Some(81));
         assert_eq!(port("[::1]:81"), Some(81));
@@ -89,10 +105,24 @@ mod tests {
     #[test]
     fn the_servers_own_names_are_reserved() {
         let key = Key::new("staging", "myapp", "web");
-        for host in ["localhost", "127.0.0.1", "[::1]", "rack.staging.localhost", "api.other.staging.localhost", "*.localhost", "", "*"] {
+        for host in [
+            "localhost",
+            "127.0.0.1",
+            "[::1]",
+            "rack.staging.localhost",
+            "api.other.staging.localhost",
+            "*.localhost",
+            "",
+            "*",
+        ] {
             assert!(is_reserved(host, &key), "{host}");
         }
-        for host in ["web.myapp.staging.localhost", "example.org", "*.example.org", "myapp.localhost"] {
+        for host in [
+            "web.myapp.staging.localhost",
+            "example.org",
+            "*.example.org",
+            "myapp.localhost",
+        ] {
             assert!(!is_reserved(host, &key), "{host}");
         }
     }

@@ -19,8 +19,8 @@ mod host;
 mod probe;
 mod table;
 mod target;
-mod upload;
 mod upgrade;
+mod upload;
 
 pub use headers::Origin;
 pub use host::is_service_host;

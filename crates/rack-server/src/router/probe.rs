@@ -44,7 +44,11 @@ impl From<hyper::Error> for ProbeError {
 impl Router {
     /// Sends one GET to a process on a connection of its own and returns the status of the
     /// answer. Does not count as in flight; the target need not be published.
-    pub async fn probe(target: &Target, path: &str, timeout: Duration) -> Result<StatusCode, ProbeError> {
+    pub async fn probe(
+        target: &Target,
+        path: &str,
+        timeout: Duration,
+    ) -> Result<StatusCode, ProbeError> {
         let request = Request::get(path)
             // A name that frameworks which check hosts let through.
             .header(HOST, "localhost")
@@ -56,17 +60,22 @@ impl Router {
         }
         let asking = async {
             let stream = target.connector.connect().await?;
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
             spawn(connection);
             let response = sender.send_request(request).await?;
             Ok(response.status())
         };
-        tokio::time::timeout(timeout, asking).await.map_err(|_| ProbeError::Timeout(timeout))?
+        tokio::time::timeout(timeout, asking)
+            .await
+            .map_err(|_| ProbeError::Timeout(timeout))?
     }
 
     /// Connects to a process and hangs up, for services that speak no HTTP.
     pub async fn probe_connect(target: &Target, timeout: Duration) -> Result<(), ProbeError> {
         let connecting = async { Ok(target.connector.connect().await.map(drop)?) };
-        tokio::time::timeout(timeout, connecting).await.map_err(|_| ProbeError::Timeout(timeout))?
+        tokio::time::timeout(timeout, connecting)
+            .await
+            .map_err(|_| ProbeError::Timeout(timeout))?
     }
 }

@@ -29,8 +29,16 @@ pub struct Key {
 
 impl Key {
     /// Names a service.
-    pub fn new(rack: impl Into<String>, app: impl Into<String>, service: impl Into<String>) -> Self {
-        Self { rack: rack.into(), app: app.into(), service: service.into() }
+    pub fn new(
+        rack: impl Into<String>,
+        app: impl Into<String>,
+        service: impl Into<String>,
+    ) -> Self {
+        Self {
+            rack: rack.into(),
+            app: app.into(),
+            service: service.into(),
+        }
     }
 
     /// The service's own host, `<service>.<app>.<rack>.localhost`.
@@ -41,7 +49,11 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "service {} of app {} on rack {}", self.service, self.app, self.rack)
+        write!(
+            f,
+            "service {} of app {} on rack {}",
+            self.service, self.app, self.rack
+        )
     }
 }
 
@@ -174,7 +186,13 @@ impl Router {
             check(&table, host, &key)?;
         }
         let timeout = timeout.min(LONGEST_TIMEOUT);
-        let route = Arc::new(Route { key: key.clone(), hosts: all, targets, timeout, turn: AtomicUsize::new(0) });
+        let route = Arc::new(Route {
+            key: key.clone(),
+            hosts: all,
+            targets,
+            timeout,
+            turn: AtomicUsize::new(0),
+        });
         for host in &route.hosts {
             table.hosts.insert(host.clone(), Arc::clone(&route));
         }
@@ -187,7 +205,9 @@ impl Router {
     /// Whether hosts could be published for a service now; nothing changes.
     pub fn check(&self, key: &Key, hosts: &[String]) -> Result<(), PublishError> {
         let table = self.table.load();
-        hosts.iter().try_for_each(|host| check(&table, &host::normal(host), key))
+        hosts
+            .iter()
+            .try_for_each(|host| check(&table, &host::normal(host), key))
     }
 
     /// Takes a service out. Returns its targets, to drain.
@@ -208,17 +228,28 @@ impl Router {
     fn withdraw_where(&self, gone: impl Fn(&Key) -> bool) -> Vec<Arc<Target>> {
         let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = Table::clone(&self.table.load());
-        let keys: Vec<_> = table.routes.keys().filter(|key| gone(key)).cloned().collect();
+        let keys: Vec<_> = table
+            .routes
+            .keys()
+            .filter(|key| gone(key))
+            .cloned()
+            .collect();
         let routes: Vec<_> = keys.iter().filter_map(|key| table.remove(key)).collect();
         self.table.store(Arc::new(table));
-        routes.iter().flat_map(|route| retire(Some(route), &[])).collect()
+        routes
+            .iter()
+            .flat_map(|route| retire(Some(route), &[]))
+            .collect()
     }
 
     /// The route of a host, by its name or by a wildcard domain one level up.
     pub fn lookup(&self, host: &str) -> Option<Arc<Route>> {
         let table = self.table.load();
         let host = host::normal(host);
-        let wild = || host.split_once('.').and_then(|(_, parent)| table.hosts.get(&format!("*.{parent}")));
+        let wild = || {
+            host.split_once('.')
+                .and_then(|(_, parent)| table.hosts.get(&format!("*.{parent}")))
+        };
         table.hosts.get(&host).or_else(wild).cloned()
     }
 
@@ -247,19 +278,25 @@ impl Router {
 /// Marks the targets of a route that nobody uses now.
 fn retire(before: Option<&Route>, now: &[Arc<Target>]) -> Vec<Arc<Target>> {
     let targets = before.map(Route::targets).unwrap_or_default().iter();
-    let gone: Vec<_> = targets.filter(|target| !now.iter().any(|kept| Arc::ptr_eq(kept, target))).cloned().collect();
+    let gone: Vec<_> = targets
+        .filter(|target| !now.iter().any(|kept| Arc::ptr_eq(kept, target)))
+        .cloned()
+        .collect();
     gone.iter().for_each(|target| target.retire(true));
     gone
 }
 
 fn check(table: &Table, host: &str, key: &Key) -> Result<(), PublishError> {
     if host::is_reserved(host, key) {
-        return Err(PublishError::Reserved { host: host.to_owned() });
+        return Err(PublishError::Reserved {
+            host: host.to_owned(),
+        });
     }
     match table.hosts.get(host) {
-        Some(route) if route.key != *key => {
-            Err(PublishError::Claimed { host: host.to_owned(), owner: route.key.clone() })
-        }
+        Some(route) if route.key != *key => Err(PublishError::Claimed {
+            host: host.to_owned(),
+            owner: route.key.clone(),
+        }),
         _ => Ok(()),
     }
 }

@@ -42,7 +42,12 @@ pub struct Target {
 
 impl Target {
     /// A process's port, reached through the engine.
-    pub fn new(engine: Arc<dyn Engine>, process: impl Into<String>, port: u16, scheme: Scheme) -> Arc<Self> {
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        process: impl Into<String>,
+        port: u16,
+        scheme: Scheme,
+    ) -> Arc<Self> {
         let process = process.into();
         let connector = Connector::new(engine, process.clone(), port, scheme);
         let client = Client::builder(TokioExecutor::new())

@@ -23,7 +23,11 @@ struct State {
 
 impl Upload {
     pub(super) fn new(body: Body) -> Self {
-        Self(Arc::new(Mutex::new(State { body, touched: false, active: Instant::now() })))
+        Self(Arc::new(Mutex::new(State {
+            body,
+            touched: false,
+            active: Instant::now(),
+        })))
     }
 
     /// Whether any of it may have been sent.
@@ -45,7 +49,10 @@ impl http_body::Body for Upload {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let mut state = self.state();
         state.touched = true;
         state.active = Instant::now();
