@@ -213,7 +213,7 @@ pub enum ArtifactError {
         tag: String,
     },
     /// A build that cannot be named or described in an archive.
-    #[error("cannot export: {reason}")]
+    #[error("the build cannot be exported: {reason}")]
     Unexportable {
         /// What stands in the way.
         reason: String,

@@ -140,7 +140,7 @@ pub fn prepare(
     check_environment(required_environment)?;
     if images.is_empty() {
         return Err(ArtifactError::Unexportable {
-            reason: format!("build {} has no images", build.id),
+            reason: format!("{} has no images", build.id),
         });
     }
 

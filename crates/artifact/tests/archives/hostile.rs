@@ -344,13 +344,13 @@ fn every_limit_holds() {
 #[test]
 fn bombs_are_defused_at_both_levels() {
     const MIB: u64 = 1 << 20;
-    let small = limits(|it| it.uncompressed = 4 * MIB);
-    let error = verify(&bomb(64 * MIB)[..], &small).expect_err("a bomb");
+    let small = limits(|it| it.uncompressed = 2 * MIB);
+    let error = verify(&bomb(16 * MIB)[..], &small).expect_err("a bomb");
     assert!(matches!(error, ArtifactError::Limit { .. }), "{error}");
 
-    let inner = Tar::default().file("layer.tar", &bomb(64 * MIB)).finish();
+    let inner = Tar::default().file("layer.tar", &bomb(16 * MIB)).finish();
     let bytes = archive(&[("myapp.B1.tar", &inner)]);
-    for limits in [small, limits(|it| it.entry = 4 * MIB)] {
+    for limits in [small, limits(|it| it.entry = 2 * MIB)] {
         let error = verify(&bytes[..], &limits).expect_err("a nested bomb");
         assert!(matches!(error, ArtifactError::Limit { .. }), "{error}");
     }

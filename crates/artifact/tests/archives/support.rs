@@ -362,6 +362,14 @@ pub(crate) fn source() -> Source {
 
 /// Exports [`images`] as saved by `save`.
 pub(crate) fn export(format: Format, save: &[u8]) -> (Vec<u8>, Summary) {
+    export_images(format, &images(), save)
+}
+
+pub(crate) fn export_images(
+    format: Format,
+    images: &BTreeMap<String, TestImage>,
+    save: &[u8],
+) -> (Vec<u8>, Summary) {
     let mut save = Cursor::new(save);
     let mut archive = Vec::new();
     let summary = prepare(
@@ -369,7 +377,7 @@ pub(crate) fn export(format: Format, save: &[u8]) -> (Vec<u8>, Summary) {
         &build(),
         &["SECRET_KEY".to_owned()],
         &source(),
-        &tags(&images()),
+        &tags(images),
         &mut save,
     )
     .expect("exportable")
