@@ -30,6 +30,8 @@ pub(crate) struct Source<'a> {
 struct Splice {
     file: Range<usize>,
     text: Range<usize>,
+    /// Whether the variable has a value, be it empty.
+    set: bool,
 }
 
 impl<'a> Source<'a> {
@@ -57,7 +59,9 @@ impl<'a> Source<'a> {
             };
             text.push_str(&file[done..open]);
             let start = text.len();
-            let value = env.get(&file[open + 2..close]).map_or("", String::as_str);
+            let value = env.get(&file[open + 2..close]);
+            let set = value.is_some();
+            let value = value.map_or("", String::as_str);
             if text.len() + value.len() > MAX_INTERPOLATED {
                 return Err(too_large(&format!(
                     "the manifest is larger than {MAX_INTERPOLATED} bytes after interpolation"
@@ -67,6 +71,7 @@ impl<'a> Source<'a> {
             splices.push(Splice {
                 file: open..close + 1,
                 text: start..text.len(),
+                set,
             });
             done = close + 1;
         }
@@ -110,23 +115,39 @@ impl<'a> Source<'a> {
     /// What stands in the file at a range of the interpolated text, when a value was pasted into
     /// it; `None` when the range is untouched.
     pub(crate) fn as_written(&self, range: Range<usize>) -> Option<&'a str> {
-        // Splices are in order, so the first that ends at or after the start decides.
-        let first = self
-            .splices
-            .partition_point(|splice| splice.text.end < range.start);
-        let touched = self.splices[first..]
-            .iter()
-            .take_while(|splice| splice.text.start <= range.end)
-            .any(|splice| {
-                let empty = splice.text.is_empty();
-                let overlaps = splice.text.start < range.end && range.start < splice.text.end;
-                overlaps || empty && range.contains(&splice.text.start)
-            });
+        let touched = self.near(&range).any(|splice| {
+            let overlaps = splice.text.start < range.end && range.start < splice.text.end;
+            overlaps || splice.text.is_empty() && range.contains(&splice.text.start)
+        });
         touched.then(|| {
             let start = self.file_offset(range.start, Side::Start);
             let end = self.file_offset(range.end, Side::End).max(start);
             &self.file[start..end]
         })
+    }
+
+    /// A variable without a value that was to be pasted into a range of the interpolated text.
+    pub(crate) fn unset(&self, range: &Range<usize>) -> Option<&'a str> {
+        // Where nothing is left of a value, the parser's place for it is the indicator before it.
+        let blank = self.text[range.start..]
+            .bytes()
+            .take_while(|byte| matches!(byte, b':' | b'-' | b' ' | b'\t' | b'"' | b'\''))
+            .count();
+        let range = range.start..range.end.max(range.start + blank);
+        self.near(&range)
+            .find(|splice| !splice.set)
+            .map(|splice| self.name(splice))
+    }
+
+    /// The splices that touch a range or its ends.
+    fn near(&self, range: &Range<usize>) -> impl Iterator<Item = &Splice> {
+        let end = range.end;
+        let first = self
+            .splices
+            .partition_point(|splice| splice.text.end < range.start);
+        self.splices[first..]
+            .iter()
+            .take_while(move |splice| splice.text.start <= end)
     }
 
     /// The variable, and its line, whose value most likely broke the YAML at or before an offset:
@@ -180,6 +201,16 @@ impl<'a> Source<'a> {
                 Side::Start => splice.file.start,
                 Side::End => splice.file.end,
             };
+        }
+        if let (Side::Start, true) = (side, splice.text == (offset..offset)) {
+            // What begins where nothing was pasted begins with the `${…}` in the file.
+            let first = self
+                .splices
+                .partition_point(|splice| splice.text.end < offset);
+            let first = self.splices[first..after]
+                .iter()
+                .find(|splice| splice.text.is_empty());
+            return first.map_or(offset, |splice| splice.file.start);
         }
         (splice.file.end + (offset - splice.text.end)).min(self.file.len())
     }

@@ -34,7 +34,8 @@ pub struct Loaded {
 /// Most global variables times services: every service gets a copy of each.
 const MAX_DECLARATIONS: usize = 100_000;
 
-/// Whether a release must have a value for every required variable.
+/// Whether a release must have a value for every variable it needs. A pending release may not, and
+/// then a value that is wrong only for want of a variable is no error either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Required {
     Checked,
@@ -49,7 +50,7 @@ pub(crate) fn load(
 ) -> Result<Loaded, Errors> {
     let source = Source::interpolate(text, env)?;
     let root = yaml::parse(&source)?;
-    let mut reader = Reader::new(&source);
+    let mut reader = Reader::new(&source, required);
     for (line, column, name) in source.odd_names().take(MAX_REPORTS) {
         reader.warn_at(line, column, odd_name(name));
     }

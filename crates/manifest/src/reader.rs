@@ -9,7 +9,8 @@ use std::collections::BTreeSet;
 use crate::error::{Error, Warning};
 use crate::interpolate::Source;
 use crate::keys::{Level, Use};
-use crate::yaml::{Kind, Map, Node, Value};
+use crate::load::Required;
+use crate::yaml::{Kind, Map, Node, Value, shorten};
 
 /// Most errors and most warnings kept: enough for anybody to act on, and a bound on the work that
 /// text made only to be wrong can cause.
@@ -23,15 +24,18 @@ pub(crate) struct Reader<'a> {
     pub(crate) errors: Vec<Error>,
     /// What does not.
     pub(crate) warnings: Vec<Warning>,
+    /// Whether values that came out wrong for want of a variable are only warned about.
+    required: Required,
     /// Keys without effect that were reported; each is reported once.
     reported: BTreeSet<(&'static str, String)>,
 }
 
 impl<'a> Reader<'a> {
     /// A reader with nothing to report yet.
-    pub(crate) fn new(source: &'a Source<'a>) -> Self {
+    pub(crate) fn new(source: &'a Source<'a>, required: Required) -> Self {
         Self {
             source,
+            required,
             errors: Vec::new(),
             warnings: Vec::new(),
             reported: BTreeSet::new(),
@@ -53,17 +57,27 @@ impl<'a> Reader<'a> {
         self.report(node, message.into(), Some(hint.into()));
     }
 
-    fn report(&mut self, node: &Node, message: String, hint: Option<String>) {
-        if self.errors.len() >= MAX_REPORTS {
-            return;
+    /// Reports an error even where a missing variable may be the cause.
+    pub(crate) fn error_always(&mut self, node: &Node, message: String, hint: Option<String>) {
+        if self.errors.len() < MAX_REPORTS {
+            let (line, column) = self.source.position(node.range.start);
+            self.errors.push(Error {
+                line,
+                column,
+                message,
+                hint,
+            });
         }
-        let (line, column) = self.source.position(node.range.start);
-        self.errors.push(Error {
-            line,
-            column,
-            message,
-            hint,
-        });
+    }
+
+    fn report(&mut self, node: &Node, message: String, hint: Option<String>) {
+        match self.source.unset(&node.range).map(shorten) {
+            Some(name) if self.required == Required::Ignored => {
+                self.warn(node, format!("{message}: {name} is not set"));
+            }
+            Some(name) => self.error_always(node, message, Some(format!("{name} is not set"))),
+            None => self.error_always(node, message, hint),
+        }
     }
 
     /// Reports something odd at a node.

@@ -10,6 +10,13 @@ use crate::reader::Reader;
 use crate::schedule;
 use crate::yaml::{Kind, Map, Node};
 
+/// The entries of the three sections as written, for their places.
+struct Sections<'n> {
+    resources: &'n [(Node, Node)],
+    services: &'n [(Node, Node)],
+    timers: &'n [(Node, Node)],
+}
+
 /// Reports everything that does not fit together.
 pub(crate) fn validate(manifest: &Manifest, root: &Node, reader: &mut Reader<'_>) {
     let Some(top) = root.as_map() else { return };
@@ -18,17 +25,21 @@ pub(crate) fn validate(manifest: &Manifest, root: &Node, reader: &mut Reader<'_>
             .and_then(Node::as_map)
             .map_or(&[][..], |map| &map.0)
     };
-
+    let sections = Sections {
+        resources: section("resources"),
+        services: section("services"),
+        timers: section("timers"),
+    };
     for (kind, section) in [
-        ("resource", section("resources")),
-        ("service", section("services")),
-        ("timer", section("timers")),
+        ("resource", sections.resources),
+        ("service", sections.services),
+        ("timer", sections.timers),
     ] {
         for (key, _) in section {
             check_name(reader, kind, key);
         }
     }
-    for (key, body) in section("resources") {
+    for (key, body) in sections.resources {
         let kind = named(&manifest.resources, key).map(|resource| resource.kind.as_str());
         if kind == Some("") {
             let name = reader.quote(key);
@@ -40,15 +51,28 @@ pub(crate) fn validate(manifest: &Manifest, root: &Node, reader: &mut Reader<'_>
             );
         }
     }
+    for (key, body) in sections.services {
+        if let Some(map) = body.as_map() {
+            let name = reader.quote(key);
+            check_references(manifest, &sections, reader, &name, map);
+            check_deployment(reader, &name, map);
+        }
+    }
+    check_shared(manifest, &sections, reader);
+    for (key, body) in sections.timers {
+        check_timer(manifest, &sections, reader, key, body);
+    }
+}
+
+/// What only one service of an app can have.
+fn check_shared(manifest: &Manifest, sections: &Sections<'_>, reader: &mut Reader<'_>) {
     let mut listeners = BTreeMap::new();
     let mut domains = BTreeMap::new();
-    for (key, body) in section("services") {
+    for (key, body) in sections.services {
         let (Some(service), Some(map)) = (named(&manifest.services, key), body.as_map()) else {
             continue;
         };
         let name = reader.quote(key);
-        check_references(manifest, reader, &name, map);
-        check_deployment(reader, &name, map);
         for listener in &service.nlb {
             if let Some(other) = listeners.insert(listener.port, name.clone()) {
                 reader.error(
@@ -73,9 +97,6 @@ pub(crate) fn validate(manifest: &Manifest, root: &Node, reader: &mut Reader<'_>
             }
         }
     }
-    for (key, body) in section("timers") {
-        check_timer(manifest, reader, key, body);
-    }
 }
 
 fn named<'m, T>(entries: &'m indexmap::IndexMap<String, T>, key: &Node) -> Option<&'m T> {
@@ -94,11 +115,10 @@ fn check_name(reader: &mut Reader<'_>, kind: &str, key: &Node) {
         let message = format!(
             "{kind} name {quoted} invalid, must contain only lowercase alphanumeric and dashes"
         );
-        if name.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
-            reader.error_with_hint(key, message, "and start with a letter");
-        } else {
-            reader.error(key, message);
-        }
+        let hint = name
+            .starts_with(|c: char| c.is_ascii_digit() || c == '-')
+            .then(|| "and start with a letter".to_owned());
+        reader.error_always(key, message, hint);
     }
 }
 
@@ -111,7 +131,13 @@ fn items<'n>(map: &'n Map, key: &str) -> impl Iterator<Item = (&'n Node, &'n str
     items.iter().filter_map(|item| Some((item, item.text()?)))
 }
 
-fn check_references(manifest: &Manifest, reader: &mut Reader<'_>, service: &str, map: &Map) {
+fn check_references(
+    manifest: &Manifest,
+    sections: &Sections<'_>,
+    reader: &mut Reader<'_>,
+    service: &str,
+    map: &Map,
+) {
     for (item, text) in items(map, "resources") {
         let name = text.split_once(':').map_or(text, |(name, _)| name);
         if !manifest.resources.contains_key(name) {
@@ -119,27 +145,33 @@ fn check_references(manifest: &Manifest, reader: &mut Reader<'_>, service: &str,
             let shown = quoted
                 .split_once(':')
                 .map_or(quoted.as_str(), |(name, _)| name);
+            let hint = known(reader, "resources", sections.resources);
             reader.error_with_hint(
                 item,
                 format!("service {service} references a resource that does not exist: {shown}"),
-                known("resources", manifest.resources.keys()),
+                hint,
             );
         }
     }
     for (item, name) in items(map, "links") {
         if !manifest.services.contains_key(name) {
             let quoted = reader.quote(item);
+            let hint = known(reader, "services", sections.services);
             reader.error_with_hint(
                 item,
                 format!("service {service} links to a service that does not exist: {quoted}"),
-                known("services", manifest.services.keys()),
+                hint,
             );
         }
     }
 }
 
-fn known<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> String {
-    let names: Vec<_> = names.map(String::as_str).take(20).collect();
+fn known(reader: &Reader<'_>, what: &str, section: &[(Node, Node)]) -> String {
+    let names: Vec<_> = section
+        .iter()
+        .take(20)
+        .map(|(key, _)| reader.quote(key))
+        .collect();
     if names.is_empty() {
         format!("no {what} are defined")
     } else {
@@ -174,7 +206,13 @@ fn check_deployment(reader: &mut Reader<'_>, service: &str, map: &Map) {
     }
 }
 
-fn check_timer(manifest: &Manifest, reader: &mut Reader<'_>, key: &Node, body: &Node) {
+fn check_timer(
+    manifest: &Manifest,
+    sections: &Sections<'_>,
+    reader: &mut Reader<'_>,
+    key: &Node,
+    body: &Node,
+) {
     let Some(timer) = named(&manifest.timers, key) else {
         return;
     };
@@ -205,10 +243,11 @@ fn check_timer(manifest: &Manifest, reader: &mut Reader<'_>, key: &Node, body: &
     } else if !manifest.services.contains_key(&timer.service) {
         let node = at("service");
         let quoted = reader.quote(node);
+        let hint = known(reader, "services", sections.services);
         reader.error_with_hint(
             node,
             format!("timer {name} references a service that does not exist: {quoted}"),
-            known("services", manifest.services.keys()),
+            hint,
         );
     }
 }

@@ -148,7 +148,7 @@ fn unquote(text: &str) -> &str {
 }
 
 /// One line of at most 80 characters, control characters escaped.
-fn shorten(text: &str) -> String {
+pub(crate) fn shorten(text: &str) -> String {
     const MAX: usize = 80;
     let line: String = text
         .chars()

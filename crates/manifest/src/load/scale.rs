@@ -21,6 +21,8 @@ pub(super) fn read(reader: &mut Reader<'_>, node: Option<&Node>) -> Scale {
         Some((_, Kind::Null)) => ((0, 0), None),
         Some((_, Kind::Map(map))) => {
             reader.check_keys(map, &keys::SCALE);
+            check_cooldown(reader, map.get("cooldown"));
+            check_targets(reader, map.get("targets"));
             (count_of_map(reader, map), Some(map))
         }
         Some((node, Kind::Scalar(_) | Kind::List(_))) => (count(reader, node), None),
@@ -87,6 +89,47 @@ fn bounds(reader: &mut Reader<'_>, node: &Node, map: &Map) -> Count {
         // Only a ceiling: the fewest processes are those of a service without a scale.
         (None, Some(max)) => (max.min(1), max),
         (None, None) => (0, 0),
+    }
+}
+
+/// Refuses what a rack refuses, although nothing is scaled by itself here: the build may travel.
+fn check_cooldown(reader: &mut Reader<'_>, node: Option<&Node>) {
+    let Some(node) = node else { return };
+    let sides: Vec<_> = match &node.kind {
+        Kind::Map(map) => map.0.iter().map(|(_, side)| side).collect(),
+        _ => vec![node],
+    };
+    for side in sides {
+        if !side.is_null() && numeric(side).is_none() {
+            let quoted = reader.quote(side);
+            reader.error_with_hint(
+                side,
+                format!("invalid cooldown: {quoted}"),
+                "write seconds, or a map of up and down",
+            );
+        }
+    }
+}
+
+/// As [`check_cooldown`], for the statistics of custom metrics.
+fn check_targets(reader: &mut Reader<'_>, node: Option<&Node>) {
+    let custom = node
+        .and_then(Node::as_map)
+        .and_then(|targets| targets.get("custom"))
+        .and_then(Node::as_map);
+    for (_, metric) in custom.map_or(&[][..], |custom| &custom.0) {
+        let statistic = metric.as_map().and_then(|metric| metric.get("aggregate"));
+        if let Some(node) = statistic
+            && !node.is_null()
+            && !matches!(node.text(), Some("avg" | "max" | "min" | "sum"))
+        {
+            let quoted = reader.quote(node);
+            reader.error_with_hint(
+                node,
+                format!("unknown metric statistic: {quoted}"),
+                "write avg, max, min or sum",
+            );
+        }
     }
 }
 

@@ -228,6 +228,63 @@ fn an_open_range_fails_as_on_racks() {
 }
 
 #[test]
+fn without_environment_a_value_that_is_wrong_for_want_of_a_variable_is_no_error() {
+    let text = "
+resources:
+  db:
+    type: ${TYPE}
+services:
+  web:
+    port: \"${PORT}\"
+    scale: \"${COUNT}\"
+    volumes: [\"${DATA}\"]
+    resources: [\"${DB}\", db]
+timers:
+  tick:
+    command: ${COMMAND}
+    schedule: ${SCHEDULE}
+    service: ${SERVICE}
+";
+    let refused = errors(text);
+    let places: Vec<_> = refused.iter().map(|error| error.line).collect();
+    assert_eq!(places, [7, 8, 9], "{refused}");
+    for error in &refused {
+        let hint = error.hint.as_deref().unwrap_or_default();
+        assert!(hint.ends_with(" is not set"), "{error}");
+    }
+
+    let loaded = Manifest::load_without_environment(text, &env(&[])).expect("loads");
+    assert_eq!(loaded.manifest.services["web"].resources.len(), 2);
+    let shown: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+    for expected in [
+        "convox.yml:4:9: resource type can not be blank: TYPE is not set",
+        "convox.yml:7:11: invalid port: ${PORT}: PORT is not set",
+        "convox.yml:8:12: invalid scale: ${COUNT}: COUNT is not set",
+    ] {
+        assert!(
+            shown.iter().any(|warning| warning == expected),
+            "{expected}\nnot in {shown:#?}"
+        );
+    }
+
+    // A name is needed in any case, and a value that is set is judged as ever.
+    for (text, pairs) in [
+        ("services: {\"${NAME}\": {}}", vec![]),
+        (
+            "services: {web: {scale: \"${COUNT}\"}}",
+            vec![("COUNT", "")],
+        ),
+        (
+            "services: {web: {scale: \"${COUNT}\"}}",
+            vec![("COUNT", "x")],
+        ),
+    ] {
+        let loaded = Manifest::load_without_environment(text, &env(&pairs));
+        assert!(loaded.is_err(), "{text}");
+    }
+}
+
+#[test]
 fn without_environment_everything_else_is_still_checked() {
     let text = "services:\n  web:\n    environment: [KEY]\n";
     let loaded = Manifest::load_without_environment(text, &env(&[])).expect("loads");

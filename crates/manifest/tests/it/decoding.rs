@@ -204,6 +204,9 @@ fn scale() {
         ("scale: {min: 2}", 2, 2),
         ("scale: {count: 1, min: 2, max: 4}", 1, 1),
         ("scale: {memory: 64}", 1, 1),
+        ("scale: {cooldown: \"30\"}", 1, 1),
+        ("scale: {cooldown: {up: 10}}", 1, 1),
+        ("scale: {targets: {custom: {A/B: {aggregate: sum}}}}", 1, 1),
     ] {
         let scale = web(body).scale;
         assert_eq!((scale.min, scale.max), (min, max), "{body}");
@@ -224,6 +227,15 @@ fn scale() {
         (
             "scale: {memory: -1}",
             "3:21: scale.memory must be a whole number from 0, not -1",
+        ),
+        ("scale: {cooldown: x}", "3:23: invalid cooldown: x"),
+        (
+            "scale: {cooldown: {up: [1]}}",
+            "3:28: invalid cooldown: a list",
+        ),
+        (
+            "scale: {targets: {custom: {A/B: {aggregate: median}}}}",
+            "3:49: unknown metric statistic: median",
         ),
         ("scale: 99999999999", "3:12: invalid scale: 99999999999"),
     ] {

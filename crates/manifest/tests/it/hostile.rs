@@ -58,7 +58,7 @@ fn alias_bombs() {
     let mut merges = "a0: &a0 {x: 1}\n".to_owned();
     for i in 1..2_000 {
         let alias = format!("*a{}", i - 1);
-        let ten = vec![alias.as_str(); 10].join(",");
+        let ten = [alias.as_str(); 10].join(",");
         writeln!(lists, "a{i}: &a{i} [{ten}]").expect("writes to memory");
         writeln!(maps, "a{i}: &a{i} {{a: {alias}, b: {alias}}}").expect("writes to memory");
         writeln!(merges, "a{i}: &a{i} {{<<: {alias}, k{i}: 1}}").expect("writes to memory");

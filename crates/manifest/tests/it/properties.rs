@@ -447,7 +447,7 @@ proptest! {
         let lines = service.lines(true);
         let split = split.index(lines.len() + 1);
         let block = |lines: &[String], indent: &str| -> String {
-            lines.iter().map(|line| format!("{indent}{line}\n")).collect()
+            lines.iter().map(|line| format!("{indent}{line}\n")).collect::<Vec<_>>().concat()
         };
         let key = if quoted { "\"<<\"" } else { "<<" };
         let name = &service.name;

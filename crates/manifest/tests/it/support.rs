@@ -63,8 +63,8 @@ pub(crate) fn web_error(body: &str) -> String {
 
 /// A manifest with one service `web` whose body is one line in flow style or several in block style.
 pub(crate) fn manifest_of_web(body: &str) -> String {
-    let lines: String = body.lines().map(|line| format!("    {line}\n")).collect();
-    format!("services:\n  web:\n{lines}")
+    let lines: Vec<_> = body.lines().map(|line| format!("    {line}\n")).collect();
+    format!("services:\n  web:\n{}", lines.concat())
 }
 
 /// The warnings of a text, one per line.
