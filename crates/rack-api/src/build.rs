@@ -10,7 +10,7 @@ use crate::time;
 /// A build as the API shows it.
 ///
 /// The fields after `ended` are additions of this server; other clients ignore them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Build {
     /// `B` and ten capital letters.
@@ -51,29 +51,6 @@ pub struct Build {
     /// Required environment names the target app has not set, reported at import.
     #[serde(rename = "missing-environment", skip_serializing_if = "Vec::is_empty")]
     pub missing_environment: Vec<String>,
-}
-
-impl Default for Build {
-    fn default() -> Self {
-        Self {
-            id: String::new(),
-            app: String::new(),
-            description: String::new(),
-            entrypoint: String::new(),
-            git_sha: String::new(),
-            logs: String::new(),
-            manifest: String::new(),
-            process: String::new(),
-            release: String::new(),
-            reason: String::new(),
-            status: String::new(),
-            started: None,
-            ended: None,
-            images: BTreeMap::new(),
-            provenance: None,
-            missing_environment: Vec::new(),
-        }
-    }
 }
 
 /// Where an imported build was made.

@@ -15,7 +15,6 @@ pub mod or_zero {
     use serde::{Deserialize, Deserializer, Serializer};
 
     /// Writes the time, or the zero time.
-    #[expect(clippy::ref_option, reason = "serde's `with` hands over a reference to the field")]
     pub fn serialize<S: Serializer>(time: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
         match time {
             Some(time) => to.collect_str(time),

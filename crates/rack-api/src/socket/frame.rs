@@ -14,6 +14,11 @@ pub const MAX_PAYLOAD: usize = 16 * 1024 * 1024;
 /// Largest payload of a control frame (RFC 6455 §5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
+/// In place of a length: the length follows in 16 bits.
+const LENGTH_16: u8 = 0x7E;
+/// In place of a length: the length follows in 64 bits.
+const LENGTH_64: u8 = 0x7F;
+
 /// Close status of a stream that is complete.
 pub const CLOSE_NORMAL: u16 = 1000;
 /// Close status of a peer that goes away, a shutting-down server for one.
@@ -141,11 +146,11 @@ pub fn encode(opcode: Opcode, payload: &[u8], mask: Option<[u8; 4]>, to: &mut By
     match payload.len() {
         short @ 0..=125 => to.put_u8(masked | short as u8),
         medium @ 126..=0xFFFF => {
-            to.put_u8(masked | 126);
+            to.put_u8(masked | LENGTH_16);
             to.put_u16(medium as u16);
         }
         long => {
-            to.put_u8(masked | 127);
+            to.put_u8(masked | LENGTH_64);
             to.put_u64(long as u64);
         }
     }
@@ -201,7 +206,11 @@ pub struct Decoder {
 impl Decoder {
     /// Makes a decoder for the end that has this role.
     pub fn new(role: Role) -> Self {
-        Self { role, header: None, message: None }
+        Self {
+            role,
+            header: None,
+            message: None,
+        }
     }
 
     /// Takes the next frame off `from`; `None` when it is not complete yet.
@@ -239,7 +248,8 @@ impl Decoder {
             return Err(FrameError::ReservedBits);
         }
         let fin = first & 0x80 != 0;
-        let opcode = Opcode::from_bits(first & 0x0F).ok_or(FrameError::UnknownOpcode(first & 0x0F))?;
+        let opcode =
+            Opcode::from_bits(first & 0x0F).ok_or(FrameError::UnknownOpcode(first & 0x0F))?;
         let masked = second & 0x80 != 0;
         match self.role {
             Role::Server if !masked => return Err(FrameError::Unmasked),
@@ -251,8 +261,8 @@ impl Decoder {
             return Err(FrameError::Control);
         }
         let extended = match short {
-            126 => 2,
-            127 => 8,
+            LENGTH_16 => 2,
+            LENGTH_64 => 8,
             _ => 0,
         };
         if from.len() < 2 + extended {
@@ -260,7 +270,9 @@ impl Decoder {
         }
         let length = match extended {
             0 => u64::from(short),
-            _ => from[2..2 + extended].iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+            _ => from[2..2 + extended]
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
         };
         // Refused before the payload arrives, so it never takes memory.
         let payload = usize::try_from(length)
@@ -271,9 +283,21 @@ impl Decoder {
         if from.len() < size {
             return Ok(None);
         }
-        let mask = masked.then(|| [from[size - 4], from[size - 3], from[size - 2], from[size - 1]]);
+        let mask = masked.then(|| {
+            [
+                from[size - 4],
+                from[size - 3],
+                from[size - 2],
+                from[size - 1],
+            ]
+        });
         from.advance(size);
-        Ok(Some(Header { fin, opcode, mask, payload }))
+        Ok(Some(Header {
+            fin,
+            opcode,
+            mask,
+            payload,
+        }))
     }
 
     fn accept(&mut self, header: Header, payload: Bytes) -> Result<Option<Incoming>, FrameError> {
@@ -343,7 +367,9 @@ mod tests {
         encode(Opcode::Text, b"Hello", Some(KEY), &mut to);
         assert_eq!(
             to[..],
-            [0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58]
+            [
+                0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58
+            ]
         );
         assert_eq!(decode_all(Role::Server, &to), Ok(vec![data(b"Hello")]));
     }
@@ -368,22 +394,37 @@ mod tests {
     #[test]
     fn text_need_not_be_utf8() {
         let bytes = [0x81, 4, 0xFF, 0xFE, 0x00, 0x80];
-        assert_eq!(decode_all(Role::Client, &bytes), Ok(vec![data(&[0xFF, 0xFE, 0x00, 0x80])]));
+        assert_eq!(
+            decode_all(Role::Client, &bytes),
+            Ok(vec![data(&[0xFF, 0xFE, 0x00, 0x80])])
+        );
     }
 
     #[test]
     fn characters_may_be_cut_by_frames() {
         // "é" is C3 A9.
         let bytes = [0x81, 1, 0xC3, 0x81, 1, 0xA9];
-        assert_eq!(decode_all(Role::Client, &bytes), Ok(vec![data(&[0xC3]), data(&[0xA9])]));
+        assert_eq!(
+            decode_all(Role::Client, &bytes),
+            Ok(vec![data(&[0xC3]), data(&[0xA9])])
+        );
     }
 
     #[test]
     fn any_binary_frame_is_the_end_once() {
-        assert_eq!(decode_all(Role::Client, &[0x82, 0]), Ok(vec![Incoming::End]));
-        assert_eq!(decode_all(Role::Client, &[0x82, 2, 1, 2]), Ok(vec![Incoming::End]));
+        assert_eq!(
+            decode_all(Role::Client, &[0x82, 0]),
+            Ok(vec![Incoming::End])
+        );
+        assert_eq!(
+            decode_all(Role::Client, &[0x82, 2, 1, 2]),
+            Ok(vec![Incoming::End])
+        );
         let fragments = [0x02, 1, 1, 0x00, 1, 2, 0x80, 1, 3, 0x81, 1, b'x'];
-        assert_eq!(decode_all(Role::Client, &fragments), Ok(vec![Incoming::End, data(b"x")]));
+        assert_eq!(
+            decode_all(Role::Client, &fragments),
+            Ok(vec![Incoming::End, data(b"x")])
+        );
     }
 
     #[test]
@@ -406,10 +447,19 @@ mod tests {
 
     #[test]
     fn close_statuses() {
-        assert_eq!(decode_all(Role::Client, &[0x88, 0]), Ok(vec![Incoming::Close(CLOSE_NO_STATUS)]));
+        assert_eq!(
+            decode_all(Role::Client, &[0x88, 0]),
+            Ok(vec![Incoming::Close(CLOSE_NO_STATUS)])
+        );
         let with_reason = [0x88, 5, 0x03, 0xE8, b'b', b'y', b'e'];
-        assert_eq!(decode_all(Role::Client, &with_reason), Ok(vec![Incoming::Close(CLOSE_NORMAL)]));
-        assert_eq!(decode_all(Role::Client, &[0x88, 1, 3]), Err(FrameError::Close));
+        assert_eq!(
+            decode_all(Role::Client, &with_reason),
+            Ok(vec![Incoming::Close(CLOSE_NORMAL)])
+        );
+        assert_eq!(
+            decode_all(Role::Client, &[0x88, 1, 3]),
+            Err(FrameError::Close)
+        );
     }
 
     #[test]
@@ -422,7 +472,11 @@ mod tests {
             (Role::Client, &[0x09, 0], FrameError::Control),
             (Role::Client, &[0x89, 126, 0, 126], FrameError::Control),
             (Role::Client, &[0x80, 0], FrameError::Fragments),
-            (Role::Client, &[0x01, 1, b'a', 0x81, 1, b'b'], FrameError::Fragments),
+            (
+                Role::Client,
+                &[0x01, 1, b'a', 0x81, 1, b'b'],
+                FrameError::Fragments,
+            ),
             (Role::Client, &[0x81, 0x80, 0, 0, 0, 0], FrameError::Masked),
             (Role::Server, &[0x81, 1, b'a'], FrameError::Unmasked),
         ];
@@ -437,11 +491,18 @@ mod tests {
         for length in [limit + 1, 1 << 40, u64::MAX] {
             let mut bytes = vec![0x81, 127];
             bytes.extend(length.to_be_bytes());
-            assert_eq!(decode_all(Role::Client, &bytes), Err(FrameError::TooLarge(length)));
+            assert_eq!(
+                decode_all(Role::Client, &bytes),
+                Err(FrameError::TooLarge(length))
+            );
         }
         let mut bytes = vec![0x81, 127];
         bytes.extend(limit.to_be_bytes());
-        assert_eq!(decode_all(Role::Client, &bytes), Ok(vec![]), "the largest frame is waited for");
+        assert_eq!(
+            decode_all(Role::Client, &bytes),
+            Ok(vec![]),
+            "the largest frame is waited for"
+        );
     }
 
     proptest! {

@@ -12,7 +12,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf,
+};
 use tokio::sync::Mutex;
 
 use super::Role;
@@ -49,7 +51,7 @@ impl<T: AsyncRead + AsyncWrite> Socket<T> {
     }
 
     /// Splits into the two directions.
-    pub fn split(self) -> (SocketReader<ReadHalf<T>, WriteHalf<T>>, SocketWriter<WriteHalf<T>>) {
+    pub fn split(self) -> (SocketReader<T>, SocketWriter<T>) {
         let (read, write) = tokio::io::split(self.io);
         let writer = SocketWriter {
             shared: Arc::new(Shared {
@@ -77,15 +79,15 @@ impl<T: AsyncRead + AsyncWrite> Socket<T> {
 /// The receiving direction. Reading also answers pings and close frames, so a
 /// socket that is only written to should be read nevertheless.
 #[derive(Debug)]
-pub struct SocketReader<R, W> {
-    io: R,
+pub struct SocketReader<T> {
+    io: ReadHalf<T>,
     decoder: Decoder,
     buffer: BytesMut,
-    writer: SocketWriter<W>,
+    writer: SocketWriter<T>,
     closed: bool,
 }
 
-impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> SocketReader<R, W> {
+impl<T: AsyncRead + AsyncWrite> SocketReader<T> {
     /// Waits for what the peer says next.
     ///
     /// A connection that ends without a close frame is an error of kind
@@ -149,27 +151,29 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> SocketReader<R, W> {
 
 /// The sending direction; clones write to the same stream, frame by frame.
 #[derive(Debug)]
-pub struct SocketWriter<W> {
-    shared: Arc<Shared<W>>,
+pub struct SocketWriter<T> {
+    shared: Arc<Shared<T>>,
 }
 
-impl<W> Clone for SocketWriter<W> {
+impl<T> Clone for SocketWriter<T> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
     }
 }
 
 #[derive(Debug)]
-struct Shared<W> {
-    half: Mutex<Half<W>>,
+struct Shared<T> {
+    half: Mutex<Half<T>>,
     /// Answer owed while another task holds the write half. Only the latest ping
     /// needs an answer (RFC 6455 §5.5.3), so a flood of pings takes no memory.
     pong: StdMutex<Option<Bytes>>,
 }
 
 #[derive(Debug)]
-struct Half<W> {
-    io: W,
+struct Half<T> {
+    io: WriteHalf<T>,
     role: Role,
     /// Encoded frames not yet written.
     buffer: BytesMut,
@@ -177,11 +181,14 @@ struct Half<W> {
     closed: bool,
 }
 
-impl<W: AsyncWrite + Unpin> SocketWriter<W> {
+impl<T: AsyncWrite> SocketWriter<T> {
     /// Sends bytes as one text frame; nothing when there are none.
     pub async fn data(&self, bytes: &[u8]) -> io::Result<()> {
         if bytes.len() > MAX_PAYLOAD {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "frame is too large"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "frame is too large",
+            ));
         }
         self.data_in_frames(bytes, MAX_PAYLOAD).await
     }
@@ -230,7 +237,7 @@ impl<W: AsyncWrite + Unpin> SocketWriter<W> {
         half.io.shutdown().await
     }
 
-    async fn finish(&self, mut half: tokio::sync::MutexGuard<'_, Half<W>>) -> io::Result<()> {
+    async fn finish(&self, mut half: tokio::sync::MutexGuard<'_, Half<T>>) -> io::Result<()> {
         half.flush().await?;
         let owed = self.owed_pong().take();
         if let Some(payload) = owed
@@ -243,7 +250,10 @@ impl<W: AsyncWrite + Unpin> SocketWriter<W> {
     }
 
     fn owed_pong(&self) -> StdMutexGuard<'_, Option<Bytes>> {
-        self.shared.pong.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .pong
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Answers a ping without ever waiting: a peer that does not read must not
@@ -267,7 +277,7 @@ impl<W: AsyncWrite + Unpin> SocketWriter<W> {
     }
 }
 
-impl<W: AsyncWrite + Unpin> Half<W> {
+impl<T: AsyncWrite> Half<T> {
     fn push(&mut self, opcode: Opcode, payload: &[u8]) {
         let mask = self.mask();
         frame::encode(opcode, payload, mask, &mut self.buffer);
@@ -294,7 +304,11 @@ impl<W: AsyncWrite + Unpin> Half<W> {
     }
 
     fn open_for_data(&self) -> io::Result<()> {
-        if self.closed || self.ended { Err(closed()) } else { Ok(()) }
+        if self.closed || self.ended {
+            Err(closed())
+        } else {
+            Ok(())
+        }
     }
 
     async fn flush(&mut self) -> io::Result<()> {
@@ -333,12 +347,15 @@ mod tests {
     use super::*;
     use tokio::io::DuplexStream;
 
-    type Reader = SocketReader<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>>;
-    type Writer = SocketWriter<WriteHalf<DuplexStream>>;
+    type Reader = SocketReader<DuplexStream>;
+    type Writer = SocketWriter<DuplexStream>;
 
     fn pair(size: usize) -> ((Reader, Writer), (Reader, Writer)) {
         let (client, server) = tokio::io::duplex(size);
-        (Socket::new(client, Role::Client).split(), Socket::new(server, Role::Server).split())
+        (
+            Socket::new(client, Role::Client).split(),
+            Socket::new(server, Role::Server).split(),
+        )
     }
 
     /// A client whose peer is driven byte by byte.
@@ -353,7 +370,7 @@ mod tests {
             match reader.next().await.expect("an orderly stream") {
                 Event::Data(bytes) => data.extend(bytes),
                 Event::Close => return (data, [rest, vec![Event::Close]].concat()),
-                event => rest.push(event),
+                Event::End => rest.push(Event::End),
             }
         }
     }
@@ -392,19 +409,29 @@ mod tests {
         let (_reader, writer) = Socket::new(server, Role::Server).split();
         writer.data(b"\xFF").await.expect("data");
         writer.close().await.expect("close");
-        assert_eq!(writer.data(b"x").await.expect_err("closed").kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(
+            writer.data(b"x").await.expect_err("closed").kind(),
+            io::ErrorKind::BrokenPipe
+        );
         writer.end().await.expect("nothing to do");
         let mut bytes = Vec::new();
-        peer.read_to_end(&mut bytes).await.expect("the write direction has ended");
+        peer.read_to_end(&mut bytes)
+            .await
+            .expect("the write direction has ended");
         assert_eq!(bytes, [0x81, 1, 0xFF, 0x82, 0, 0x88, 2, 0x03, 0xE8]);
     }
 
     #[tokio::test]
     async fn a_vanished_peer_is_no_close() {
         let ((mut reader, _writer), mut peer) = bare(100);
-        peer.write_all(&[0x81, 1, b'a', 0x81, 5, b'b']).await.expect("write");
+        peer.write_all(&[0x81, 1, b'a', 0x81, 5, b'b'])
+            .await
+            .expect("write");
         drop(peer);
-        assert_eq!(reader.next().await.expect("data"), Event::Data(Bytes::from_static(b"a")));
+        assert_eq!(
+            reader.next().await.expect("data"),
+            Event::Data(Bytes::from_static(b"a"))
+        );
         let error = reader.next().await.expect_err("lost");
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
     }
@@ -415,7 +442,10 @@ mod tests {
         peer.write_all(&[0x88, 2, 0x03, 0xF3]).await.expect("write");
         let error = reader.next().await.expect_err("1011");
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
-        assert_eq!(error.to_string(), "connection closed by the peer with status 1011");
+        assert_eq!(
+            error.to_string(),
+            "connection closed by the peer with status 1011"
+        );
     }
 
     #[tokio::test]
@@ -424,9 +454,15 @@ mod tests {
         client_out.ping().await.expect("ping");
         client_out.data(b"x").await.expect("data");
         // Answers the ping on the way to the data.
-        assert_eq!(server_in.next().await.expect("data"), Event::Data(Bytes::from_static(b"x")));
+        assert_eq!(
+            server_in.next().await.expect("data"),
+            Event::Data(Bytes::from_static(b"x"))
+        );
         server_out.data(b"y").await.expect("data");
-        assert_eq!(client_in.next().await.expect("data"), Event::Data(Bytes::from_static(b"y")));
+        assert_eq!(
+            client_in.next().await.expect("data"),
+            Event::Data(Bytes::from_static(b"y"))
+        );
     }
 
     #[tokio::test]
@@ -454,7 +490,10 @@ mod tests {
         for _ in 0..100 {
             peer.write_all(&[0x89, 0]).await.expect("ping");
             peer.write_all(&[0x81, 1, b'a']).await.expect("data");
-            assert_eq!(reader.next().await.expect("data"), Event::Data(Bytes::from_static(b"a")));
+            assert_eq!(
+                reader.next().await.expect("data"),
+                Event::Data(Bytes::from_static(b"a"))
+            );
         }
         let mut decoder = Decoder::new(Role::Server);
         let mut buffer = BytesMut::new();
@@ -468,7 +507,10 @@ mod tests {
         stuck.await.expect("task").expect("written");
         assert_eq!(
             got,
-            [Incoming::Data(Bytes::from(vec![b'x'; 1000])), Incoming::Pong(Bytes::new())],
+            [
+                Incoming::Data(Bytes::from(vec![b'x'; 1000])),
+                Incoming::Pong(Bytes::new())
+            ],
             "one answer for all pings"
         );
     }
@@ -480,7 +522,10 @@ mod tests {
             let data = vec![b'x'; 1000];
             let write = writer.data(&data);
             tokio::pin!(write);
-            assert!(futures::poll!(write.as_mut()).is_pending(), "no room for all of it");
+            assert!(
+                futures::poll!(write.as_mut()).is_pending(),
+                "no room for all of it"
+            );
         }
         let next = tokio::spawn(async move { writer.data(b"y").await });
         let mut decoder = Decoder::new(Role::Server);
@@ -495,7 +540,10 @@ mod tests {
         next.await.expect("task").expect("written");
         assert_eq!(
             got,
-            [Incoming::Data(Bytes::from(vec![b'x'; 1000])), Incoming::Data(Bytes::from_static(b"y"))]
+            [
+                Incoming::Data(Bytes::from(vec![b'x'; 1000])),
+                Incoming::Data(Bytes::from_static(b"y"))
+            ]
         );
     }
 

@@ -1,0 +1,14 @@
+//! Any path of the API.
+
+use serde_json::Value;
+
+use super::{Client, ClientError};
+
+impl Client {
+    /// GETs a path, with or without its leading slash and with a query if wanted;
+    /// the answer is returned as it is.
+    pub async fn api_get(&self, path: &str) -> Result<Value, ClientError> {
+        self.get_raw(&format!("/{}", path.trim_start_matches('/')))
+            .await
+    }
+}

@@ -1,0 +1,83 @@
+//! Builds.
+
+use ::http::Method;
+
+use super::http::{Fields, path};
+use super::{Client, ClientError, Download, LogStream, Upload};
+use crate::{Build, build};
+
+impl Client {
+    /// Starts a build of the source at an object's URL.
+    pub async fn build_create(
+        &self,
+        app: &str,
+        url: &str,
+        options: &build::CreateOptions,
+    ) -> Result<Build, ClientError> {
+        let build::CreateOptions {
+            build_args,
+            description,
+            development,
+            manifest,
+            no_cache,
+            git_sha,
+        } = options;
+        if let Some(argument) = build_args.iter().find(|argument| argument.contains(',')) {
+            // Lists travel joined by commas, without any escape.
+            let name = argument.split('=').next().unwrap_or_default();
+            return Err(ClientError::Invalid(format!(
+                "build argument {name} must not contain a comma"
+            )));
+        }
+        let fields = Fields::default()
+            .add(
+                "build-args",
+                (!build_args.is_empty()).then(|| build_args.join(",")),
+            )
+            .add("description", description.as_deref())
+            .add("development", development.then_some(true))
+            .add("git-sha", git_sha.as_deref())
+            .add("manifest", manifest.as_deref())
+            .add("no-cache", no_cache.then_some(true))
+            .add("url", Some(url));
+        self.form(Method::POST, &path(&["apps", app, "builds"])?, fields)
+            .await
+    }
+
+    /// Lists the newest builds, ten unless a limit is given.
+    pub async fn build_list(
+        &self,
+        app: &str,
+        limit: Option<u32>,
+    ) -> Result<Vec<Build>, ClientError> {
+        self.list(
+            &path(&["apps", app, "builds"])?,
+            Fields::default().add("limit", limit),
+        )
+        .await
+    }
+
+    /// Reads a build.
+    pub async fn build_get(&self, app: &str, id: &str) -> Result<Build, ClientError> {
+        self.get(&path(&["apps", app, "builds", id])?, Fields::default())
+            .await
+    }
+
+    /// Streams a build's log from its first byte until the build ends.
+    pub async fn build_logs(&self, app: &str, id: &str) -> Result<LogStream, ClientError> {
+        self.logs(&path(&["apps", app, "builds", id, "logs"])?, None)
+            .await
+    }
+
+    /// Reads the archive of a build.
+    pub async fn build_export(&self, app: &str, id: &str) -> Result<Download, ClientError> {
+        self.download(&format!("{}.tgz", path(&["apps", app, "builds", id])?))
+            .await
+    }
+
+    /// Sends the archive of a build; the answer has the new build and its release.
+    pub async fn build_import(&self, app: &str, archive: Upload) -> Result<Build, ClientError> {
+        self.upload(&path(&["apps", app, "builds", "import"])?, archive)
+            .await
+    }
+}

@@ -1,0 +1,426 @@
+//! What all calls share: paths, headers, bodies, answers, errors.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
+use ::http::{HeaderName, HeaderValue, Method};
+use futures::StreamExt as _;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::{RequestBuilder, Response, Url};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::transfer::{Download, Upload};
+use super::{ClientError, Endpoint, transport};
+
+/// What stays as it is in a path segment (RFC 3986 §2.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// The same for paths whose slashes are separators.
+const PATH: &AsciiSet = &SEGMENT.remove(b'/');
+
+/// Sent as `Version`: the word of clients without a release number. Consoles
+/// compare it with the oldest client they take, and know this one.
+const VERSION: &str = "dev";
+
+/// Header by which our server tells its version in every response.
+const SERVER_HEADER: &str = "twinrack";
+
+/// Bytes of an error's body that are read; the rest says nothing more.
+const ERROR_LIMIT: usize = 64 * 1024;
+
+/// Talks to one endpoint. Connections are made at the first call.
+#[derive(Debug)]
+pub struct Client {
+    endpoint: Endpoint,
+    http: OnceLock<reqwest::Client>,
+    twinrack: AtomicBool,
+}
+
+/// Form fields or query parameters, those without a value left out.
+#[derive(Debug, Default)]
+pub(super) struct Fields(Vec<(&'static str, String)>);
+
+impl Fields {
+    /// Adds a field when there is a value.
+    pub(super) fn add(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
+        self.0.extend(value.map(|value| (name, value.to_string())));
+        self
+    }
+
+    fn encode(mut self) -> String {
+        // The order of the original clients.
+        self.0.sort();
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(self.0)
+            .finish()
+    }
+}
+
+/// Writes a path from its segments, each escaped. Segments that would change
+/// the path's shape are refused: an empty name must not turn one app into all.
+pub(super) fn path(segments: &[&str]) -> Result<String, ClientError> {
+    let mut path = String::new();
+    for segment in segments {
+        if matches!(*segment, "" | "." | "..") {
+            return Err(ClientError::Invalid(format!("{segment:?} is not a name")));
+        }
+        path.push('/');
+        path.extend(utf8_percent_encode(segment, SEGMENT));
+    }
+    Ok(path)
+}
+
+/// Writes a path below another whose slashes are kept.
+pub(super) fn subpath(path: &str, rest: &str) -> Result<String, ClientError> {
+    if rest.split('/').any(|segment| matches!(segment, "." | "..")) {
+        return Err(ClientError::Invalid(format!("{rest:?} is not a key")));
+    }
+    Ok(format!("{path}/{}", utf8_percent_encode(rest, PATH)))
+}
+
+/// Makes a header value; line breaks cannot be sent.
+pub(super) fn header_value(name: &str, value: &str) -> Result<HeaderValue, ClientError> {
+    HeaderValue::from_bytes(value.as_bytes()).map_err(|_| {
+        ClientError::Invalid(format!(
+            "{} must not contain line breaks or control characters",
+            name.to_lowercase()
+        ))
+    })
+}
+
+impl Client {
+    /// Makes a client; nothing is connected yet.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            http: OnceLock::new(),
+            twinrack: AtomicBool::new(false),
+        }
+    }
+
+    /// Where the client talks to.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Whether the last answer came from our server, which tells when it is done;
+    /// real racks must be asked again and again.
+    pub fn is_twinrack(&self) -> bool {
+        self.twinrack.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn host(&self) -> String {
+        self.endpoint.host()
+    }
+
+    /// Starts a request with the headers every request has.
+    pub(super) fn request(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<RequestBuilder, ClientError> {
+        let http = if let Some(http) = self.http.get() {
+            http
+        } else {
+            let http = transport::connect(&self.endpoint)
+                .map_err(|error| ClientError::transport(&self.host(), error))?;
+            self.http.get_or_init(|| http)
+        };
+        let base = self.endpoint.url().as_str().trim_end_matches('/');
+        let url = Url::parse(&format!("{base}{path}"))
+            .map_err(|error| ClientError::Invalid(format!("path cannot be used: {error}")))?;
+        let mut request = http
+            .request(method, url)
+            .header(USER_AGENT, concat!("twinrack/", env!("CARGO_PKG_VERSION")))
+            .header(ACCEPT, "*/*")
+            .header("Version", VERSION);
+        if let Some(authorization) = self.endpoint.authorization() {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        Ok(request)
+    }
+
+    /// Starts a request to the chosen rack.
+    pub(super) fn rack_request(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<RequestBuilder, ClientError> {
+        let request = self.request(method, path)?;
+        Ok(match self.endpoint.rack() {
+            Some(rack) => request.header("Rack", header_value("rack name", rack)?),
+            None => request,
+        })
+    }
+
+    /// Sends a request and reads the answer's head; error statuses are errors.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let response = request
+            .send()
+            .await
+            .map_err(|error| ClientError::transport(&self.host(), error))?;
+        self.twinrack
+            .store(is_twinrack(&response), Ordering::Relaxed);
+        if response.status().as_u16() < 400 {
+            return Ok(response);
+        }
+        Err(api_error(response).await)
+    }
+
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        response: Response,
+    ) -> Result<T, ClientError> {
+        let value = self.read_json(response).await?;
+        serde_json::from_value(without_nulls(value)).map_err(|error| self.unreadable(&error))
+    }
+
+    async fn read_json(&self, response: Response) -> Result<Value, ClientError> {
+        let body = response
+            .bytes()
+            .await
+            .map_err(|error| ClientError::transport(&self.host(), error))?;
+        serde_json::from_slice(&body).map_err(|error| self.unreadable(&error))
+    }
+
+    fn unreadable(&self, error: &serde_json::Error) -> ClientError {
+        ClientError::Protocol {
+            host: self.host(),
+            reason: error.to_string(),
+        }
+    }
+
+    /// GET with a query, JSON answer.
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: Fields,
+    ) -> Result<T, ClientError> {
+        self.send_for(self.query_request(path, query)?).await
+    }
+
+    /// Starts a GET with a query.
+    pub(super) fn query_request(
+        &self,
+        path: &str,
+        query: Fields,
+    ) -> Result<RequestBuilder, ClientError> {
+        match query.encode().as_str() {
+            "" => self.rack_request(Method::GET, path),
+            query => self.rack_request(Method::GET, &format!("{path}?{query}")),
+        }
+    }
+
+    /// GET with a JSON list as the answer, which real racks may write as `null`.
+    pub(super) async fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: Fields,
+    ) -> Result<Vec<T>, ClientError> {
+        Ok(self
+            .get::<Option<Vec<T>>>(path, query)
+            .await?
+            .unwrap_or_default())
+    }
+
+    /// Sends form fields, JSON answer.
+    pub(super) async fn form<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        fields: Fields,
+    ) -> Result<T, ClientError> {
+        let request = with_form(self.rack_request(method, path)?, fields);
+        let response = self.send(request).await?;
+        self.read(response).await
+    }
+
+    /// Sends form fields; the answer says only that it went well.
+    pub(super) async fn act(
+        &self,
+        method: Method,
+        path: &str,
+        fields: Fields,
+    ) -> Result<(), ClientError> {
+        let request = with_form(self.rack_request(method, path)?, fields);
+        self.finish(request).await
+    }
+
+    /// Sends a request whose answer says only that it went well.
+    pub(super) async fn finish(&self, request: RequestBuilder) -> Result<(), ClientError> {
+        let response = self.send(request).await?;
+        // Read to the end, so that the connection serves the next request too.
+        response
+            .bytes()
+            .await
+            .map_err(|error| ClientError::transport(&self.host(), error))?;
+        Ok(())
+    }
+
+    /// Sends a request, JSON answer.
+    pub(super) async fn send_for<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<T, ClientError> {
+        let response = self.send(request).await?;
+        self.read(response).await
+    }
+
+    /// POSTs a body, JSON answer.
+    pub(super) async fn upload<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        upload: Upload,
+    ) -> Result<T, ClientError> {
+        let mut request = self
+            .rack_request(Method::POST, path)?
+            .header(CONTENT_TYPE, "application/octet-stream");
+        if let Some(length) = upload.length() {
+            request = request.header(CONTENT_LENGTH, length);
+        }
+        let (body, failure) = upload.into_body();
+        let answer = self.send_for(request.body(body)).await;
+        match failure.take() {
+            Some(error) => Err(ClientError::Upload(error)),
+            None => answer,
+        }
+    }
+
+    /// GETs a body.
+    pub(super) async fn download(&self, path: &str) -> Result<Download, ClientError> {
+        let response = self.send(self.rack_request(Method::GET, path)?).await?;
+        Ok(Download::new(self.host(), response))
+    }
+
+    /// GETs JSON as it is.
+    pub(super) async fn get_raw(&self, path: &str) -> Result<Value, ClientError> {
+        let response = self.send(self.rack_request(Method::GET, path)?).await?;
+        self.read_json(response).await
+    }
+}
+
+pub(super) fn with_form(request: RequestBuilder, fields: Fields) -> RequestBuilder {
+    if fields.0.is_empty() {
+        return request;
+    }
+    request
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(fields.encode())
+}
+
+/// Whether our server has answered.
+pub(super) fn is_twinrack(response: &Response) -> bool {
+    response.headers().contains_key(SERVER_HEADER)
+}
+
+/// Adds option headers, those without a value left out.
+pub(super) fn with_headers<const N: usize>(
+    mut request: RequestBuilder,
+    headers: [(&'static str, Option<String>); N],
+) -> Result<RequestBuilder, ClientError> {
+    for (name, value) in headers {
+        if let Some(value) = value {
+            let value = header_value(name, &value)?;
+            request = request.header(
+                HeaderName::from_bytes(name.as_bytes()).expect("our names"),
+                value,
+            );
+        }
+    }
+    Ok(request)
+}
+
+/// Reads an error answer: JSON `error`, else the text, else the status.
+pub(super) async fn api_error(response: Response) -> ClientError {
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    let mut stream = response.bytes_stream();
+    // What arrived before a failure still tells more than the failure.
+    while let Some(Ok(piece)) = stream.next().await {
+        body.extend_from_slice(&piece);
+        if body.len() > ERROR_LIMIT {
+            body.truncate(ERROR_LIMIT);
+            break;
+        }
+    }
+    ClientError::Api {
+        status,
+        message: error_message(status, &body),
+    }
+}
+
+fn error_message(status: u16, body: &[u8]) -> String {
+    if let Ok(Value::Object(fields)) = serde_json::from_slice(body) {
+        let error = fields
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("error"))
+            .and_then(|(_, value)| value.as_str())
+            .filter(|text| !text.is_empty());
+        if let Some(text) = error {
+            return text.to_owned();
+        }
+    }
+    match String::from_utf8_lossy(body).trim() {
+        "" => format!("response status {status}"),
+        text => text.to_owned(),
+    }
+}
+
+/// Drops `null` fields: real racks write them for empty lists and maps.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .into_iter()
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name, without_nulls(value)))
+            .collect(),
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        value => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn error_bodies_are_read_like_the_originals() {
+        for (body, message) in [
+            (&b"app not found: foo\n"[..], "app not found: foo"),
+            (b"{\"error\":\"is 100% full\"}", "is 100% full"),
+            (b"{\"Error\":\"upper\"}\n", "upper"),
+            (b"{\"error\":\"\"}", "{\"error\":\"\"}"),
+            (b"{\"other\":1}", "{\"other\":1}"),
+            (b" \n", "response status 500"),
+            (b"\xFF", "\u{FFFD}"),
+        ] {
+            assert_eq!(error_message(500, body), message);
+        }
+    }
+
+    #[test]
+    fn names_cannot_change_the_path() {
+        assert_eq!(path(&["apps", "a/b c"]).expect("a name"), "/apps/a%2Fb%20c");
+        for name in ["", ".", ".."] {
+            assert!(path(&["apps", name]).is_err(), "{name:?}");
+        }
+        assert_eq!(
+            subpath("/x", "/tmp/a b.tgz").expect("a key"),
+            "/x//tmp/a%20b.tgz"
+        );
+        assert!(subpath("/x", "a/../b").is_err());
+    }
+
+    #[test]
+    fn nulls_are_dropped_at_any_depth() {
+        let value = json!({"a": null, "b": [{"c": null, "d": 1}]});
+        assert_eq!(without_nulls(value), json!({"b": [{"d": 1}]}));
+    }
+}

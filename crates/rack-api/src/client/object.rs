@@ -1,0 +1,24 @@
+//! Objects.
+
+use super::http::{path, subpath};
+use super::{Client, ClientError, Download, Upload};
+use crate::Object;
+
+impl Client {
+    /// Stores an object; the rack chooses the key when it is empty.
+    pub async fn object_store(
+        &self,
+        app: &str,
+        key: &str,
+        body: Upload,
+    ) -> Result<Object, ClientError> {
+        self.upload(&subpath(&path(&["apps", app, "objects"])?, key)?, body)
+            .await
+    }
+
+    /// Reads an object.
+    pub async fn object_fetch(&self, app: &str, key: &str) -> Result<Download, ClientError> {
+        self.download(&subpath(&path(&["apps", app, "objects"])?, key)?)
+            .await
+    }
+}
