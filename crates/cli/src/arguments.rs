@@ -6,8 +6,10 @@
 //! `--wait` may stand before the command words too.
 
 use std::ffi::{OsStr, OsString};
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Command as Grammar, CommandFactory as _, FromArgMatches as _, Parser};
+use rack_api::{log, params};
 
 use crate::commands::Command;
 use crate::error::Error;
@@ -46,6 +48,43 @@ pub(crate) struct AppArgs {
     pub(crate) app: Option<String>,
     #[command(flatten)]
     pub(crate) rack: RackArgs,
+}
+
+/// Which lines of a log are wanted.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct LogArgs {
+    /// only lines with this text
+    #[arg(long, value_name = "filter")]
+    filter: Option<String>,
+    /// only lines younger than this, such as 5m
+    #[arg(long, value_name = "since", value_parser = params::duration)]
+    since: Option<Duration>,
+    /// do not wait for new lines
+    #[arg(long)]
+    no_follow: bool,
+    /// `--follow=false`, in the words of 2017
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    follow: Option<String>,
+}
+
+impl LogArgs {
+    /// What is asked of the rack.
+    pub(crate) fn options(&self) -> log::Options {
+        let follow = !self.no_follow && self.follow.as_deref().is_none_or(params::boolean);
+        log::Options {
+            follow,
+            prefix: true,
+            since: self.since,
+            filter: self.filter.clone(),
+            tail: None,
+        }
+    }
+}
+
+/// A number of rows, for `value_parser`.
+pub(crate) fn limit(text: &str) -> Result<u32, String> {
+    let number = params::integer(text).map_err(|error| error.to_string())?;
+    u32::try_from(number).map_err(|_| "out of range".to_owned())
 }
 
 /// What the arguments ask for.
@@ -198,12 +237,6 @@ fn hoistable(token: &str) -> Option<bool> {
         }
         _ => None,
     }
-}
-
-/// A decimal number as the original client's language reads it.
-pub(crate) fn integer(text: &str) -> Result<i64, String> {
-    text.parse()
-        .map_err(|_| format!("strconv.Atoi: parsing {text:?}: invalid syntax"))
 }
 
 #[cfg(test)]

@@ -2,8 +2,12 @@
 
 use std::io;
 
+use rack_api::client::ClientError;
+
 use crate::exit::Exit;
+use crate::server::ServerError;
 use crate::settings::SettingsError;
+use crate::source::SourceError;
 use crate::target::TargetError;
 use crate::usage::UsageError;
 
@@ -19,6 +23,23 @@ pub(crate) enum Error {
     /// No rack can be told from arguments, environment and settings.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// The local server can not be used.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The source can not be packaged.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The rack says no, or can not be reached.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// One of several hosts failed.
+    #[error("{host}: {source}")]
+    Host {
+        /// The host.
+        host: String,
+        /// What failed there.
+        source: Box<Self>,
+    },
     /// A file or stream failed.
     #[error("{doing}: {source}")]
     Io {
@@ -60,6 +81,18 @@ impl Error {
         }
     }
 
+    /// Names the host that failed, unless the text does already.
+    pub(crate) fn about(self, host: &str) -> Self {
+        if self.to_string().contains(host) {
+            self
+        } else {
+            Self::Host {
+                host: host.to_owned(),
+                source: Box::new(self),
+            }
+        }
+    }
+
     /// For `map_err`: says what was being done when reading or writing failed.
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
@@ -73,6 +106,14 @@ impl Error {
         match self {
             Self::Usage(error) => error.hint(),
             Self::Failed { hint, .. } => hint.clone(),
+            Self::Host { source, .. } => source.hint(),
+            Self::Client(ClientError::Api { status: 401, .. }) => {
+                Some("`convox login <host> -p <password>` stores a password".to_owned())
+            }
+            Self::Client(ClientError::Tls { .. }) => Some(
+                "CONVOX_TLS_VERIFY=never trusts a rack whose certificate is of its own making"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }

@@ -236,9 +236,9 @@ impl Settings {
         })
     }
 
-    /// Makes a host current, as `login` does: the racks of another host are not
-    /// current any more.
-    pub(crate) fn set_host(&self, host: &str, id: Option<&str>) -> Result<()> {
+    /// Makes a host current, as `login` does: unless `keep_rack` is set, no rack
+    /// is current any more.
+    pub(crate) fn set_host(&self, host: &str, id: Option<&str>, keep_rack: bool) -> Result<()> {
         write_text(&self.second.join("host"), host)?;
         write_text(&self.own.join("console"), host)?;
         if let Some(id) = id {
@@ -246,7 +246,11 @@ impl Settings {
                 write_text(&directory.join("id"), id)?;
             }
         }
-        remove(&self.own.join("rack"))
+        if keep_rack {
+            Ok(())
+        } else {
+            remove(&self.own.join("rack"))
+        }
     }
 
     /// Remembers the data directory of a server this client started.

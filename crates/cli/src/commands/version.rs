@@ -4,8 +4,9 @@ use clap::Args;
 
 use crate::arguments::RackArgs;
 use crate::context::Context;
-use crate::error::Outcome;
+use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::target::TargetError;
 
 /// Versions of client and rack.
 #[derive(Debug, Args)]
@@ -20,7 +21,19 @@ impl Version {
         context
             .ui
             .line(format!("client: {}", env!("CARGO_PKG_VERSION")))?;
-        let _ = context.rack_name(&self.rack)?;
+        let rack = match context.rack(&self.rack).await {
+            Err(Error::Target(TargetError::NoRacks | TargetError::NoCurrentRack)) => {
+                context.ui.line("server: none")?;
+                return Ok(Exit::SUCCESS);
+            }
+            rack => rack?,
+        };
+        let system = rack.client.system_get().await?;
+        context.ui.line(format!(
+            "server: {} ({})",
+            system.version,
+            rack.client.endpoint().host()
+        ))?;
         Ok(Exit::SUCCESS)
     }
 }

@@ -323,7 +323,7 @@ fn login_makes_its_host_current() {
     home.put("xdg/convox/rack", "staging");
     let settings = home.settings();
     settings
-        .set_host("console.example.com", Some("me"))
+        .set_host("console.example.com", Some("me"), false)
         .expect("writable");
     assert_eq!(settings.hosts().expect("readable"), ["console.example.com"]);
     assert_eq!(home.get("xdg/convox/rack"), None);

@@ -1,0 +1,246 @@
+//! `convox apps` and what is below it.
+
+use std::collections::BTreeMap;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use rack_api::release;
+
+use crate::arguments::{AppArgs, RackArgs};
+use crate::context::Context;
+use crate::error::{Error, Outcome};
+use crate::exit::Exit;
+use crate::settle::{self, Rollback};
+use crate::ui::{Info, Table};
+
+/// Apps.
+#[derive(Debug, Args)]
+pub(crate) struct Apps {
+    #[command(subcommand)]
+    command: Option<AppsCommand>,
+    #[command(flatten)]
+    rack: RackArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum AppsCommand {
+    /// cancel an app update
+    Cancel(OneApp),
+    /// create an app
+    Create {
+        #[command(flatten)]
+        app: OneApp,
+        /// generation of the app
+        #[arg(short, long, value_name = "generation")]
+        generation: Option<String>,
+    },
+    /// delete an app
+    Delete {
+        /// app name
+        app: String,
+        #[command(flatten)]
+        rack: RackArgs,
+    },
+    /// get information about an app
+    Info(OneApp),
+    /// enable termination protection
+    Lock(OneApp),
+    /// display app parameters
+    Params(Params),
+    /// disable termination protection
+    Unlock(OneApp),
+}
+
+/// An app by argument, flag, settings or directory.
+#[derive(Debug, Args)]
+struct OneApp {
+    /// app name
+    #[arg(value_name = "app")]
+    name: Option<String>,
+    #[command(flatten)]
+    app: AppArgs,
+}
+
+impl OneApp {
+    fn name(&self, context: &Context) -> Result<String, Error> {
+        match &self.name {
+            Some(name) if !name.is_empty() => Ok(name.clone()),
+            _ => context.app(&self.app),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct Params {
+    #[command(subcommand)]
+    command: Option<ParamsCommand>,
+    #[command(flatten)]
+    app: OneApp,
+}
+
+#[derive(Debug, Subcommand)]
+enum ParamsCommand {
+    /// set app parameters
+    Set {
+        /// parameters
+        #[arg(required = true, value_name = "Key=Value")]
+        parameters: Vec<String>,
+        #[command(flatten)]
+        app: AppArgs,
+    },
+}
+
+impl Apps {
+    /// Lists apps, or does what the sub-command says.
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        match self.command {
+            None => list(context, &self.rack).await,
+            Some(AppsCommand::Cancel(app)) => cancel(context, &app).await,
+            Some(AppsCommand::Create { app, generation }) => {
+                create(context, &app, generation.as_deref()).await
+            }
+            Some(AppsCommand::Delete { app, rack }) => delete(context, &app, &rack).await,
+            Some(AppsCommand::Info(app)) => info(context, &app).await,
+            Some(AppsCommand::Lock(app)) => lock(context, &app, true).await,
+            Some(AppsCommand::Unlock(app)) => lock(context, &app, false).await,
+            Some(AppsCommand::Params(Params { command: None, app })) => {
+                show_parameters(context, &app).await
+            }
+            Some(AppsCommand::Params(Params {
+                command: Some(ParamsCommand::Set { parameters, app }),
+                ..
+            })) => set_parameters(context, &parameters, &app).await,
+        }
+    }
+}
+
+async fn list(context: &Context, rack: &RackArgs) -> Outcome {
+    let rack = context.rack(rack).await?;
+    let mut table = Table::new(["APP", "STATUS", "RELEASE"]);
+    for app in rack.client.app_list().await? {
+        table.row(vec![app.name, app.status, app.release]);
+    }
+    context.ui.table(&table)?;
+    Ok(Exit::SUCCESS)
+}
+
+async fn create(context: &Context, app: &OneApp, generation: Option<&str>) -> Outcome {
+    let name = app.name(context)?;
+    let rack = context.rack(&app.app.rack).await?;
+    let progress = context.ui.start(format!("Creating {name}"))?;
+    rack.client.app_create(&name, generation).await?;
+    // Creating is synchronous on our own server; real racks take a while.
+    if rack.client.is_twinrack() || app.app.rack.wait {
+        settle::quietly(&rack, &name).await?;
+    }
+    progress.ok()?;
+    Ok(Exit::SUCCESS)
+}
+
+async fn delete(context: &Context, name: &str, rack: &RackArgs) -> Outcome {
+    let wait = rack.wait;
+    let rack = context.rack(rack).await?;
+    let progress = context.ui.start(format!("Deleting {name}"))?;
+    rack.client.app_delete(name).await?;
+    if wait {
+        settle::until_deleted(&rack, name).await?;
+    }
+    progress.ok()?;
+    Ok(Exit::SUCCESS)
+}
+
+async fn info(context: &Context, app: &OneApp) -> Outcome {
+    let name = app.name(context)?;
+    let rack = context.rack(&app.app.rack).await?;
+    let app = rack.client.app_get(&name).await?;
+    let mut info = Info::default();
+    info.add("Name", app.name)
+        .add("Status", app.status)
+        .add("Generation", app.generation)
+        .add("Locked", app.locked.to_string())
+        .add("Release", app.release);
+    context.ui.info(&info)?;
+    Ok(Exit::SUCCESS)
+}
+
+async fn lock(context: &Context, app: &OneApp, lock: bool) -> Outcome {
+    let name = app.name(context)?;
+    let rack = context.rack(&app.app.rack).await?;
+    let doing = if lock { "Locking" } else { "Unlocking" };
+    let progress = context.ui.start(format!("{doing} {name}"))?;
+    rack.client.app_lock(&name, lock).await?;
+    progress.ok()?;
+    Ok(Exit::SUCCESS)
+}
+
+async fn show_parameters(context: &Context, app: &OneApp) -> Outcome {
+    let name = app.name(context)?;
+    let rack = context.rack(&app.app.rack).await?;
+    let mut info = Info::default();
+    for (name, value) in rack
+        .client
+        .app_get(&name)
+        .await?
+        .parameters
+        .unwrap_or_default()
+    {
+        info.add(name, value);
+    }
+    context.ui.info(&info)?;
+    Ok(Exit::SUCCESS)
+}
+
+async fn set_parameters(context: &Context, pairs: &[String], app: &AppArgs) -> Outcome {
+    let parameters = pairs
+        .iter()
+        .map(|pair| match pair.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => Err(Error::failed(format!("Key=Value expected: {pair}"))),
+        })
+        .collect::<Result<BTreeMap<_, _>, _>>()?;
+    let name = context.app(app)?;
+    let rack = context.rack(&app.rack).await?;
+    let mut progress = context.ui.start("Updating parameters")?;
+    let since = Timestamp::now();
+    rack.client.app_parameters(&name, &parameters).await?;
+    if app.rack.wait {
+        let set = settle::with_logs(&rack, &name, since, Rollback::Fails, &mut progress)
+            .await?
+            .parameters
+            .unwrap_or_default();
+        if parameters
+            .iter()
+            .any(|(name, value)| set.get(name) != Some(value))
+        {
+            return Err(Error::failed("rollback"));
+        }
+    }
+    progress.ok()?;
+    Ok(Exit::SUCCESS)
+}
+
+async fn cancel(context: &Context, app: &OneApp) -> Outcome {
+    let name = app.name(context)?;
+    let rack = context.rack(&app.app.rack).await?;
+    context
+        .ui
+        .line(format!("Cancelling deployment of {name}..."))?;
+    let since = Timestamp::now();
+    rack.client.app_cancel(&name).await?;
+    let mut progress = context.ui.start("Rewriting last active release")?;
+    settle::with_logs(&rack, &name, since, Rollback::Wanted, &mut progress).await?;
+    // A promote without an id takes the latest release: that must not be the cancelled one.
+    let active = rack.client.app_get(&name).await?.release;
+    if !active.is_empty() {
+        let release = rack.client.release_get(&name, &active).await?;
+        let copy = release::CreateOptions {
+            build: Some(release.build).filter(|build| !build.is_empty()),
+            env: Some(release.env),
+            description: Some(release.description).filter(|description| !description.is_empty()),
+            parent_release: None,
+        };
+        rack.client.release_create(&name, &copy).await?;
+    }
+    progress.ok()?;
+    Ok(Exit::SUCCESS)
+}

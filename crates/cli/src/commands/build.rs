@@ -1,0 +1,334 @@
+//! `convox build`, and `convox builds` with what is below it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use flate2::Compression;
+use jiff::Timestamp;
+use rack_api::build::{CreateOptions, status};
+use rack_api::client::ClientError;
+use rack_api::id;
+
+use super::{archive, build_id};
+use crate::arguments::{AppArgs, limit};
+use crate::context::Context;
+use crate::error::{Error, Outcome};
+use crate::exit::Exit;
+use crate::racks::Rack;
+use crate::source;
+use crate::ui::{Info, Table, Ui, ago, elapsed};
+
+/// How often a real rack is asked whether a build has ended.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Makes a build of a directory.
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    #[command(flatten)]
+    source: BuildArgs,
+    #[command(flatten)]
+    app: AppArgs,
+    /// print only the id of the release
+    #[arg(long)]
+    id: bool,
+}
+
+/// What is built, and how; shared with `convox deploy`.
+#[derive(Debug, Args)]
+pub(super) struct BuildArgs {
+    /// directory of the source
+    #[arg(value_name = "dir")]
+    directory: Option<PathBuf>,
+    /// build argument, may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    build_args: Vec<String>,
+    /// description of the build
+    #[arg(short, long, value_name = "description")]
+    description: Option<String>,
+    /// build the development stage
+    #[arg(long)]
+    development: bool,
+    /// file name of the manifest
+    #[arg(short, long, value_name = "manifest")]
+    manifest: Option<String>,
+    /// file name of the manifest, in the words of 2017
+    #[arg(short, long, value_name = "manifest", hide = true)]
+    file: Option<String>,
+    /// build without cache
+    #[arg(long)]
+    no_cache: bool,
+    /// taken and ignored: every upload is complete
+    #[arg(long, hide = true)]
+    incremental: bool,
+    /// taken and ignored: wildcard domains need no build
+    #[arg(long, hide = true)]
+    wildcard_domain: bool,
+}
+
+impl Build {
+    /// Makes the build and names its release.
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let app = context.app(&self.app)?;
+        let rack = context.rack(&self.app.rack).await?;
+        let ui = context.ui.for_id(self.id);
+        let build = make(context, &rack, &app, &self.source, &ui).await?;
+        ui.line(format!("Build:   {}", build.id))?;
+        ui.line(format!("Release: {}", build.release))?;
+        if self.id {
+            ui.data(build.release.as_bytes())?;
+        }
+        Ok(Exit::SUCCESS)
+    }
+}
+
+/// Packages, uploads and builds a directory, showing the log.
+pub(super) async fn make(
+    context: &Context,
+    rack: &Rack,
+    app: &str,
+    arguments: &BuildArgs,
+    ui: &Ui,
+) -> Result<rack_api::Build, Error> {
+    let directory = arguments
+        .directory
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("."));
+    let directory = context.settings.working().join(directory);
+    let options = options(context, arguments, &directory);
+
+    let progress = ui.start("Packaging source")?;
+    // Within one machine bytes are cheaper than compressing them well.
+    let level = if rack.local {
+        Compression::fast()
+    } else {
+        Compression::default()
+    };
+    let packaged = tokio::task::spawn_blocking(move || source::package(&directory, level)).await;
+    let (file, length) = packaged.map_err(|error| Error::failed(error.to_string()))??;
+    progress.ok()?;
+
+    let progress = ui.start("Uploading source")?;
+    let key = format!("tmp/{}.tgz", id::hex(30));
+    let bar = ui.bar("uploading", Some(length));
+    let body = archive::counted(tokio::fs::File::from_std(file), &bar).with_length(length);
+    let object = rack.client.object_store(app, &key, body).await?;
+    drop(bar);
+    progress.ok()?;
+
+    let progress = ui.start("Starting build")?;
+    let build = rack.client.build_create(app, &object.url, &options).await?;
+    progress.ok()?;
+    follow(rack, app, &build.id, ui).await
+}
+
+fn options(context: &Context, arguments: &BuildArgs, directory: &Path) -> CreateOptions {
+    let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    CreateOptions {
+        build_args: arguments.build_args.clone(),
+        description: given(&arguments.description)
+            .or_else(|| source::git_description(context.settings.working())),
+        development: arguments.development,
+        manifest: given(&arguments.file).or_else(|| given(&arguments.manifest)),
+        no_cache: arguments.no_cache,
+        git_sha: source::git_sha(directory),
+    }
+}
+
+/// Shows the log of a build until that has ended.
+async fn follow(rack: &Rack, app: &str, id: &str, ui: &Ui) -> Result<rack_api::Build, Error> {
+    // A stream that breaks is made up for by reading the log again at the end.
+    let (shown, _) = copy_log(rack, app, id, 0, ui).await?;
+    let build = ended(rack, app, id).await?;
+    if let (_, Some(lost)) = copy_log(rack, app, id, shown, ui).await? {
+        ui.note(format!("the end of the build log is missing: {lost}"));
+    }
+    match build.status.as_str() {
+        status::COMPLETE => Ok(build),
+        status::FAILED if build.reason.is_empty() => Err(Error::failed("build failed")),
+        status::FAILED => Err(Error::failed(format!("build failed: {}", build.reason))),
+        other => Err(Error::failed(format!("unexpected build status: {other}"))),
+    }
+}
+
+/// Copies a build log but for the first `skip` bytes. Returns how many bytes
+/// are known now, and why there are no more if the stream broke.
+async fn copy_log(
+    rack: &Rack,
+    app: &str,
+    id: &str,
+    skip: usize,
+    ui: &Ui,
+) -> Result<(usize, Option<ClientError>), Error> {
+    let mut seen = 0;
+    let mut stream = match rack.client.build_logs(app, id).await {
+        Ok(stream) => stream,
+        Err(error) => return Ok((skip, Some(error))),
+    };
+    loop {
+        match stream.next().await {
+            Ok(Some(bytes)) => {
+                let known = skip.saturating_sub(seen).min(bytes.len());
+                ui.bytes(&bytes[known..])?;
+                seen += bytes.len();
+            }
+            Ok(None) => return Ok((seen.max(skip), None)),
+            Err(error) => return Ok((seen.max(skip), Some(error))),
+        }
+    }
+}
+
+/// Waits until a build has ended; usually it has, for its log has.
+async fn ended(rack: &Rack, app: &str, id: &str) -> Result<rack_api::Build, Error> {
+    let mut pause = Duration::from_millis(20);
+    loop {
+        let build = rack.client.build_get(app, id).await?;
+        if !matches!(build.status.as_str(), status::RUNNING | "created") {
+            return Ok(build);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(POLL);
+    }
+}
+
+/// Builds.
+#[derive(Debug, Args)]
+pub(crate) struct Builds {
+    #[command(subcommand)]
+    command: Option<BuildsCommand>,
+    #[command(flatten)]
+    app: AppArgs,
+    /// number of builds to list
+    #[arg(short, long, value_name = "limit", value_parser = limit)]
+    limit: Option<u32>,
+}
+
+#[derive(Debug, Subcommand)]
+enum BuildsCommand {
+    /// create a build
+    #[command(hide = true)]
+    Create(Build),
+    /// export a build
+    Export {
+        /// build id, or the id of one of its releases
+        build: String,
+        /// file to write; standard output if none is given
+        #[arg(short, long, value_name = "file")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        app: AppArgs,
+    },
+    /// import a build
+    Import {
+        /// file to read; standard input for `-` or none
+        #[arg(value_name = "file")]
+        positional: Option<PathBuf>,
+        /// file to read
+        #[arg(short, long, value_name = "file")]
+        file: Option<PathBuf>,
+        /// print only the id of the release
+        #[arg(long)]
+        id: bool,
+        #[command(flatten)]
+        app: AppArgs,
+    },
+    /// get information about a build
+    Info(OneBuild),
+    /// get logs for a build
+    Logs(OneBuild),
+}
+
+#[derive(Debug, Args)]
+struct OneBuild {
+    /// build id, or the id of one of its releases
+    build: String,
+    #[command(flatten)]
+    app: AppArgs,
+}
+
+impl Builds {
+    /// Lists builds, or does what the sub-command says.
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        match self.command {
+            None => list(context, &self.app, self.limit).await,
+            Some(BuildsCommand::Create(build)) => build.run(context).await,
+            Some(BuildsCommand::Export { build, file, app }) => {
+                archive::export(context, &app, &build, file.as_deref()).await
+            }
+            Some(BuildsCommand::Import {
+                positional,
+                file,
+                id,
+                app,
+            }) => {
+                let file = file.or(positional).filter(|file| file != Path::new("-"));
+                archive::import(context, &app, file.as_deref(), id).await
+            }
+            Some(BuildsCommand::Info(build)) => info(context, &build).await,
+            Some(BuildsCommand::Logs(build)) => logs(context, &build).await,
+        }
+    }
+}
+
+async fn list(context: &Context, app: &AppArgs, limit: Option<u32>) -> Outcome {
+    let name = context.app(app)?;
+    let rack = context.rack(&app.rack).await?;
+    let now = Timestamp::now();
+    let mut table = Table::new([
+        "ID",
+        "STATUS",
+        "RELEASE",
+        "STARTED",
+        "ELAPSED",
+        "DESCRIPTION",
+    ]);
+    for build in rack.client.build_list(&name, limit).await? {
+        let (started, took) = (ago(build.started, now), elapsed(build.started, build.ended));
+        table.row(vec![
+            build.id,
+            build.status,
+            build.release,
+            started,
+            took,
+            build.description,
+        ]);
+    }
+    context.ui.table(&table)?;
+    Ok(Exit::SUCCESS)
+}
+
+async fn info(context: &Context, build: &OneBuild) -> Outcome {
+    let name = context.app(&build.app)?;
+    let rack = context.rack(&build.app.rack).await?;
+    let id = build_id(&rack, &name, &build.build).await?;
+    let build = rack.client.build_get(&name, &id).await?;
+    let mut info = Info::default();
+    info.add("Id", build.id)
+        .add("Status", build.status)
+        .add("Release", build.release)
+        .add("Description", build.description)
+        .add("Started", ago(build.started, Timestamp::now()))
+        .add("Elapsed", elapsed(build.started, build.ended))
+        .add_some("Reason", build.reason);
+    if let Some(source) = build.provenance {
+        let words = [source.rack, source.app, source.build]
+            .into_iter()
+            .filter(|word| !word.is_empty());
+        info.add_some("Source", words.collect::<Vec<_>>().join(" "));
+    }
+    for (service, digest) in build.images {
+        info.add(format!("Image {service}"), digest);
+    }
+    context.ui.info(&info)?;
+    Ok(Exit::SUCCESS)
+}
+
+async fn logs(context: &Context, build: &OneBuild) -> Outcome {
+    let name = context.app(&build.app)?;
+    let rack = context.rack(&build.app.rack).await?;
+    let id = build_id(&rack, &name, &build.build).await?;
+    match copy_log(&rack, &name, &id, 0, &context.ui).await? {
+        (_, None) => Ok(Exit::SUCCESS),
+        (_, Some(lost)) => Err(lost.into()),
+    }
+}

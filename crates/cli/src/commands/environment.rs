@@ -1,0 +1,228 @@
+//! `convox env` and what is below it.
+
+use std::io::{self, IsTerminal as _, Read as _};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use rack_api::Environment;
+use rack_api::release::CreateOptions;
+
+use super::promote;
+use crate::arguments::AppArgs;
+use crate::context::Context;
+use crate::error::{Error, Outcome};
+use crate::exit::Exit;
+use crate::racks::Rack;
+
+/// How long standard input may stay silent when there are arguments too.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// Environment of an app.
+#[derive(Debug, Args)]
+pub(crate) struct Env {
+    #[command(subcommand)]
+    command: Option<EnvCommand>,
+    #[command(flatten)]
+    app: AppArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum EnvCommand {
+    /// get an env var
+    Get {
+        /// name of the variable
+        var: String,
+        #[command(flatten)]
+        app: AppArgs,
+    },
+    /// set env var(s)
+    Set {
+        /// variables; further ones are read from standard input
+        #[arg(value_name = "key=value")]
+        pairs: Vec<String>,
+        /// replace all variables with these
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+    /// unset env var(s)
+    Unset {
+        /// names of the variables
+        #[arg(required = true, value_name = "key")]
+        keys: Vec<String>,
+        #[command(flatten)]
+        change: ChangeArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ChangeArgs {
+    /// promote the release
+    #[arg(short, long)]
+    promote: bool,
+    /// print only the id of the release
+    #[arg(long)]
+    id: bool,
+    #[command(flatten)]
+    app: AppArgs,
+}
+
+impl Env {
+    /// Lists variables, or does what the sub-command says.
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        match self.command {
+            None => {
+                let name = context.app(&self.app)?;
+                let rack = context.rack(&self.app.rack).await?;
+                // An empty line when there are none, for scripts that filter.
+                context.ui.line(latest(&rack, &name).await?.to_string())?;
+                Ok(Exit::SUCCESS)
+            }
+            Some(EnvCommand::Get { var, app }) => get(context, &var, &app).await,
+            Some(EnvCommand::Set {
+                pairs,
+                replace,
+                change,
+            }) => set(context, &pairs, replace, &change).await,
+            Some(EnvCommand::Unset { keys, change }) => unset(context, keys, &change).await,
+        }
+    }
+}
+
+/// The environment of the latest release, promoted or not.
+async fn latest(rack: &Rack, app: &str) -> Result<Environment, Error> {
+    match rack.client.release_list(app, Some(1)).await?.first() {
+        None => Ok(Environment::default()),
+        // Lists may leave the environment out.
+        Some(release) => Ok(Environment::parse(
+            &rack.client.release_get(app, &release.id).await?.env,
+        )),
+    }
+}
+
+async fn get(context: &Context, var: &str, app: &AppArgs) -> Outcome {
+    let name = context.app(app)?;
+    let rack = context.rack(&app.rack).await?;
+    let environment = latest(&rack, &name).await?;
+    let value = environment
+        .get(var)
+        .ok_or_else(|| Error::failed(format!("env not found: {var}")))?;
+    context.ui.line(value)?;
+    Ok(Exit::SUCCESS)
+}
+
+async fn set(context: &Context, pairs: &[String], replace: bool, change: &ChangeArgs) -> Outcome {
+    let name = context.app(&change.app)?;
+    let rack = context.rack(&change.app.rack).await?;
+    let input = read_input(pairs.is_empty())?;
+    let changes: Vec<_> = pairs
+        .iter()
+        .map(String::as_str)
+        .chain(input.lines())
+        .filter_map(|line| line.split_once('='))
+        .filter(|(key, _)| !key.is_empty())
+        .collect();
+    let mut environment = if replace {
+        Environment::default()
+    } else {
+        latest(&rack, &name).await?
+    };
+    for (key, value) in &changes {
+        environment.set(*key, *value);
+    }
+    let keys = changes.into_iter().map(|(key, _)| key.to_owned()).collect();
+    release(context, &rack, &name, "Setting", keys, &environment, change).await
+}
+
+async fn unset(context: &Context, keys: Vec<String>, change: &ChangeArgs) -> Outcome {
+    let name = context.app(&change.app)?;
+    let rack = context.rack(&change.app.rack).await?;
+    let mut environment = latest(&rack, &name).await?;
+    for key in &keys {
+        environment.unset(key);
+    }
+    release(
+        context,
+        &rack,
+        &name,
+        "Unsetting",
+        keys,
+        &environment,
+        change,
+    )
+    .await
+}
+
+/// Makes a release with an environment, and promotes it where that is wanted.
+async fn release(
+    context: &Context,
+    rack: &Rack,
+    app: &str,
+    doing: &str,
+    mut keys: Vec<String>,
+    environment: &Environment,
+    change: &ChangeArgs,
+) -> Outcome {
+    keys.sort();
+    keys.dedup();
+    let ui = context.ui.for_id(change.id);
+    let progress = ui.start(format!("{doing} {}", keys.join(", ")))?;
+    let options = CreateOptions {
+        env: Some(environment.to_string()),
+        ..CreateOptions::default()
+    };
+    let release = rack.client.release_create(app, &options).await?;
+    progress.ok()?;
+    ui.line(format!("Release: {}", release.id))?;
+    if change.promote {
+        promote::wait_until_ready(rack, app, &ui).await?;
+        promote::promote(rack, app, &release.id, false, &ui).await?;
+    }
+    if change.id {
+        ui.data(release.id.as_bytes())?;
+    }
+    Ok(Exit::SUCCESS)
+}
+
+/// Reads standard input unless it is a terminal. With `only` it is all there is
+/// and read to its end; else an open but silent pipe, as some build systems
+/// leave it, is not waited for.
+fn read_input(only: bool) -> Result<String, Error> {
+    if io::stdin().is_terminal() {
+        return Ok(String::new());
+    }
+    let (sender, pieces) = mpsc::channel();
+    // Left behind if nothing comes; it ends with the program.
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        loop {
+            let piece = io::stdin()
+                .lock()
+                .read(&mut buffer)
+                .map(|count| buffer[..count].to_vec());
+            let end = piece.as_ref().map_or(true, Vec::is_empty);
+            if sender.send(piece).is_err() || end {
+                return;
+            }
+        }
+    });
+    let mut input = Vec::new();
+    let mut wait = if only { None } else { Some(SILENCE) };
+    loop {
+        let piece = match wait.take() {
+            Some(limit) => match pieces.recv_timeout(limit) {
+                Err(mpsc::RecvTimeoutError::Timeout) => return Ok(String::new()),
+                piece => piece.ok(),
+            },
+            None => pieces.recv().ok(),
+        };
+        match piece {
+            Some(Ok(piece)) if !piece.is_empty() => input.extend(piece),
+            Some(Err(error)) => return Err(Error::io("can not read standard input")(error)),
+            _ => break,
+        }
+    }
+    String::from_utf8(input).map_err(|_| Error::failed("standard input is not text"))
+}

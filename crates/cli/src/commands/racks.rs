@@ -1,0 +1,81 @@
+//! `convox racks` and `convox switch`.
+
+use clap::Args;
+
+use crate::arguments::RackArgs;
+use crate::context::{Context, variable};
+use crate::error::{Error, Outcome};
+use crate::exit::Exit;
+use crate::target::TargetError;
+use crate::ui::Table;
+
+/// All racks.
+#[derive(Debug, Args)]
+pub(crate) struct Racks {
+    #[command(flatten)]
+    rack: RackArgs,
+}
+
+impl Racks {
+    /// Lists the racks that are known.
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let mut listing = context.known_racks().await?;
+        // A host that is down hides its racks only, unless there are no others.
+        if listing.racks.is_empty() && !listing.failures.is_empty() {
+            return Err(listing.failures.remove(0));
+        }
+        for failure in listing.failures {
+            context.ui.note(format!("warning: {failure}"));
+        }
+        let mut table = Table::new(["NAME", "STATUS"]);
+        for known in listing.racks {
+            table.row(vec![known.reach.name, known.status]);
+        }
+        context.ui.table(&table)?;
+        Ok(Exit::SUCCESS)
+    }
+}
+
+/// The current rack.
+#[derive(Debug, Args)]
+pub(crate) struct Switch {
+    /// rack to switch to
+    #[arg(value_name = "rack")]
+    name: Option<String>,
+    #[command(flatten)]
+    rack: RackArgs,
+}
+
+impl Switch {
+    /// Makes a rack current, or says which is.
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let Some(wanted) = self.name.filter(|name| !name.is_empty()) else {
+            let current = context
+                .rack_name(&self.rack)?
+                .ok_or(TargetError::NoCurrentRack)?;
+            // By its full name where that is known; a rack that is gone stays selected.
+            let name = match context.find(&current).await {
+                Ok(reach) => reach.name,
+                Err(Error::Target(TargetError::NotFound(_)) | Error::Client(_)) => current,
+                Err(error) => return Err(error),
+            };
+            context.ui.line(name)?;
+            return Ok(Exit::SUCCESS);
+        };
+        let reach = context.find(&wanted).await?;
+        context.settings.set_current_rack(
+            reach.host.as_deref(),
+            &reach.name,
+            reach.direct.as_deref(),
+        )?;
+        context.ui.line(format!("Switched to {}", reach.name))?;
+        for name in ["RACK_URL", "CONVOX_RACK"] {
+            if variable(name).is_some() {
+                context.ui.note(format!(
+                    "note: {name} is set and wins over the current rack"
+                ));
+            }
+        }
+        Ok(Exit::SUCCESS)
+    }
+}

@@ -1,0 +1,85 @@
+//! `convox scale`.
+
+use clap::Args;
+use jiff::Timestamp;
+use rack_api::params::integer;
+use rack_api::service::UpdateOptions;
+
+use crate::arguments::AppArgs;
+use crate::context::Context;
+use crate::error::{Error, Outcome};
+use crate::exit::Exit;
+use crate::settle::{self, Rollback};
+use crate::ui::Table;
+
+/// Size of services.
+#[derive(Debug, Args)]
+pub(crate) struct Scale {
+    /// service name
+    service: Option<String>,
+    /// number of processes
+    #[arg(long, value_name = "count", value_parser = integer)]
+    count: Option<i64>,
+    /// processor share, 1024 for one processor
+    #[arg(long, value_name = "cpu", value_parser = integer)]
+    cpu: Option<i64>,
+    /// memory in MiB
+    #[arg(long, value_name = "memory", value_parser = integer)]
+    memory: Option<i64>,
+    #[command(flatten)]
+    app: AppArgs,
+}
+
+impl Scale {
+    /// Shows the size of services, or changes that of one.
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let options = UpdateOptions {
+            count: self.count,
+            cpu: self.cpu,
+            memory: self.memory,
+        };
+        if options == UpdateOptions::default() {
+            return show(context, self.service.as_deref(), &self.app).await;
+        }
+        let service = self.service.filter(|service| !service.is_empty());
+        let service = service.ok_or_else(|| Error::failed("service name required"))?;
+        let name = context.app(&self.app)?;
+        let rack = context.rack(&self.app.rack).await?;
+        let mut progress = context.ui.start(format!("Scaling {service}"))?;
+        let since = Timestamp::now();
+        rack.client
+            .service_update(&name, &service, &options)
+            .await?;
+        if self.app.rack.wait {
+            settle::with_logs(&rack, &name, since, Rollback::Fails, &mut progress).await?;
+        }
+        progress.ok()?;
+        Ok(Exit::SUCCESS)
+    }
+}
+
+async fn show(context: &Context, only: Option<&str>, app: &AppArgs) -> Outcome {
+    let name = context.app(app)?;
+    let rack = context.rack(&app.rack).await?;
+    let mut services = rack.client.service_list(&name).await?;
+    if let Some(only) = only {
+        services.retain(|service| service.name == only);
+        if services.is_empty() {
+            return Err(Error::failed(format!("service not found: {only}")));
+        }
+    }
+    services.sort_by(|one, other| one.name.cmp(&other.name));
+    let processes = rack.client.process_list(&name, None, None).await?;
+    let mut table = Table::new(["SERVICE", "DESIRED", "RUNNING", "CPU", "MEMORY"]);
+    for service in services {
+        let running = processes
+            .iter()
+            .filter(|process| process.name == service.name)
+            .count();
+        let numbers = [service.count, running as i64, service.cpu, service.memory]
+            .map(|number| number.to_string());
+        table.row(std::iter::once(service.name).chain(numbers).collect());
+    }
+    context.ui.table(&table)?;
+    Ok(Exit::SUCCESS)
+}
