@@ -37,11 +37,12 @@ impl Docker {
             return Err(EngineError::Cancelled);
         }
         let session = self.session().await?;
+        let buildkit = self.buildkit(&session);
         let lifetime = CancellationToken::new();
         let _connections = lifetime.clone().drop_guard();
         let client = self.client_within(&session, lifetime)?;
 
-        let credentials = logins(&spec.registries, session.buildkit);
+        let credentials = logins(&spec.registries, buildkit);
         let source = Source::default();
         let options = BuildImageOptions {
             dockerfile: spec.dockerfile,
@@ -51,7 +52,7 @@ impl Docker {
             networkmode: Some("default".into()),
             rm: true,
             forcerm: true,
-            version: if session.buildkit {
+            version: if buildkit {
                 BuilderVersion::BuilderBuildKit
             } else {
                 BuilderVersion::BuilderV1

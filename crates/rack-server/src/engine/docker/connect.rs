@@ -4,6 +4,7 @@
 //! lost: it may have come back as another version.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct Docker {
 struct Shared {
     transport: Transport,
     session: Mutex<Option<Session>>,
+    /// Whether to build with the classic builder even where there is BuildKit.
+    classic: AtomicBool,
     /// One network at a time: engines before API 1.44 create duplicates in a race.
     networks: tokio::sync::Mutex<()>,
     ports: Ports,
@@ -50,7 +53,7 @@ pub(super) struct Session {
     pub(super) client: bollard::Docker,
     /// Highest API version both sides speak.
     pub(super) version: ClientVersion,
-    /// Whether the engine builds with BuildKit.
+    /// Whether the engine has BuildKit.
     pub(super) buildkit: bool,
 }
 
@@ -102,11 +105,26 @@ impl Docker {
             shared: Arc::new(Shared {
                 transport: Transport::new(named),
                 session: Mutex::new(None),
+                classic: AtomicBool::new(
+                    std::env::var("DOCKER_BUILDKIT").is_ok_and(|value| value == "0"),
+                ),
                 networks: tokio::sync::Mutex::new(()),
                 ports: Ports::default(),
                 digests: image::Digests::default(),
             }),
         })
+    }
+
+    /// Builds with the classic builder from now on, as `DOCKER_BUILDKIT=0` in the environment asks for.
+    #[must_use]
+    pub fn with_classic_builder(self) -> Self {
+        self.shared.classic.store(true, Ordering::Relaxed);
+        self
+    }
+
+    /// Whether builds go through BuildKit.
+    pub(super) fn buildkit(&self, session: &Session) -> bool {
+        session.buildkit && !self.shared.classic.load(Ordering::Relaxed)
     }
 
     /// What was agreed, agreeing first if need be.

@@ -15,11 +15,12 @@ pub(super) fn about(kind: &'static str, name: &str, error: Error) -> EngineError
             status_code,
             message,
         } => refused(kind, name, status_code, &message),
-        Error::DockerStreamError { error } => EngineError::Failed(sentence(&error)),
         Error::DockerContainerWaitError { error, code } if error.is_empty() => {
             EngineError::Failed(format!("{kind} {name} ended with status {code}"))
         }
-        Error::DockerContainerWaitError { error, .. } => EngineError::Failed(sentence(&error)),
+        Error::DockerStreamError { error } | Error::DockerContainerWaitError { error, .. } => {
+            EngineError::Failed(sentence(&error))
+        }
         Error::RequestTimeoutError => unreachable(
             "it accepted the request but did not answer in time; check `docker info`, or restart Docker",
         ),

@@ -289,7 +289,7 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_terminal_input_is_typed() {
         let (near, mut far) = tokio::io::duplex(64);
-        let (_output, input) = tokio::io::split(near);
+        let (output, input) = tokio::io::split(near);
         let mut input = Terminal {
             inner: input,
             ended: false,
@@ -297,7 +297,7 @@ mod tests {
         input.write_all(b"ls\n").await.expect("written");
         input.shutdown().await.expect("ended");
         input.shutdown().await.expect("ended once");
-        drop((input, _output));
+        drop((input, output));
         let mut seen = Vec::new();
         far.read_to_end(&mut seen).await.expect("read");
         assert_eq!(seen, b"ls\n\x04");

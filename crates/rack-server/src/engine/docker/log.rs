@@ -13,11 +13,10 @@ use std::collections::VecDeque;
 use bytes::{Buf, Bytes, BytesMut};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Docker, error};
+use super::{Docker, error, transport};
 use crate::engine::{EngineError, LogChunk, Result};
 
 /// Docker cuts longer lines into pieces of this size.
@@ -36,57 +35,112 @@ impl Docker {
         since: Option<Timestamp>,
         follow: bool,
     ) -> Result<BoxStream<'static, Result<LogChunk>>> {
-        let mut path = format!(
-            "/containers/{id}/logs?stdout=1&stderr=1&timestamps=1&follow={}",
-            u8::from(follow)
-        );
-        if let Some(since) = since {
-            // The engine includes `since`; ours is the last one already seen.
-            let next = since
-                .checked_add(SignedDuration::from_nanos(1))
-                .unwrap_or(since);
-            path.push_str(&format!(
-                "&since={}.{:09}",
-                next.as_second(),
-                next.subsec_nanosecond().max(0)
-            ));
-        }
-        let response = self
-            .send(("process", id), http::Method::GET, &path, false, Vec::new())
-            .await?;
-        let state = Some((response.into_body(), Decoder::default(), VecDeque::new()));
-        let chunks = stream::unfold(state, |state| async move {
-            let (mut body, mut decoder, mut ready) = state?;
-            loop {
-                if let Some(chunk) = ready.pop_front() {
-                    return Some((Ok(chunk), Some((body, decoder, ready))));
-                }
-                let step = match next(&mut body).await {
-                    Ok(Some(data)) => decoder.feed(&data, &mut ready),
-                    Ok(None) => match decoder.finish(&mut ready) {
-                        Ok(()) if ready.is_empty() => return None,
-                        other => other,
-                    },
-                    Err(error) => Err(error),
-                };
-                if let Err(error) = step {
-                    return Some((Err(error), None));
-                }
+        // The engine includes `since`; ours is the last one already seen.
+        let since = since.map(|time| {
+            time.checked_add(SignedDuration::from_nanos(1))
+                .unwrap_or(time)
+        });
+        let reading = Reading {
+            body: self.log_body(id, since, follow).await?,
+            decoder: Decoder::default(),
+            ready: VecDeque::new(),
+            docker: self.clone(),
+            id: id.to_owned(),
+            since,
+            follow,
+            given: 0,
+            skip: 0,
+        };
+        let chunks = stream::unfold(Some(reading), |reading| async move {
+            let mut reading = reading?;
+            match reading.next().await {
+                Ok(Some(chunk)) => Some((Ok(chunk), Some(reading))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
             }
         });
         Ok(chunks.boxed())
     }
+
+    /// Asks for a log from `since` on, that moment included.
+    async fn log_body(&self, id: &str, since: Option<Timestamp>, follow: bool) -> Result<Incoming> {
+        let follow = u8::from(follow);
+        let since = since
+            .map(|time| {
+                format!(
+                    "&since={}.{:09}",
+                    time.as_second(),
+                    time.subsec_nanosecond().max(0)
+                )
+            })
+            .unwrap_or_default();
+        let path =
+            format!("/containers/{id}/logs?stdout=1&stderr=1&timestamps=1&follow={follow}{since}");
+        let response = self
+            .send(("process", id), http::Method::GET, &path, false, Vec::new())
+            .await?;
+        Ok(response.into_body())
+    }
 }
 
-/// The next bytes of a body; other frames (trailers) are passed over.
-async fn next(body: &mut Incoming) -> Result<Option<Bytes>> {
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| error::unreachable(&error::broken(&error)))?;
-        if let Ok(data) = frame.into_data() {
-            return Ok(Some(data));
+/// A log being read.
+struct Reading {
+    body: Incoming,
+    decoder: Decoder,
+    ready: VecDeque<LogChunk>,
+    docker: Docker,
+    id: String,
+    /// Stamp of the last chunk given out, else where reading began.
+    since: Option<Timestamp>,
+    follow: bool,
+    /// Chunks given out with the stamp `since`.
+    given: usize,
+    /// Chunks with the stamp `since` to pass over.
+    skip: usize,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Option<LogChunk>> {
+        loop {
+            while let Some(chunk) = self.ready.pop_front() {
+                if self.skip > 0 && self.since == Some(chunk.time) {
+                    self.skip -= 1;
+                    continue;
+                }
+                self.skip = 0;
+                if self.since != Some(chunk.time) {
+                    self.since = Some(chunk.time);
+                    self.given = 0;
+                }
+                self.given += 1;
+                return Ok(Some(chunk));
+            }
+            if let Some(data) = transport::next(&mut self.body).await? {
+                self.decoder.feed(&data, &mut self.ready)?;
+                continue;
+            }
+            self.decoder.finish(&mut self.ready)?;
+            if self.ready.is_empty() && !self.resume().await? {
+                return Ok(None);
+            }
         }
     }
-    Ok(None)
+
+    /// A followed log may end (on engines before 23) without the last words of a
+    /// process; by then they can be read, so they are asked for once more.
+    async fn resume(&mut self) -> Result<bool> {
+        if !std::mem::take(&mut self.follow) {
+            return Ok(false);
+        }
+        self.body = match self.docker.log_body(&self.id, self.since, false).await {
+            Ok(body) => body,
+            Err(EngineError::NotFound { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        self.decoder = Decoder::default();
+        self.skip = std::mem::take(&mut self.given);
+        Ok(true)
+    }
 }
 
 /// Cuts a log stream into chunks, holding at most one piece.

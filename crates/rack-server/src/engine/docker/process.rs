@@ -334,7 +334,7 @@ mod tests {
     fn never_is_no_time() {
         assert_eq!(time("0001-01-01T00:00:00Z"), None);
         assert_eq!(
-            time("2026-11-22T20:51:10.123456789Z").map(|time| time.subsec_nanosecond()),
+            time("2026-11-22T20:51:10.123456789Z").map(Timestamp::subsec_nanosecond),
             Some(123_456_789)
         );
     }

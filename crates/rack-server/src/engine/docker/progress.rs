@@ -213,7 +213,7 @@ pub(super) fn failure(text: &str) -> String {
                 .map(|(_, rest)| rest)
         });
         match rest {
-            Some(rest) => text = rest.to_owned(),
+            Some(rest) => text = rest.to_string(),
             None => break,
         }
     }
@@ -224,8 +224,18 @@ pub(super) fn failure(text: &str) -> String {
         Some((command, reason)) => {
             format!("process \"{command}\" did not complete successfully: {reason}")
         }
-        None => text,
+        None => classic(&text).unwrap_or(text),
     }
+}
+
+/// The classic builder's way to say that a command failed.
+fn classic(text: &str) -> Option<String> {
+    let (command, status) = text
+        .strip_prefix("The command '")?
+        .rsplit_once("' returned a non-zero code: ")?;
+    Some(format!(
+        "process \"{command}\" did not complete successfully: exit code: {status}"
+    ))
 }
 
 #[cfg(test)]
@@ -315,6 +325,10 @@ mod tests {
                 "failed to solve with frontend dockerfile.v0: rpc error: code = Unknown desc = boom\nnow"
             ),
             "boom now"
+        );
+        assert_eq!(
+            failure("The command '/bin/sh -c exit 3' returned a non-zero code: 3"),
+            "process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3"
         );
     }
 

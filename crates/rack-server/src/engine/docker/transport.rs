@@ -12,14 +12,17 @@ use std::task::{Context, Poll};
 
 use bollard::BollardRequest;
 use bollard::errors::Error;
+use bytes::Bytes;
 use http::header::HOST;
 use http::{HeaderValue, Response, Uri};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::address::{Address, candidates};
+use super::error;
 use crate::engine::Connection;
 
 /// Makes requests to an engine.
@@ -129,6 +132,17 @@ impl Place {
         let (address, error) = failure.expect("there is always a candidate");
         Err(io::Error::new(error.kind(), address.explain(&error)))
     }
+}
+
+/// The next bytes of a body; other frames (trailers) are passed over.
+pub(super) async fn next(body: &mut Incoming) -> crate::engine::Result<Option<Bytes>> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| error::unreachable(&error::broken(&error)))?;
+        if let Ok(data) = frame.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }
 
 /// A connection that ends when its token is cancelled.
