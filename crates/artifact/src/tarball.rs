@@ -192,10 +192,8 @@ impl<'m, R: Read> TarReader<'m, R> {
             return Err(unsafe_name("it has control characters or backslashes"));
         }
         if directory {
+            // The root itself is "", ".", "./" or "/", depending on who packs it.
             name = name.strip_suffix('/').unwrap_or(name);
-            if name.is_empty() && raw == b"/" {
-                return Err(unsafe_name("it is absolute"));
-            }
         }
         while let Some(rest) = name.strip_prefix("./") {
             name = rest;

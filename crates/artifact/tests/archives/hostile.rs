@@ -62,7 +62,7 @@ fn names_that_escape_or_deceive_are_refused() {
             assert!(!error.to_string().contains('\n'));
         }
     }
-    for name in ["/", "../", "/a/", "a/../b/"] {
+    for name in ["//", "../", "/a/", "a/../b/"] {
         let error = outer(Tar::default().directory(name));
         assert!(
             matches!(error, ArtifactError::UnsafeName { .. }),

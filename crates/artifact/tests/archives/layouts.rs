@@ -226,9 +226,9 @@ fn layout_b_is_read_from_every_engine() {
     }
 }
 
-fn layout_c() -> Vec<u8> {
+fn layout_c(root: &str) -> Vec<u8> {
     let json = serde_json::to_vec(&build()).expect("json");
-    let mut tar = Tar::default().file("build.json", &json).directory("");
+    let mut tar = Tar::default().file("build.json", &json).directory(root);
     for (service, image) in images() {
         tar = tar.file(&format!("{service}.BABCDEFGHIJ.tar"), &oci_layout(&image));
     }
@@ -237,12 +237,14 @@ fn layout_c() -> Vec<u8> {
 
 #[test]
 fn layout_c_is_read() {
-    let bytes = layout_c();
-    let contents = check(&bytes).expect("verified");
-    assert_eq!(contents.layout, Layout::Oci);
-    assert_eq!(contents.build, Some(build()));
-    expect_services(&contents);
-    expect_loadable(&bytes);
+    for root in ["", "/", "./", "."] {
+        let bytes = layout_c(root);
+        let contents = check(&bytes).expect("verified");
+        assert_eq!(contents.layout, Layout::Oci);
+        assert_eq!(contents.build, Some(build()));
+        expect_services(&contents);
+        expect_loadable(&bytes);
+    }
 }
 
 #[test]
