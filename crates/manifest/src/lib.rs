@@ -15,6 +15,7 @@ mod reader;
 mod resource;
 mod schedule;
 mod service;
+mod syntax;
 mod timer;
 mod validate;
 mod yaml;

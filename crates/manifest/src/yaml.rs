@@ -12,11 +12,11 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, MessageFormatter, NonFiniteFloatPolicy};
-use serde_saphyr::{Spanned, UserMessageFormatter};
+use serde_saphyr::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy, Spanned};
 
 use crate::error::Error;
 use crate::interpolate::Source;
+use crate::syntax::{TOO_COMPLEX, syntax_error};
 
 /// Deepest nesting accepted, aliases expanded. Real manifests stay below ten; an unoptimised build
 /// takes some 30 KiB of stack for each.
@@ -234,9 +234,6 @@ impl Drop for Level {
     }
 }
 
-/// Said when a limit is hit; the parser's own words count its events, which helps nobody.
-const TOO_COMPLEX: &str = "the manifest is nested too deeply or expands to too many values";
-
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let _level = Level::enter().ok_or_else(|| serde::de::Error::custom(TOO_COMPLEX))?;
@@ -408,7 +405,8 @@ fn build_map(
     Ok(map)
 }
 
-fn text_range(location: &serde_saphyr::Location, source: &Source<'_>) -> Range<usize> {
+/// Where the parser says something stands, in the interpolated text.
+pub(crate) fn text_range(location: &serde_saphyr::Location, source: &Source<'_>) -> Range<usize> {
     let span = location.span();
     let length = source.text().len();
     let start = match span.byte_offset() {
@@ -428,71 +426,5 @@ fn error_at(source: &Source<'_>, node: &Node, message: String, hint: Option<Stri
         column,
         message,
         hint,
-    }
-}
-
-fn syntax_error(error: &serde_saphyr::Error, source: &Source<'_>) -> Error {
-    let error = error.without_snippet();
-    let (message, hint) = explain(error);
-    let Some(location) = error.location() else {
-        return Error {
-            line: 0,
-            column: 0,
-            message,
-            hint,
-        };
-    };
-    let offset = text_range(&location, source).start;
-    let (line, column) = source.position(offset);
-    // The place the parser stumbles at is often far behind the value that broke the text.
-    let hint = hint.or_else(|| {
-        let (name, line) = source.suspect(offset)?;
-        Some(format!(
-            "the value of {} on line {line} may be what breaks the YAML",
-            shorten(name)
-        ))
-    });
-    Error {
-        line,
-        column,
-        message,
-        hint,
-    }
-}
-
-/// The parser's errors in our words where its own would not help the author of a manifest.
-fn explain(error: &serde_saphyr::Error) -> (String, Option<String>) {
-    use serde_saphyr::Error as Yaml;
-    /// The parser's word for its own limit on flow collections, which has no kind of its own.
-    const FLOW_LIMIT: &str = "recursion limit exceeded";
-    match error {
-        Yaml::Budget { .. }
-        | Yaml::AliasReplayCounterOverflow { .. }
-        | Yaml::AliasReplayLimitExceeded { .. }
-        | Yaml::AliasExpansionLimitExceeded { .. }
-        | Yaml::AliasReplayStackDepthExceeded { .. } => (TOO_COMPLEX.to_owned(), None),
-        Yaml::MultipleDocuments { .. } => (
-            "a manifest is one YAML document".to_owned(),
-            Some("remove everything from the second --- on".to_owned()),
-        ),
-        Yaml::UnknownAnchor { .. } => (
-            "alias without an anchor".to_owned(),
-            Some("define it before its first use with &NAME".to_owned()),
-        ),
-        Yaml::RecursiveReferencesRequireWeakTypes { .. } => {
-            ("an anchor cannot contain its own alias".to_owned(), None)
-        }
-        Yaml::Message { msg, .. } => (msg.clone(), None),
-        Yaml::AliasError { error, .. } => explain(error.without_snippet()),
-        Yaml::InvalidScalar { .. } => ("the value does not fit its tag".to_owned(), None),
-        _ => {
-            let message = UserMessageFormatter.format_message(error);
-            let message = if message == FLOW_LIMIT {
-                TOO_COMPLEX.to_owned()
-            } else {
-                shorten(&message)
-            };
-            (message, None)
-        }
     }
 }

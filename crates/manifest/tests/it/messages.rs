@@ -43,6 +43,64 @@ fn syntax_errors_have_their_place() {
 }
 
 #[test]
+fn usual_slips_come_with_what_to_do() {
+    for (text, expected) in [
+        (
+            "services:\n\tweb:\n",
+            "convox.yml:2:2: tabs disallowed within this context (block indentation) \
+             (indent with spaces)",
+        ),
+        (
+            "services:\n  web:\n    port: 80\n   scale: 2\n",
+            "convox.yml:4:4: while parsing a block mapping, did not find expected key \
+             (check that the line is indented like the ones above it)",
+        ),
+        (
+            "services:\n  web:\n    command: echo: hi\n",
+            "convox.yml:3:18: mapping values are not allowed in this context \
+             (check the indentation, and quote text with a colon in it)",
+        ),
+        (
+            "services:\n  web:\n    domain: *.example\n",
+            "convox.yml:3:13: alias without an anchor \
+             (define it above with &NAME, or quote text that starts with * or &)",
+        ),
+        (
+            "services:\n  web:\n    environment:\n    - *\n",
+            "convox.yml:4:7: while scanning an anchor or alias, did not find expected alphabetic \
+             or numeric character (quote text that starts with * or &)",
+        ),
+        (
+            "services:\n  web:\n    command: [a\n    port: 80\n",
+            "(close the bracket above, or quote text with a colon in it)",
+        ),
+        (
+            "services:\n  web:\n    scale: {count: 2\n  api:\n    port: 80\n",
+            "(close the bracket, or add a comma)",
+        ),
+        (
+            "services:\n  web:\n    command: 'a' b\n",
+            "(quote all of the text)",
+        ),
+        (
+            "services:\n  web:\n    command: \"a\n",
+            "convox.yml:3:14: unclosed quote (close it, or quote all of the text)",
+        ),
+        (
+            "services:\n  web:\n    command: @a\n",
+            "(quote text that starts with it)",
+        ),
+        (
+            "services:\n  web:\n    links: - api\n",
+            "(put the first dash on a line of its own)",
+        ),
+    ] {
+        let message = error(text);
+        assert!(message.contains(expected), "{expected}\nnot in {message}");
+    }
+}
+
+#[test]
 fn columns_count_characters_and_lines_count_as_editors_do() {
     for text in [
         "services:\n  web: {test: é, port: ö}\n",
