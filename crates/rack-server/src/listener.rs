@@ -25,7 +25,7 @@ use tower::ServiceExt as _;
 
 pub use crate::router::Origin;
 use crate::router::{self, Router};
-use crate::tls::Tls;
+use crate::tls::{Tls, TlsError};
 
 /// How long requests in flight may take to finish at shutdown.
 const GRACE: Duration = Duration::from_secs(5);
@@ -171,7 +171,7 @@ impl Server {
                         // Trouble with our own files concerns the owner; trouble of clients does not.
                         if error
                             .get_ref()
-                            .is_some_and(|inner| inner.is::<crate::tls::TlsError>())
+                            .is_some_and(<dyn std::error::Error + Send + Sync>::is::<TlsError>)
                         {
                             tracing::error!(%error, "tls does not work");
                         }

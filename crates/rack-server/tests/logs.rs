@@ -482,4 +482,26 @@ proptest! {
         let read = runtime.block_on(existing(&log, Options::default(), Streams::All));
         prop_assert_eq!(read, expected);
     }
+
+    #[test]
+    fn whatever_a_crash_cuts_off_the_rest_stays(lines in proptest::collection::vec("[a-z]{0,60}", 1..30),
+        cut in any::<prop::sample::Index>()) {
+        let directory = directory();
+        let log = open(&directory, Limits::default()).app("myapp");
+        for line in &lines {
+            log.append(now(), WEB, line.as_bytes());
+        }
+        drop(log);
+        let path = segments(directory.path(), "myapp").pop().expect("a segment");
+        let stored = fs::read(&path).expect("readable");
+        let length = cut.index(stored.len() + 1);
+        let whole = stored[..length].split(|byte| *byte == b'\n').count() - 1;
+        OpenOptions::new().write(true).open(&path).expect("writable").set_len(length as u64).expect("cut");
+        let log = open(&directory, Limits::default()).app("myapp");
+        log.append(now(), WEB, b"AFTER");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let read = runtime.block_on(text(&log, Options::default()));
+        let expected: Vec<_> = lines[..whole].iter().map(String::as_str).chain(["AFTER"]).collect();
+        prop_assert_eq!(read.lines().collect::<Vec<_>>(), expected);
+    }
 }

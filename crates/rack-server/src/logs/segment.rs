@@ -155,22 +155,10 @@ impl Segments {
         {
             self.seal();
         }
-        let active = match &mut self.active {
-            Some(active) => active,
-            None => {
-                fs::create_dir_all(&self.directory)?;
-                let path = self.directory.join(segment_name(self.end));
-                // A file of that name can only be what a failed start of this segment left.
-                let file = OpenOptions::new().create(true).append(true).open(path)?;
-                self.active.insert(Active {
-                    start: self.end,
-                    end: self.end,
-                    file,
-                    summary: Summary::default(),
-                    torn: true,
-                })
-            }
-        };
+        if self.active.is_none() {
+            self.begin()?;
+        }
+        let active = self.active.as_mut().expect("begun above");
         if active.torn {
             active.file.set_len(active.end - active.start)?;
             active.torn = false;
@@ -182,6 +170,25 @@ impl Segments {
         active.end += stored.len() as u64;
         self.end = active.end;
         active.summary.add(line);
+        Ok(())
+    }
+
+    /// Starts a segment at the end of the last one.
+    fn begin(&mut self) -> io::Result<()> {
+        fs::create_dir_all(&self.directory)?;
+        // A file of that name can only be what a failed start of this segment left: it is
+        // cut before the first line is written.
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.path(self.end))?;
+        self.active = Some(Active {
+            start: self.end,
+            end: self.end,
+            file,
+            summary: Summary::default(),
+            torn: true,
+        });
         Ok(())
     }
 

@@ -120,6 +120,10 @@ impl Head {
             extensions,
             ..
         } = parts;
+        // Tunnels lead anywhere; we lead to services only.
+        if method == Method::CONNECT {
+            return None;
+        }
         let host = match uri.authority() {
             Some(authority) => HeaderValue::from_str(authority.as_str()).ok()?,
             None => headers.get(HOST)?.clone(),

@@ -197,7 +197,9 @@ impl Router {
             table.hosts.insert(host.clone(), Arc::clone(&route));
         }
         table.routes.insert(key, Arc::clone(&route));
-        route.targets.iter().for_each(|target| target.retire(false));
+        for target in &route.targets {
+            target.retire(false);
+        }
         self.table.store(Arc::new(table));
         Ok(retire(before.as_deref(), &route.targets))
     }
@@ -282,7 +284,9 @@ fn retire(before: Option<&Route>, now: &[Arc<Target>]) -> Vec<Arc<Target>> {
         .filter(|target| !now.iter().any(|kept| Arc::ptr_eq(kept, target)))
         .cloned()
         .collect();
-    gone.iter().for_each(|target| target.retire(true));
+    for target in &gone {
+        target.retire(true);
+    }
     gone
 }
 

@@ -17,6 +17,9 @@ use crate::engine::Engine;
 /// servers keep theirs (Node: 5 s), so that we rarely send into a closing one.
 const IDLE: Duration = Duration::from_secs(4);
 
+/// Most unused connections kept to one process.
+const KEPT: usize = 64;
+
 /// What a process speaks on its port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Scheme {
@@ -52,6 +55,7 @@ impl Target {
         let connector = Connector::new(engine, process.clone(), port, scheme);
         let client = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(KEPT)
             .pool_timer(TokioTimer::new())
             .set_host(false)
             .build(connector.clone());

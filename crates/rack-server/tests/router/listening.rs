@@ -42,7 +42,7 @@ async fn shutdown_lets_requests_in_flight_finish_and_takes_no_more() {
     .await;
     soon(async {
         while idle.ready().await.is_ok() {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await;
@@ -62,7 +62,7 @@ async fn shutdown_lets_requests_in_flight_finish_and_takes_no_more() {
 
 #[tokio::test]
 async fn shutdown_does_not_wait_for_ever() {
-    let api = axum::Router::new().fallback(|| std::future::pending::<&str>());
+    let api = axum::Router::new().fallback(std::future::pending::<&str>);
     let mut world = World::with_api(api).await;
     let mut stuck = world.client().await;
     let answer = tokio::spawn(async move { stuck.send_request(get("localhost", "/")).await });
@@ -82,7 +82,7 @@ async fn nonsense_harms_nobody_else() {
         "y".repeat(300_000)
     );
     let nonsense: [&[u8]; 4] = [
-        b"\x16\x03\x01 this is no handshake at all",
+        b"\x16\x03\x01\x00\x05hello",
         b"\x00\x01\x02\r\n\r\n",
         b"GET\r\n\r\n",
         enormous.as_bytes(),

@@ -281,7 +281,7 @@ async fn a_kept_connection_that_the_process_closed_harms_nobody() {
 #[tokio::test]
 async fn a_process_that_does_not_answer_in_time_is_a_gateway_timeout() {
     let world = World::new().await;
-    let app = axum::Router::new().fallback(|| std::future::pending::<&str>());
+    let app = axum::Router::new().fallback(std::future::pending::<&str>);
     let web = world.fleet.start("web", app);
     let target = web.target();
     let limit = Duration::from_millis(50);
@@ -306,7 +306,7 @@ async fn the_least_busy_process_is_chosen() {
     let slow = |name: &'static str| {
         axum::Router::new()
             .route("/", on_get(move || async move { name }))
-            .route("/wait", on_get(|| std::future::pending::<&str>()))
+            .route("/wait", on_get(std::future::pending::<&str>))
     };
     let (a, b) = (
         world.fleet.start("a", slow("a")),
@@ -353,7 +353,7 @@ async fn probes_tell_what_a_process_says() {
             "/ill",
             on_get(|| async { StatusCode::INTERNAL_SERVER_ERROR }),
         )
-        .route("/wait", on_get(|| std::future::pending::<&str>()));
+        .route("/wait", on_get(std::future::pending::<&str>));
     let web = world.fleet.start("web", app);
     let target = web.target();
     let limit = Duration::from_secs(20);
@@ -395,4 +395,43 @@ async fn probes_tell_what_a_process_says() {
         .expect_err("speaks no TLS")
         .to_string();
     assert!(garbled.starts_with("tls handshake failed: "), "{garbled}");
+}
+
+#[tokio::test]
+async fn unusual_methods_keep_their_meaning() {
+    let world = World::new().await;
+    let web = world.fleet.start(
+        "web",
+        axum::Router::new().route("/", on_get(|| async { "twelve bytes" })),
+    );
+    world
+        .router
+        .publish(key(), vec![], vec![web.target()])
+        .expect("published");
+    let head = Request::head("/")
+        .header("host", HOST)
+        .body(Body::empty())
+        .expect("a request");
+    let response = send(&mut world.client().await, head).await;
+    assert_eq!(response.headers()["content-length"], "12");
+    assert_eq!(read(response).await, (200, String::new()));
+    let mut stream = world.connect().await;
+    let tunnel = format!("CONNECT {HOST}:22 HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n\r\n");
+    stream.write_all(tunnel.as_bytes()).await.expect("written");
+    let mut answer = [0; 12];
+    soon(stream.read_exact(&mut answer))
+        .await
+        .expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 400");
+    let mut stream = world.connect().await;
+    let old = format!("GET http://{HOST}/ HTTP/1.0\r\n\r\n");
+    stream.write_all(old.as_bytes()).await.expect("written");
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer))
+        .await
+        .expect("an answer");
+    assert!(
+        answer.starts_with("HTTP/1.0 200") && answer.ends_with("\r\n\r\ntwelve bytes"),
+        "{answer}"
+    );
 }

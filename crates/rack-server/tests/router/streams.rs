@@ -114,7 +114,7 @@ async fn uploads_flow_while_they_are_made() {
 #[tokio::test]
 async fn a_client_that_goes_away_is_in_flight_no_more() {
     let world = World::new().await;
-    let app = axum::Router::new().fallback(|| std::future::pending::<&str>());
+    let app = axum::Router::new().fallback(std::future::pending::<&str>);
     let web = world.fleet.start("web", app);
     let target = web.target();
     world
@@ -287,14 +287,18 @@ async fn an_upgrade_that_the_process_refuses_is_an_ordinary_answer() {
     let response = send(&mut world.client().await, request).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let web = world.fleet.start_raw("odd", |listener| async move {
-        let (mut stream, _) = listener.accept().await.expect("a connection");
-        stream
-            .write_all(
-                b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
-            )
-            .await
-            .expect("written");
-        std::future::pending::<()>().await;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let length = stream.read(&mut request).await.expect("readable");
+                assert!(length > 0, "a request");
+                stream
+                    .write_all(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n")
+                    .await
+                    .expect("written");
+                std::future::pending::<()>().await;
+            });
+        }
     });
     world
         .router
