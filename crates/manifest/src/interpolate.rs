@@ -122,15 +122,16 @@ impl<'a> Source<'a> {
         touched.then(|| {
             let start = self.file_offset(range.start, Side::Start);
             let end = self.file_offset(range.end, Side::End).max(start);
-            &self.file[start..end]
+            // Whatever the parser's places are worth, the value itself is never shown.
+            self.file.get(start..end).unwrap_or("${…}")
         })
     }
 
     /// A variable without a value that was to be pasted into a range of the interpolated text.
     pub(crate) fn unset(&self, range: &Range<usize>) -> Option<&'a str> {
         // Where nothing is left of a value, the parser's place for it is the indicator before it.
-        let blank = self.text[range.start..]
-            .bytes()
+        let blank = self.text.as_bytes()[range.start..]
+            .iter()
             .take_while(|byte| matches!(byte, b':' | b'-' | b' ' | b'\t' | b'"' | b'\''))
             .count();
         let range = range.start..range.end.max(range.start + blank);
@@ -210,7 +211,7 @@ impl<'a> Source<'a> {
             let first = self.splices[first..after]
                 .iter()
                 .find(|splice| splice.text.is_empty());
-            return first.map_or(offset, |splice| splice.file.start);
+            return first.unwrap_or(splice).file.start;
         }
         (splice.file.end + (offset - splice.text.end)).min(self.file.len())
     }

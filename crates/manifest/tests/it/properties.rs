@@ -508,6 +508,23 @@ proptest! {
     }
 
     #[test]
+    fn places_are_places_in_the_file(
+        before in prop::collection::vec("(é|a| |\\$\\{X\\}|\\$\\{Y\\}|\\$\\{UNSET\\}){0,8}", 0..4),
+        same in "(é|a| |\\$\\{X\\}|\\$\\{Y\\}|\\$\\{UNSET\\}){0,8}",
+        x in "[a-z: é]{0,9}",
+        y in "[a-z: é]{0,9}",
+    ) {
+        let lines: Vec<_> = before.iter().enumerate().map(|(i, text)| format!("x-{i}: \"{text}\"\n")).collect();
+        let head = format!("  web: {{test: \"{same}\", port: ");
+        let text = format!("{}services:\n{head}wrong}}\n", lines.concat());
+        let errors = Manifest::load(&text, &env(&[("X", &x), ("Y", &y)])).expect_err("a wrong port");
+        let error = errors.iter().next().expect("an error");
+        prop_assert_eq!(&error.message, "invalid port: wrong");
+        prop_assert_eq!(error.line, before.len() + 2);
+        prop_assert_eq!(error.column, head.chars().count() + 1);
+    }
+
+    #[test]
     fn a_value_that_is_plain_text_is_the_same_pasted_or_written(value in "[a-z][a-z0-9/-]{0,20}") {
         let pasted = Manifest::load("services: {web: {test: ${X}}}", &env(&[("X", &value)]));
         let written = Manifest::load(&format!("services: {{web: {{test: {value}}}}}"), &env(&[]));
