@@ -196,9 +196,12 @@ impl Processes {
         })?
     }
 
-    /// Ends a running process from outside; one that does not run is left alone.
+    /// Ends a running process from outside; one that has ended or is gone is what was asked for.
     pub(super) fn stop(&self, id: &str, status: i64) -> Result<()> {
-        self.with(id, |process| self.exit(process, status))
+        match self.with(id, |process| self.exit(process, status)) {
+            Err(EngineError::NotFound { .. }) => Ok(()),
+            done => done,
+        }
     }
 
     /// Ends a run that came to its end; a later run is left alone.
@@ -291,17 +294,13 @@ impl Processes {
 }
 
 impl Table {
-    /// Finds a full id by itself, its unique beginning or the name.
+    /// Finds a full id by itself or by its unique beginning.
     fn find(&self, id: &str) -> Result<Option<String>> {
         if id.is_empty() {
             return Ok(None);
         }
-        if let Some(process) = self
-            .by_id
-            .get(id)
-            .or_else(|| self.by_id.values().find(|p| p.spec.name == id))
-        {
-            return Ok(Some(process.id.clone()));
+        if self.by_id.contains_key(id) {
+            return Ok(Some(id.to_owned()));
         }
         let mut found = self
             .by_id
@@ -327,7 +326,7 @@ pub(super) fn has_labels(have: &Labels, wanted: &Labels) -> bool {
 /// The error for a process nobody knows.
 pub(super) fn not_found(id: &str) -> EngineError {
     EngineError::NotFound {
-        kind: "container",
+        kind: "process",
         name: id.to_owned(),
     }
 }

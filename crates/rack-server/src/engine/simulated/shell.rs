@@ -527,29 +527,33 @@ mod tests {
         );
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn sleeping_takes_its_time() {
         let before = tokio::time::Instant::now();
-        assert_eq!(sh("sleep 1m; sleep 0.5").await.0, 0);
-        assert_eq!(before.elapsed(), Duration::from_millis(60_500));
+        assert_eq!(sh("sleep 0.01s; sleep 0.0005m").await.0, 0);
+        assert!(before.elapsed() >= Duration::from_millis(40));
         assert_eq!(
             sh("sleep soon").await,
             (1, "sleep: invalid time interval 'soon'\n".to_owned())
         );
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn servers_serve_only_as_the_last_command() {
         let words = ["sh", "-c", "rake db:migrate && exec puma || exit 1"].map(str::to_owned);
-        let mut output = Vec::new();
+        let (mut read, mut output) = tokio::io::duplex(1024);
+        let mut input = tokio::io::empty();
         let shell = Shell::new(BTreeMap::new(), "/", Unknown::Serves);
-        let run = shell.run(&words, &mut tokio::io::empty(), &mut output);
-        tokio::time::timeout(Duration::from_secs(9), run)
-            .await
-            .expect_err("serves until stopped");
-        assert_eq!(
-            String::from_utf8(output).expect("text"),
-            "simulated: rake db:migrate\nsimulated: puma\n"
-        );
+        let mut run = Box::pin(shell.run(&words, &mut input, &mut output));
+        let expected = "simulated: rake db:migrate\nsimulated: puma\n";
+        let mut said = vec![0; expected.len()];
+        tokio::select! {
+            status = &mut run => panic!("ended with {status:?}"),
+            read = tokio::time::timeout(Duration::from_secs(30), read.read_exact(&mut said)) => {
+                read.expect("said in time").expect("no end");
+            }
+        }
+        assert_eq!(String::from_utf8(said).expect("text"), expected);
+        assert!(futures::poll!(&mut run).is_pending());
     }
 }
