@@ -440,6 +440,36 @@ services:
 }
 
 #[test]
+fn written_keys_win_over_merged_ones_at_every_level() {
+    let text = "
+x-options: &options {version: 1, storage: 1}
+x-services: &services
+  web: {port: 1}
+  api: {port: 1}
+services:
+  <<: *services
+  web: {port: 2}
+resources:
+  db:
+    type: postgres
+    options:
+      version: 2
+      <<: [*options, {storage: 3}]
+";
+    let manifest = load(text).manifest;
+    let ports: Vec<_> = manifest
+        .services
+        .values()
+        .map(|service| service.port.as_ref().expect("a port").port)
+        .collect();
+    assert_eq!(ports, [2, 1]);
+    assert_eq!(
+        manifest.resources["db"].options,
+        env(&[("storage", "1"), ("version", "2")])
+    );
+}
+
+#[test]
 fn merged_presence_counts_as_presence() {
     let text = "x: &x\n  scale:\nservices:\n  web:\n    <<: *x\n";
     assert_eq!(load(text).manifest.services["web"].scale.min, 0);

@@ -40,6 +40,24 @@ services:
 }
 
 #[test]
+fn a_later_bare_key_takes_no_earlier_default_over() {
+    let text = "
+environment: [A=global]
+services:
+  web:
+    environment: [A]
+";
+    let loaded = Manifest::load_without_environment(text, &env(&[])).expect("loads");
+    let service = &loaded.manifest.services["web"];
+    assert_eq!(service.environment_for(&env(&[])), env(&[]));
+    assert_eq!(
+        service.environment_for(&env(&[("A", "1")])),
+        env(&[("A", "1")])
+    );
+    assert_eq!(service.default_environment(), env(&[("A", "global")]));
+}
+
+#[test]
 fn an_empty_release_value_is_a_value() {
     let text = "services: {web: {environment: [KEY, OTHER=default]}}";
     let release = [("KEY", ""), ("OTHER", "")];

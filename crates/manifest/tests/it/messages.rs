@@ -152,6 +152,14 @@ fn places_behind_interpolated_text_are_places_in_the_file() {
 }
 
 #[test]
+fn what_begins_with_an_empty_value_begins_where_it_is_written() {
+    assert_eq!(
+        web_error("port: ${A}${B}x"),
+        "convox.yml:3:11: invalid port: ${A}${B}x (A is not set)"
+    );
+}
+
+#[test]
 fn a_value_with_line_breaks_does_not_move_the_lines_behind_it() {
     let text = "services:\n  web:\n    ${LINES}\n  api:\n    port: y\n";
     let errors = errors_with(text, &[("LINES", "port: 80\n    drain: 5\n    test: x")]);
