@@ -4,6 +4,7 @@
 //! |---|---|
 //! | 0 | what was asked has happened; help was shown |
 //! | 1 | anything failed, wrong usage included |
+//! | 129, 130, 143 | `run` and `exec`: hung up, interrupted, terminated |
 //! | 141 | the reader of standard output went away |
 //! | any | `run` and `exec`: the status of the remote process |
 
@@ -20,6 +21,20 @@ impl Exit {
     pub(crate) const FAILURE: Self = Self(1);
     /// The reader of standard output went away: 128 and the number of SIGPIPE.
     pub(crate) const BROKEN_PIPE: Self = Self(141);
+
+    /// The status of a remote process: its low byte, as any shell sees it, but
+    /// never zero for what is not zero.
+    pub(crate) fn remote(status: i64) -> Self {
+        match status.to_le_bytes()[0] {
+            0 if status != 0 => Self(u8::MAX),
+            byte => Self(byte),
+        }
+    }
+
+    /// Ended by a signal: 128 and its number.
+    pub(crate) fn signal(number: i32) -> Self {
+        Self::remote(128 + i64::from(number))
+    }
 }
 
 impl From<Exit> for ExitCode {

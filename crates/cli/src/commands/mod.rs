@@ -9,13 +9,17 @@ mod archive;
 mod build;
 mod deploy;
 mod environment;
+mod exec;
 mod install;
 mod login;
+mod logs;
+mod process;
 mod promote;
 mod rack;
 mod racks;
 mod release;
 mod resource;
+mod run;
 mod scale;
 mod service;
 mod uninstall;
@@ -43,10 +47,16 @@ pub(crate) enum Command {
     Deploy(deploy::Deploy),
     /// list env vars
     Env(environment::Env),
+    /// execute a command in a running process
+    Exec(exec::Exec),
     /// install a local rack
     Install(install::Install),
     /// authenticate with a rack
     Login(login::Login),
+    /// get logs for an app
+    Logs(logs::Logs),
+    /// list app processes
+    Ps(process::Ps),
     /// get information about the rack
     Rack(rack::RackCommand),
     /// list available racks
@@ -57,6 +67,8 @@ pub(crate) enum Command {
     Resources(resource::Resources),
     /// restart an app
     Restart(service::Restart),
+    /// execute a command in a new process
+    Run(run::Run),
     /// scale a service
     Scale(scale::Scale),
     /// list services for an app
@@ -79,13 +91,17 @@ impl Command {
             Self::Builds(command) => command.run(context).await,
             Self::Deploy(command) => command.run(context).await,
             Self::Env(command) => command.run(context).await,
+            Self::Exec(command) => command.run(context).await,
             Self::Install(command) => command.run(context).await,
             Self::Login(command) => command.run(context).await,
+            Self::Logs(command) => command.run(context).await,
+            Self::Ps(command) => command.run(context).await,
             Self::Rack(command) => command.run(context).await,
             Self::Racks(command) => command.run(context).await,
             Self::Releases(command) => command.run(context).await,
             Self::Resources(command) => command.run(context).await,
             Self::Restart(command) => command.run(context).await,
+            Self::Run(command) => command.run(context).await,
             Self::Scale(command) => command.run(context).await,
             Self::Services(command) => command.run(context).await,
             Self::Switch(command) => command.run(context).await,

@@ -1,0 +1,165 @@
+//! `convox exec`, and the attaching of the local terminal that `convox run`
+//! does as well.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use clap::Args;
+use rack_api::client::{Client, ExecEvent, ExecInput};
+use rack_api::process::ExecOptions;
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use tokio::io::AsyncReadExt as _;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::arguments::AppArgs;
+use crate::context::Context;
+use crate::error::{Error, Outcome};
+use crate::exit::Exit;
+use crate::ui::Ui;
+
+/// Bytes of standard input read at once.
+const INPUT: usize = 16 * 1024;
+
+/// A command in a running process.
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    /// process id
+    pid: String,
+    /// command and its arguments
+    #[arg(required = true, num_args = 1..)]
+    command: Vec<String>,
+    #[command(flatten)]
+    app: AppArgs,
+}
+
+impl Exec {
+    /// Runs the command and exits with its status.
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let name = context.app(&self.app)?;
+        let rack = context.rack(&self.app.rack).await?;
+        let mut signals = Signals::listen()?;
+        let command = self.command.join(" ");
+        let attached = attach(&context.ui, &rack.client, &name, &self.pid, command, false);
+        tokio::select! {
+            status = attached => status.map(Exit::remote),
+            signal = signals.next() => Ok(Exit::signal(signal)),
+        }
+    }
+}
+
+/// Runs a command in a process with the local terminal attached; gives its
+/// status. Dropped half way, it leaves the terminal as it was.
+pub(super) async fn attach(
+    ui: &Ui,
+    client: &Client,
+    app: &str,
+    pid: &str,
+    command: String,
+    entrypoint: bool,
+) -> Result<i64, Error> {
+    let tty = std::io::stdin().is_terminal();
+    let (height, width) = terminal_size(ui).unzip();
+    let options = ExecOptions {
+        command,
+        entrypoint,
+        tty,
+        height,
+        width,
+    };
+    let (mut output, input) = client.process_exec(app, pid, &options).await?.split();
+    let _raw = if tty {
+        Some(RawTerminal::enter()?)
+    } else {
+        None
+    };
+    let _input = AbortOnDropHandle::new(tokio::spawn(send_input(input)));
+    loop {
+        match output.next().await? {
+            ExecEvent::Output(bytes) => ui.bytes(&bytes)?,
+            ExecEvent::Exit(status) => return Ok(status),
+        }
+    }
+}
+
+/// Sends standard input until its end, which ends the command's input only.
+async fn send_input(input: ExecInput) {
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = vec![0; INPUT];
+    loop {
+        // Input that cannot be read (closed, say) has ended.
+        let read = stdin.read(&mut buffer).await.unwrap_or(0);
+        // A broken connection is reported by the side that reads it.
+        let sent = match &buffer[..read] {
+            [] => input.end().await,
+            bytes => input.write(bytes).await,
+        };
+        if read == 0 || sent.is_err() {
+            return;
+        }
+    }
+}
+
+/// Rows and columns of standard output, when it is a terminal that knows them.
+pub(super) fn terminal_size(ui: &Ui) -> Option<(u16, u16)> {
+    if !ui.stdout_is_terminal() {
+        return None;
+    }
+    let size = tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
+}
+
+/// The local terminal passing every key on; put back when dropped.
+struct RawTerminal {
+    before: Termios,
+}
+
+impl RawTerminal {
+    fn enter() -> Result<Self, Error> {
+        let doing = "can not change the terminal";
+        let stdin = std::io::stdin();
+        let before = tcgetattr(&stdin).map_err(|error| Error::io(doing)(error.into()))?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        tcsetattr(&stdin, OptionalActions::Now, &raw)
+            .map_err(|error| Error::io(doing)(error.into()))?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        // A terminal that has gone away needs nothing put back.
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Drain, &self.before);
+        let mut stdout = std::io::stdout();
+        if stdout.is_terminal() {
+            let _ = stdout.write_all(b"\r").and_then(|()| stdout.flush());
+        }
+    }
+}
+
+/// The signals that ask the client to leave; listening keeps them from killing it.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> Result<Self, Error> {
+        let listen = |kind| signal(kind).map_err(Error::io("can not listen for signals"));
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal; gives its number.
+    pub(super) async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.hangup.recv() => SignalKind::hangup().as_raw_value(),
+        }
+    }
+}

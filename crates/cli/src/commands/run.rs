@@ -1,0 +1,190 @@
+//! `convox run`: a command in a process of its own.
+
+use std::time::Duration;
+
+use clap::Args;
+use rack_api::process::{RunOptions, status};
+use rack_api::{Process, params};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::exec::{Signals, attach, terminal_size};
+use super::release_id;
+use crate::arguments::AppArgs;
+use crate::context::Context;
+use crate::error::{Error, Outcome};
+use crate::exit::Exit;
+use crate::racks::Rack;
+use crate::ui::Ui;
+
+/// Seconds an attached process lives at most, unless told otherwise.
+const LIFETIME: i64 = 3600;
+/// How long a process may take to run.
+const START_LIMIT: Duration = Duration::from_secs(5 * 60);
+/// How long the process's removal may take before the client leaves.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+/// Shortest pause between looks at a process on our own server.
+const FIRST_LOOK: Duration = Duration::from_millis(20);
+/// Longest pause between looks, and the only one on real racks.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A command in a process of its own.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// service name
+    service: String,
+    /// command and its arguments
+    #[arg(required = true, num_args = 1..)]
+    command: Vec<String>,
+    #[command(flatten)]
+    app: AppArgs,
+    /// release to run, or the id of its build; the active one if none is given
+    #[arg(long, value_name = "release")]
+    release: Option<String>,
+    /// leave the command running and print its process id
+    #[arg(short, long)]
+    detach: bool,
+    /// seconds the process lives at most
+    #[arg(short, long, value_name = "timeout", value_parser = params::integer)]
+    timeout: Option<i64>,
+    /// start the command through the image's entrypoint
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    entrypoint: Option<String>,
+}
+
+impl Run {
+    /// Runs the command; attached, exits with its status.
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        let app = context.app(&self.app)?;
+        let rack = context.rack(&self.app.rack).await?;
+        let release = match self.release.as_deref().filter(|id| !id.is_empty()) {
+            Some(id) => Some(release_id(&rack, &app, id).await?),
+            None => None,
+        };
+        let (height, width) = terminal_size(&context.ui).unzip();
+        let command = self.command.join(" ");
+        let options = RunOptions {
+            height,
+            width,
+            release,
+            ..RunOptions::default()
+        };
+        if self.detach {
+            let progress = context.ui.start("Running detached process")?;
+            let options = RunOptions {
+                command: Some(command),
+                ..options
+            };
+            let process = rack
+                .client
+                .process_run(&app, &self.service, &options)
+                .await?;
+            progress.ok_with(&process.id)?;
+            return Ok(Exit::SUCCESS);
+        }
+        let lifetime = self
+            .timeout
+            .filter(|seconds| *seconds > 0)
+            .unwrap_or(LIFETIME);
+        // The process only waits; the command is attached to it.
+        let options = RunOptions {
+            command: Some(format!("sleep {lifetime}")),
+            ..options
+        };
+        let entrypoint = self.entrypoint.as_deref().is_none_or(params::boolean);
+
+        let mut signals = Signals::listen()?;
+        let start = rack.client.process_run(&app, &self.service, &options);
+        tokio::pin!(start);
+        let (process, signal) = tokio::select! {
+            process = &mut start => (process?, None),
+            signal = signals.next() => {
+                context.ui.note("stopping: waiting for the rack to name the process, interrupt again to leave it behind");
+                tokio::select! {
+                    process = &mut start => (process?, Some(signal)),
+                    signal = signals.next() => return Ok(Exit::signal(signal)),
+                }
+            }
+        };
+        let outcome = match signal {
+            Some(signal) => Ok(Exit::signal(signal)),
+            None => {
+                let attached = async {
+                    until_running(&rack, &app, &process).await?;
+                    attach(
+                        &context.ui,
+                        &rack.client,
+                        &app,
+                        &process.id,
+                        command,
+                        entrypoint,
+                    )
+                    .await
+                };
+                tokio::select! {
+                    status = attached => status.map(Exit::remote),
+                    signal = signals.next() => Ok(Exit::signal(signal)),
+                }
+            }
+        };
+        stop(&rack, &app, &process.id, &context.ui).await;
+        outcome
+    }
+}
+
+/// Waits until a process runs. Real racks must say so twice, a second apart.
+async fn until_running(rack: &Rack, app: &str, process: &Process) -> Result<(), Error> {
+    let ours = rack.client.is_twinrack();
+    let (wanted, mut pause) = if ours { (1, FIRST_LOOK) } else { (2, LOOK) };
+    if ours && process.status == status::RUNNING {
+        return Ok(());
+    }
+    let deadline = Instant::now() + START_LIMIT;
+    let (mut running, mut failed) = (0, 0);
+    loop {
+        match rack.client.process_get(app, &process.id).await {
+            Ok(seen) => {
+                failed = 0;
+                running = if seen.status == status::RUNNING {
+                    running + 1
+                } else {
+                    0
+                };
+                if seen.status == status::CRASHED {
+                    return Err(Error::failed(format!(
+                        "process crashed before the command could run: {}",
+                        process.id
+                    )));
+                }
+            }
+            Err(error) => {
+                running = 0;
+                failed += 1;
+                if failed >= wanted {
+                    return Err(error.into());
+                }
+            }
+        }
+        if running >= wanted {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Error::failed("timeout"));
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LOOK);
+    }
+}
+
+/// Removes the process. The outcome of the command stands whatever happens here,
+/// so a failure is only noted.
+async fn stop(rack: &Rack, app: &str, pid: &str, ui: &Ui) {
+    let reason = match timeout(STOP_LIMIT, rack.client.process_stop(app, pid)).await {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) if error.is_not_found() => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in time".to_owned(),
+    };
+    ui.note(format!(
+        "process {pid} may still be there, `convox ps stop {pid}` stops it: {reason}"
+    ));
+}
