@@ -2,4 +2,12 @@
 //!
 //! The rooms and the one way dependencies point are described in `ARCHITECTURE.md`.
 
+pub mod api;
 pub mod engine;
+pub mod listener;
+pub mod logs;
+pub mod operations;
+pub mod rack;
+pub mod router;
+pub mod store;
+pub mod tls;

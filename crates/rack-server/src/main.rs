@@ -1,1 +1,171 @@
-fn main() {}
+//! The `rack-server` program: settings, start, stop.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use rack_server::operations::context::Settings;
+use rack_server::operations::failpoint::Failpoints;
+use rack_server::rack::console::{Console, Opened, Options};
+use rack_server::{api, listener, tls};
+use tokio_util::sync::CancellationToken;
+
+/// Speaks the Convox Rack API and runs apps on this machine.
+#[derive(Parser)]
+#[command(name = "rack-server", version)]
+struct Arguments {
+    /// Address to listen on.
+    #[arg(long, env = "RACK_SERVER_LISTEN", default_value = "127.0.0.1:5443")]
+    listen: SocketAddr,
+
+    /// Directory for all state; default: `twinrack` in the user's data directory.
+    #[arg(long, env = "RACK_SERVER_DATA")]
+    data: Option<PathBuf>,
+
+    /// What runs the apps of racks that do not say: docker, or simulated.
+    #[arg(long, env = "RACK_SERVER_ENGINE", default_value = "docker", value_parser = ["docker", "simulated"])]
+    engine: String,
+
+    /// Seconds a build may take.
+    #[arg(long, env = "RACK_SERVER_BUILD_TIMEOUT", default_value_t = 3600)]
+    build_timeout: u64,
+
+    /// Seconds a process may take to become healthy, beyond the grace of its health check.
+    #[arg(long, env = "RACK_SERVER_PROMOTE_TIMEOUT", default_value_t = 120)]
+    promote_timeout: u64,
+
+    /// Allow an address that other machines can reach.
+    #[arg(long)]
+    allow_remote: bool,
+
+    /// Leave the terminal's session, as when a client starts the server in the background.
+    #[arg(long, hide = true)]
+    detached: bool,
+
+    /// Points at which a test makes a step fail.
+    #[arg(long, hide = true, env = "RACK_SERVER_FAILPOINTS", default_value = "")]
+    failpoints: Failpoints,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::from(error.use_stderr()));
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("RACK_SERVER_LOG").unwrap_or_else(|_| "info".into()),
+        )
+        .with_writer(std::io::stderr)
+        .init();
+    // Read before any thread could be disturbed by it, and used for nothing else.
+    let password = std::env::var("RACK_SERVER_PASSWORD").ok().filter(|password| !password.is_empty());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    let outcome = runtime.block_on(run(arguments, password));
+    // Blocking reads from clients that have gone must not hold the program.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the one line that says why the program ends")]
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("ERROR: {error}");
+    ExitCode::FAILURE
+}
+
+/// The user's data directory (`XDG_DATA_HOME`, else `~/.local/share`).
+fn default_data() -> anyhow::Result<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let home = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local").join("share")));
+    home.map(|home| home.join("twinrack"))
+        .ok_or_else(|| anyhow::anyhow!("no home directory is set: say where to keep state with --data"))
+}
+
+async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<()> {
+    if arguments.detached {
+        #[cfg(unix)]
+        if let Err(error) = rustix::process::setsid() {
+            tracing::debug!(%error, "already leads a session");
+        }
+    }
+    // The port first: a second server fails before it touches any state.
+    let port = listener::bind(arguments.listen, arguments.allow_remote).await?;
+    let address = port.local_addr()?;
+    let data = match arguments.data {
+        Some(data) => data,
+        None => default_data()?,
+    };
+    let shutdown = CancellationToken::new();
+    let opened = Console::open(Options {
+        data: data.clone(),
+        engine: arguments.engine,
+        docker_host: None,
+        password,
+        settings: Settings {
+            port: address.port(),
+            build_timeout: Duration::from_secs(arguments.build_timeout),
+            promote_timeout: Duration::from_secs(arguments.promote_timeout),
+            failpoints: arguments.failpoints,
+            archive_limits: artifact::Limits::default(),
+        },
+        shutdown: shutdown.clone(),
+    })
+    .await?;
+    let Opened { console, first_password } = opened;
+    if let Some(password) = first_password {
+        show_once(&password, address);
+    }
+    tracing::info!(%address, data = %data.display(), "listening");
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        signal().await;
+        tracing::info!("stopping");
+        stop.cancel();
+    });
+    let routes = api::routes(Arc::clone(&console));
+    let known = {
+        let router = Arc::clone(console.router());
+        move |host: &str| router.lookup(host).is_some()
+    };
+    let tls = Arc::new(tls::Tls::new(&data, known));
+    listener::serve(port, tls, Arc::clone(console.router()), routes, shutdown).await;
+    console.stop().await;
+    Ok(())
+}
+
+/// The password is stored as a digest only, so this is its one appearance; it goes
+/// to standard output, never to the log.
+#[expect(clippy::print_stdout, reason = "the answer to starting a server by hand")]
+fn show_once(password: &str, address: SocketAddr) {
+    println!("Server password, shown this once: {password}");
+    println!("Use it with: convox login {address} -p PASSWORD");
+}
+
+/// Resolves when the program is asked to end.
+async fn signal() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let (Ok(mut term), Ok(mut hup)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = term.recv() => {}
+                _ = hup.recv() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
+}

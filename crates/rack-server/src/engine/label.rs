@@ -24,3 +24,6 @@ pub const GRACE: &str = "twinrack.grace";
 pub const FINGERPRINT: &str = "twinrack.fingerprint";
 /// Display text of the command.
 pub const COMMAND: &str = "twinrack.command";
+/// Rollout that started a service process; processes of other rollouts than the
+/// current one of their service are on the way out.
+pub const ROLLOUT: &str = "twinrack.rollout";

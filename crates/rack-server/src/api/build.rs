@@ -1,0 +1,132 @@
+//! Builds.
+
+use axum::body::Body;
+use axum::extract::{Path, Request};
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::Response;
+use futures::{StreamExt as _, TryStreamExt as _};
+use rack_api::build::CreateOptions;
+use rack_api::params::list as split;
+use tokio_util::io::StreamReader;
+
+use super::error::{ApiError, Result};
+use super::params::Params;
+use super::reply;
+use super::scope::Scope;
+use crate::operations::Failure;
+use crate::rack::Rack;
+use crate::rack::build::DEFAULT_LIMIT;
+
+/// `GET /apps/{app}/builds`
+pub(super) async fn list(Scope(rack): Scope, Path(app): Path<String>, uri: Uri) -> Result<Response> {
+    let limit = Params::of_query(&uri).integer("limit")?.filter(|limit| *limit > 0).unwrap_or(DEFAULT_LIMIT);
+    Ok(reply::json(&rack.builds(&app, limit).await?))
+}
+
+/// `GET /apps/{app}/builds/{id}` and `GET /apps/{app}/builds/{id}.tgz`
+pub(super) async fn get(Scope(rack): Scope, Path((app, id)): Path<(String, String)>) -> Result<Response> {
+    let Some(id) = id.strip_suffix(".tgz") else {
+        return Ok(reply::json(&rack.build(&app, &id).await?));
+    };
+    let (_, export) = rack.export_build(&app, id).await?;
+    Ok(reply::bytes(Body::from_stream(export.stream()), None))
+}
+
+fn options(params: &Params) -> CreateOptions {
+    let text = |name: &str| params.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
+    CreateOptions {
+        build_args: params.text("build-args").map(split).unwrap_or_default(),
+        description: text("description"),
+        development: params.boolean("development").unwrap_or(false),
+        // The name 2017 clients use is `config`.
+        manifest: text("manifest").or_else(|| text("config")),
+        no_cache: params.boolean("no-cache").unwrap_or(false) || params.boolean("cache") == Some(false),
+        git_sha: text("git-sha"),
+    }
+}
+
+/// `POST /apps/{app}/builds`: of a stored object, or of a `source` or `image` part
+/// as 2017 clients send it.
+pub(super) async fn create(Scope(rack): Scope, Path(app): Path<String>, request: Request) -> Result<Response> {
+    if let Some(boundary) = boundary(request.headers()) {
+        return from_parts(&rack, &app, multer::Multipart::new(request.into_body().into_data_stream(), boundary)).await;
+    }
+    let params = Params::of_request(request).await?;
+    if params.boolean("external") == Some(true) {
+        return Err(Failure::Invalid("external builds are not supported on a local rack: let the rack build".into()).into());
+    }
+    let url = params.required("url")?;
+    Ok(reply::json(&rack.create_build(&app, url, &options(&params)).await?))
+}
+
+fn boundary(headers: &HeaderMap) -> Option<String> {
+    let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    multer::parse_boundary(kind).ok()
+}
+
+fn broken(error: &multer::Error) -> ApiError {
+    Failure::Invalid(format!("the upload is not readable: {error}")).into()
+}
+
+async fn from_parts(rack: &Rack, app: &str, mut parts: multer::Multipart<'static>) -> Result<Response> {
+    let mut params = Params::default();
+    // The file may come before the fields that say what to do with it.
+    let mut source = None;
+    while let Some(field) = parts.next_field().await.map_err(|error| broken(&error))? {
+        let name = field.name().unwrap_or_default().to_owned();
+        match name.as_str() {
+            "source" | "image" => {
+                let object = {
+                    let body = StreamReader::new(field.map_err(std::io::Error::other));
+                    rack.store_object(app, "", body).await?
+                };
+                source = Some((name, object.url));
+            }
+            _ => {
+                let value = field.text().await.map_err(|error| broken(&error))?;
+                params.insert(name, value);
+            }
+        }
+    }
+    match source {
+        Some((part, url)) if part == "source" => {
+            Ok(reply::json(&rack.create_build(app, &url, &options(&params)).await?))
+        }
+        Some((_, url)) => Ok(reply::json(&import_object(rack, app, &url, false).await?)),
+        None => Err(Failure::Invalid("the upload has neither a source nor an image part".into()).into()),
+    }
+}
+
+async fn import_object(rack: &Rack, app: &str, url: &str, foreign: bool) -> Result<rack_api::Build> {
+    let key = url
+        .strip_prefix("object://")
+        .and_then(|rest| rest.split_once('/'))
+        .filter(|(owner, _)| *owner == app)
+        .map(|(_, key)| key)
+        .ok_or_else(|| Failure::Invalid(format!("{url} is not an object of app {app}")))?;
+    let file = rack.object(app, key).await?;
+    let imported = rack.import_build(app, file, foreign).await;
+    // Uploaded for this import only.
+    rack.delete_object(app, key).await?;
+    Ok(imported?)
+}
+
+/// `POST /apps/{app}/builds/import`: the archive as the body, as a form's `url` of
+/// an uploaded object, or as an `image` part. `force=true` in the query takes the
+/// build of another app.
+pub(super) async fn import(Scope(rack): Scope, Path(app): Path<String>, request: Request) -> Result<Response> {
+    let foreign = Params::of_query(request.uri()).boolean("force").unwrap_or(false);
+    if let Some(boundary) = boundary(request.headers()) {
+        return from_parts(&rack, &app, multer::Multipart::new(request.into_body().into_data_stream(), boundary)).await;
+    }
+    let form = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
+        kind.as_bytes().starts_with(b"application/x-www-form-urlencoded")
+    });
+    if form {
+        let params = Params::of_request(request).await?;
+        let url = params.required("url")?;
+        return Ok(reply::json(&import_object(&rack, &app, url, foreign).await?));
+    }
+    let body = request.into_body().into_data_stream().map_err(std::io::Error::other).boxed();
+    Ok(reply::json(&rack.import_build(&app, StreamReader::new(body), foreign).await?))
+}

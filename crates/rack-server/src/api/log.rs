@@ -1,0 +1,80 @@
+//! Log sockets.
+
+use axum::extract::{Path, Request, State as Shared};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use rack_api::log::Options;
+
+use super::State;
+use super::params::Headers;
+use super::scope::of_socket;
+use super::socket::{send_lines, serve};
+use crate::operations::{Failure, Result};
+use crate::rack::Rack;
+use crate::rack::log::Lines;
+
+fn options(headers: &HeaderMap) -> Result<Options> {
+    let headers = Headers(headers);
+    let read = || {
+        Ok::<_, super::error::ApiError>(Options {
+            follow: headers.boolean("follow").unwrap_or(true),
+            prefix: headers.boolean("prefix").unwrap_or(false),
+            since: headers.duration("since")?,
+            filter: headers.text("filter").filter(|filter| !filter.trim().is_empty()),
+            tail: headers.integer("tail")?.and_then(|lines| usize::try_from(lines).ok()),
+        })
+    };
+    read().map_err(|_| Failure::Invalid("invalid log option: use durations such as 5m and whole numbers".into()))
+}
+
+fn open<F, Reading>(console: State, request: Request, read: F) -> Response
+where
+    F: FnOnce(Rack, Options) -> Reading + Send + 'static,
+    Reading: Future<Output = Result<Lines>> + Send,
+{
+    let prepared = of_socket(&console, &request).and_then(|rack| Ok((rack, options(request.headers())?)));
+    serve(request, async move |reader, writer| {
+        let lines = match prepared {
+            Ok((rack, options)) => read(rack, options).await,
+            Err(failure) => Err(failure),
+        };
+        send_lines(reader, writer, lines).await;
+    })
+}
+
+/// `SOCKET /apps/{app}/logs`
+pub(super) async fn app(Shared(console): Shared<State>, Path(app): Path<String>, request: Request) -> Response {
+    open(console, request, async move |rack, options| rack.app_log(&app, &options).await)
+}
+
+/// `SOCKET /apps/{app}/builds/{id}/logs`: the whole log, whatever the options say.
+pub(super) async fn build(
+    Shared(console): Shared<State>,
+    Path((app, id)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    open(console, request, async move |rack, _| rack.build_log(&app, &id).await)
+}
+
+/// `SOCKET /apps/{app}/processes/{pid}/logs`
+pub(super) async fn process(
+    Shared(console): Shared<State>,
+    Path((app, pid)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    open(console, request, async move |rack, options| rack.process_log(&app, &pid, &options).await)
+}
+
+/// `SOCKET /apps/{app}/services/{service}/logs`
+pub(super) async fn service(
+    Shared(console): Shared<State>,
+    Path((app, service)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    open(console, request, async move |rack, options| rack.service_log(&app, &service, &options).await)
+}
+
+/// `SOCKET /system/logs`
+pub(super) async fn system(Shared(console): Shared<State>, request: Request) -> Response {
+    open(console, request, async move |rack, options| Ok(rack.system_log(&options)))
+}

@@ -1,0 +1,152 @@
+//! Processes.
+
+use axum::extract::{Path, Request, State as Shared};
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use rack_api::exit_status;
+use rack_api::params::map;
+use rack_api::process::{ExecOptions, RunOptions};
+use rack_api::socket::Event;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::State;
+use super::error::{Result, message};
+use super::params::{Headers, Params};
+use super::reply;
+use super::scope::{Scope, of_socket};
+use super::socket::{Reader, Writer, finish, serve};
+use crate::engine::Exec;
+use crate::operations::Failure;
+use crate::rack::Rack;
+
+/// Bytes of output in one frame.
+const FRAME: usize = 16 << 10;
+
+/// `GET /apps/{app}/processes`
+pub(super) async fn list(Scope(rack): Scope, Path(app): Path<String>, uri: Uri) -> Result<Response> {
+    let params = Params::of_query(&uri);
+    let text = |name: &str| params.text(name).filter(|text| !text.is_empty());
+    Ok(reply::json(&rack.processes(&app, text("service"), text("release")).await?))
+}
+
+/// `GET /apps/{app}/processes/{pid}`
+pub(super) async fn get(Scope(rack): Scope, Path((app, pid)): Path<(String, String)>) -> Result<Response> {
+    Ok(reply::json(&rack.process(&app, &pid).await?))
+}
+
+/// `DELETE /apps/{app}/processes/{pid}`
+pub(super) async fn stop(Scope(rack): Scope, Path((app, pid)): Path<(String, String)>) -> Result<Response> {
+    rack.stop_process(&app, &pid).await?;
+    Ok(reply::ok())
+}
+
+/// `POST /apps/{app}/services/{service}/processes`
+pub(super) async fn run(
+    Scope(rack): Scope,
+    Path((app, service)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let headers = Headers(&headers);
+    let options = RunOptions {
+        command: headers.text("command"),
+        environment: headers.text("environment").map(|text| map(&text)).unwrap_or_default(),
+        height: headers.dimension("height")?,
+        width: headers.dimension("width")?,
+        memory: headers.integer("memory")?,
+        release: headers.text("release"),
+    };
+    Ok(reply::json(&rack.run(&app, &service, &options).await?))
+}
+
+fn exec_options(headers: &HeaderMap) -> Result<ExecOptions> {
+    let headers = Headers(headers);
+    Ok(ExecOptions {
+        command: headers.text("command").unwrap_or_default(),
+        entrypoint: headers.boolean("entrypoint").unwrap_or(false),
+        tty: headers.boolean("tty").unwrap_or(true),
+        height: headers.dimension("height")?,
+        width: headers.dimension("width")?,
+    })
+}
+
+/// `SOCKET /apps/{app}/processes/{pid}/exec`
+pub(super) async fn exec(
+    Shared(console): Shared<State>,
+    Path((app, pid)): Path<(String, String)>,
+    request: Request,
+) -> Response {
+    let prepared = of_socket(&console, &request).and_then(|rack| {
+        let options = exec_options(request.headers())
+            .map_err(|_| Failure::Invalid("height and width must be whole numbers".into()))?;
+        Ok((rack, options))
+    });
+    serve(request, async move |reader, writer| {
+        let started = match prepared {
+            Ok((rack, options)) => rack.exec(&app, &pid, &options).await.map(|exec| (rack, exec)),
+            Err(failure) => Err(failure),
+        };
+        match started {
+            Ok((rack, exec)) => relay(&rack, &app, &pid, exec, reader, writer).await,
+            Err(failure) => {
+                // Both, so that every client sees the text and a failing status.
+                let _ = writer.data(format!("ERROR: {}\n", message(&failure)).as_bytes()).await;
+                let _ = writer.data(exit_status::encode(1).as_bytes()).await;
+                finish(reader, writer).await;
+            }
+        }
+    })
+}
+
+async fn relay(rack: &Rack, app: &str, pid: &str, exec: Exec, mut reader: Reader, writer: Writer) {
+    let Exec { mut output, mut input, status } = exec;
+    let receive = async {
+        let mut open = true;
+        loop {
+            match reader.next().await {
+                Ok(Event::Data(bytes)) if open => {
+                    // A command that has closed its input is not interested in more.
+                    open = input.write_all(&bytes).await.is_ok() && input.flush().await.is_ok();
+                }
+                Ok(Event::End) => {
+                    let _ = input.shutdown().await;
+                    open = false;
+                }
+                Ok(Event::Data(_)) => {}
+                Ok(Event::Close) | Err(_) => return,
+            }
+        }
+    };
+    let send = async {
+        let mut buffer = vec![0; FRAME];
+        loop {
+            match output.read(&mut buffer).await {
+                Ok(0) => return Ok(true),
+                Ok(length) if writer.data(&buffer[..length]).await.is_err() => return Ok(false),
+                Ok(_) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    };
+    let sent = tokio::select! {
+        () = receive => Ok(false),
+        sent = send => sent,
+    };
+    let status = match sent {
+        Ok(true) => status.await.map_err(|error| error.to_string()),
+        Ok(false) => {
+            // Nobody is there to end the process: a one-off goes with its client.
+            rack.abandon(app, pid).await;
+            return;
+        }
+        Err(error) => Err(format!("the output broke off: {error}")),
+    };
+    let status = match status {
+        Ok(status) => status,
+        Err(reason) => {
+            let _ = writer.data(format!("ERROR: {reason}\n").as_bytes()).await;
+            1
+        }
+    };
+    let _ = writer.data(exit_status::encode(status).as_bytes()).await;
+    finish(reader, writer).await;
+}

@@ -1,0 +1,53 @@
+//! Releases.
+
+use axum::extract::{Path, Request};
+use axum::http::Uri;
+use axum::response::Response;
+use rack_api::release::{CreateOptions, PromoteOptions};
+
+use super::error::Result;
+use super::params::Params;
+use super::reply;
+use super::scope::Scope;
+use crate::rack::release::DEFAULT_LIMIT;
+
+/// `GET /apps/{app}/releases`
+pub(super) async fn list(Scope(rack): Scope, Path(app): Path<String>, uri: Uri) -> Result<Response> {
+    let limit = Params::of_query(&uri).integer("limit")?.filter(|limit| *limit > 0).unwrap_or(DEFAULT_LIMIT);
+    Ok(reply::json(&rack.releases(&app, limit).await?))
+}
+
+/// `POST /apps/{app}/releases`
+pub(super) async fn create(Scope(rack): Scope, Path(app): Path<String>, request: Request) -> Result<Response> {
+    let params = Params::of_request(request).await?;
+    let text = |name: &str| params.text(name).map(str::to_owned);
+    let options = CreateOptions {
+        build: text("build"),
+        env: text("env"),
+        description: text("description"),
+        parent_release: text("parent-release"),
+    };
+    Ok(reply::json(&rack.create_release(&app, &options).await?))
+}
+
+/// `GET /apps/{app}/releases/{id}`
+pub(super) async fn get(Scope(rack): Scope, Path((app, id)): Path<(String, String)>) -> Result<Response> {
+    Ok(reply::json(&rack.release(&app, &id).await?))
+}
+
+/// `POST /apps/{app}/releases/{id}/promote`
+pub(super) async fn promote(
+    Scope(rack): Scope,
+    Path((app, id)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response> {
+    let params = Params::of_request(request).await?;
+    let options = PromoteOptions {
+        force: params.boolean("force"),
+        min: params.integer("min")?,
+        max: params.integer("max")?,
+        timeout: params.integer("timeout")?,
+    };
+    rack.promote(&app, &id, &options).await?;
+    Ok(reply::ok())
+}

@@ -1,0 +1,102 @@
+//! Sockets: upgraded first, checked afterwards, as real racks do; errors travel
+//! in the stream (`rack-api.md` §2.1).
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt as _;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use rack_api::socket::{Event, Role, Socket, SocketReader, SocketWriter, accept_key};
+
+use super::error::message;
+use crate::operations::Result;
+use crate::rack::log::Lines;
+
+/// How long a client gets to close after we have.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+type Io = TokioIo<Upgraded>;
+/// Receiving direction of a socket.
+pub(super) type Reader = SocketReader<Io>;
+/// Sending direction of a socket.
+pub(super) type Writer = SocketWriter<Io>;
+
+/// Upgrades a request and hands the socket to `work`. Requests that ask for no
+/// upgrade are unknown routes.
+pub(super) fn serve<F, Work>(mut request: Request, work: F) -> Response
+where
+    F: FnOnce(Reader, Writer) -> Work + Send + 'static,
+    Work: Future<Output = ()> + Send,
+{
+    let asks = request
+        .headers()
+        .get(header::UPGRADE)
+        .is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let key = request.headers().get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
+    let Some(accept) = key.filter(|_| asks).map(accept_key) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        match upgrade.await {
+            Ok(upgraded) => {
+                let (reader, writer) = Socket::new(TokioIo::new(upgraded), Role::Server).split();
+                work(reader, writer).await;
+            }
+            Err(error) => tracing::debug!(%error, "a socket was not upgraded"),
+        }
+    });
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Ok(accept) = HeaderValue::from_str(&accept) {
+        headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    response
+}
+
+/// Ends a socket in good order.
+pub(super) async fn finish(mut reader: Reader, writer: Writer) {
+    if writer.close().await.is_ok() {
+        reader.drain(FAREWELL).await;
+    }
+}
+
+/// Sends lines until there are no more or the client has gone.
+pub(super) async fn send_lines(mut reader: Reader, writer: Writer, lines: Result<Lines>) {
+    let mut lines = match lines {
+        Ok(lines) => lines,
+        Err(failure) => {
+            let _ = writer.data(format!("ERROR: {}\n", message(&failure)).as_bytes()).await;
+            return finish(reader, writer).await;
+        }
+    };
+    loop {
+        tokio::select! {
+            line = lines.next() => match line {
+                Some(Ok(bytes)) => {
+                    if writer.data(&bytes).await.is_err() {
+                        return;
+                    }
+                }
+                Some(Err(error)) => {
+                    tracing::error!(%error, "could not read a log");
+                    break;
+                }
+                None => break,
+            },
+            // Reading answers pings and notices a client that goes away.
+            event = reader.next() => match event {
+                Ok(Event::Data(_) | Event::End) => {}
+                Ok(Event::Close) | Err(_) => return,
+            },
+        }
+    }
+    finish(reader, writer).await;
+}

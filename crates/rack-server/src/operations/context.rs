@@ -1,0 +1,217 @@
+//! What every operation of a rack has at hand.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::{OwnedMutexGuard, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::error::{Failure, Result};
+use super::failpoint::Failpoints;
+use super::fleet::Fleet;
+use crate::engine::{Engine, Labels, label};
+use crate::logs::Logs;
+use crate::router::Router;
+use crate::store::{AppRow, Store};
+
+/// Settings of the server that operations need.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Port the server listens on, for URLs.
+    pub port: u16,
+    /// How long a build may take.
+    pub build_timeout: Duration,
+    /// How long a process may take to become healthy, beyond the grace of its health check.
+    pub promote_timeout: Duration,
+    /// Failpoints for tests.
+    pub failpoints: Failpoints,
+    /// Most bytes an imported archive may unpack to.
+    pub archive_limits: artifact::Limits,
+}
+
+/// One rack's place in the world: its state, its engine, its routes, its logs.
+pub struct Context {
+    /// Random id of the server.
+    pub server: String,
+    /// Name of the rack.
+    pub rack: String,
+    /// Random id of the rack.
+    pub rack_id: String,
+    /// Directory of the rack.
+    pub dir: PathBuf,
+    /// Durable state.
+    pub store: Store,
+    /// What builds and runs.
+    pub engine: Arc<dyn Engine>,
+    /// Durable logs.
+    pub logs: Logs,
+    /// Host names to processes; shared by all racks.
+    pub router: Arc<Router>,
+    /// Service processes this server looks after.
+    pub fleet: Fleet,
+    /// Builds under way.
+    pub builds: super::build::Running,
+    /// Settings of the server.
+    pub settings: Arc<Settings>,
+    /// Ends when the server stops or the rack is removed.
+    pub shutdown: CancellationToken,
+    /// Background work, waited for at the end.
+    pub tasks: TaskTracker,
+    /// Promotes that may be cancelled, by app.
+    pub promotes: Mutex<HashMap<String, CancellationToken>>,
+    /// Bumped whenever the status of an app changes.
+    pub changed: watch::Sender<u64>,
+    /// When the server opened the rack.
+    pub started: Timestamp,
+    /// True once what a former server left has been dealt with.
+    pub recovered: watch::Sender<bool>,
+    locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// What a [`Context`] is made of.
+pub struct Parts {
+    /// See [`Context::server`].
+    pub server: String,
+    /// See [`Context::rack`].
+    pub rack: String,
+    /// See [`Context::rack_id`].
+    pub rack_id: String,
+    /// See [`Context::dir`].
+    pub dir: PathBuf,
+    /// See [`Context::store`].
+    pub store: Store,
+    /// See [`Context::engine`].
+    pub engine: Arc<dyn Engine>,
+    /// See [`Context::logs`].
+    pub logs: Logs,
+    /// See [`Context::router`].
+    pub router: Arc<Router>,
+    /// See [`Context::settings`].
+    pub settings: Arc<Settings>,
+    /// See [`Context::shutdown`].
+    pub shutdown: CancellationToken,
+}
+
+impl Context {
+    /// Puts a context together.
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            server: parts.server,
+            rack: parts.rack,
+            rack_id: parts.rack_id,
+            dir: parts.dir,
+            store: parts.store,
+            engine: parts.engine,
+            logs: parts.logs,
+            router: parts.router,
+            fleet: Fleet::default(),
+            builds: super::build::Running::default(),
+            settings: parts.settings,
+            shutdown: parts.shutdown,
+            tasks: TaskTracker::new(),
+            promotes: Mutex::default(),
+            changed: watch::channel(0).0,
+            started: Timestamp::now(),
+            recovered: watch::channel(false).0,
+            locks: Mutex::default(),
+        })
+    }
+
+    /// The time.
+    #[expect(clippy::unused_self, reason = "the clock belongs to the rack, so that it can be replaced")]
+    pub fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    /// Waits for the right to change what an app runs. Whoever holds it is alone.
+    pub async fn lock_app(&self, app: &str) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(locks.entry(app.to_owned()).or_default())
+        };
+        lock.lock_owned().await
+    }
+
+    /// Looks an app up.
+    pub async fn app(&self, name: &str) -> Result<AppRow> {
+        self.store
+            .app(name)
+            .await?
+            .ok_or_else(|| Failure::NotFound(format!("app not found: {name}")))
+    }
+
+    /// Sets an app's status and wakes whoever waits for it.
+    pub async fn set_app_status(&self, app: &str, status: &'static str) -> Result<()> {
+        self.store.set_app_status(app, status).await?;
+        self.changed.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// Labels that every object of this rack carries.
+    pub fn labels(&self) -> Labels {
+        Labels::from([
+            (label::SERVER.to_owned(), self.server.clone()),
+            (label::RACK_ID.to_owned(), self.rack_id.clone()),
+            (label::RACK.to_owned(), self.rack.clone()),
+        ])
+    }
+
+    /// Labels of an app's objects.
+    pub fn app_labels(&self, app: &str) -> Labels {
+        let mut labels = self.labels();
+        labels.insert(label::APP.to_owned(), app.to_owned());
+        labels
+    }
+
+    /// The rack's network.
+    pub fn network(&self) -> String {
+        format!("twinrack-{}-{}", self.rack, self.rack_id)
+    }
+
+    /// A volume of an app.
+    pub fn volume(&self, app: &str, kind: &str, name: &str) -> String {
+        let name: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' })
+            .collect();
+        format!("twinrack-{}-{}-{app}-{kind}-{}", self.rack, self.rack_id, name.trim_start_matches('_'))
+    }
+
+    /// A fresh container name.
+    pub fn container(&self, app: &str, kind: &str, name: &str) -> String {
+        format!("twinrack-{}-{app}-{kind}-{name}-{}", self.rack, rack_api::id::hex(6))
+    }
+
+    /// Repository and tag that keep the image of a build's service.
+    pub fn image_reference(&self, app: &str, service: &str, build: &str) -> String {
+        format!("twinrack/{}/{app}:{service}.{build}", self.rack)
+    }
+
+    /// Host name the router answers to for a service.
+    pub fn host(&self, app: &str, service: &str) -> String {
+        format!("{service}.{app}.{}.localhost", self.rack)
+    }
+
+    /// Writes a line of the platform to an app's log, as
+    /// `system/<engine>/<object> text`.
+    pub fn log(&self, app: &str, object: &str, text: &str) {
+        let stream = format!("system/{}/{object}", self.engine.kind());
+        self.logs.app(app).append(self.now(), &stream, text.as_bytes());
+    }
+
+    /// Writes a line to the rack's own log and to the server's.
+    pub fn rack_log(&self, text: &str) {
+        tracing::info!(rack = self.rack, "{text}");
+        let stream = format!("system/rack/{}", self.rack);
+        self.logs.rack().append(self.now(), &stream, text.as_bytes());
+    }
+
+    /// Directory for files that do not outlive an operation; emptied at start.
+    pub fn scratch(&self) -> PathBuf {
+        self.dir.join("tmp")
+    }
+}

@@ -1,0 +1,141 @@
+//! Giving a build out as an archive. Whatever can fail, fails before the first
+//! byte: the images are spooled and every digest in them is checked first.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use artifact::{BuildRecord, Format, Prepared, Source};
+use bytes::Bytes;
+use futures::Stream;
+use manifest::{Manifest, Variable};
+use rack_api::build::status;
+use tokio::sync::mpsc;
+use tokio_util::io::SyncIoBridge;
+
+use super::context::Context;
+use super::error::{Failure, Result};
+use super::plan::one_line;
+use crate::store::BuildRow;
+
+/// Gzip level: layers compress nearly as well as at the default level, three times as fast.
+const LEVEL: u32 = 1;
+/// Bytes handed to the client at once.
+const CHUNK: usize = 64 << 10;
+/// Chunks waiting for a slow client.
+const QUEUE: usize = 8;
+
+/// A verified archive that is about to be written.
+pub struct Export {
+    prepared: Prepared,
+    spool: std::fs::File,
+}
+
+/// Spools the images of a build and checks everything about them.
+pub async fn prepare(context: &Arc<Context>, build: &BuildRow) -> Result<Export> {
+    if build.status != status::COMPLETE {
+        return Err(Failure::Conflict(format!("build {} is {}: only complete builds can be exported", build.id, build.status)));
+    }
+    let images = context.store.images(&build.id).await?;
+    if images.is_empty() {
+        return Err(Failure::Invalid("no services found to export".into()));
+    }
+    for image in images.values() {
+        if context.engine.image(&image.reference).await?.is_none() {
+            return Err(Failure::Failed(format!(
+                "the image of service {} of build {} is gone from the engine",
+                image.service, build.id
+            )));
+        }
+    }
+    let references: BTreeMap<String, String> =
+        images.values().map(|image| (image.service.clone(), image.reference.clone())).collect();
+    let record = record_of(build);
+    let source = Source {
+        rack: format!("{}/{}", rack_api::rack::ORGANIZATION, context.rack),
+        engine: context.engine.info().await.map(|info| format!("{} {}", info.kind, info.version))?,
+    };
+    let required = required_environment(&build.manifest);
+    let saved = context.engine.save(&references.values().cloned().collect::<Vec<_>>()).await?;
+    let directory = context.scratch();
+    let saved = SyncIoBridge::new(saved);
+    tokio::task::spawn_blocking(move || {
+        let mut saved = saved;
+        let mut spool = tempfile::tempfile_in(directory).map_err(Failure::io("a temporary file for the export"))?;
+        io::copy(&mut saved, &mut io::BufWriter::with_capacity(256 << 10, &mut spool))
+            .map_err(Failure::io("the engine's images"))?;
+        let prepared = artifact::prepare(Format::Default, &record, &required, &source, &references, &mut spool)
+            .map_err(|error| Failure::Failed(one_line(&format!("cannot export: {error}"))))?;
+        Ok(Export { prepared, spool })
+    })
+    .await
+    .map_err(|gone| Failure::internal(format!("preparing an export: {gone}")))?
+}
+
+impl Export {
+    /// Streams the archive. An error in the stream means that the archive is not whole.
+    pub fn stream(mut self) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        tokio::task::spawn_blocking(move || {
+            let out = io::BufWriter::with_capacity(CHUNK, Channel(sender.clone()));
+            if let Err(error) = self.prepared.write(&mut self.spool, out, LEVEL) {
+                // A client that has gone away needs no error.
+                let _ = sender.blocking_send(Err(io::Error::other(error.to_string())));
+            }
+        });
+        futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
+    }
+}
+
+/// Writes into a channel of chunks.
+struct Channel(mpsc::Sender<io::Result<Bytes>>);
+
+impl Write for Channel {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0
+            .blocking_send(Ok(Bytes::copy_from_slice(bytes)))
+            .map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn record_of(build: &BuildRow) -> BuildRecord {
+    BuildRecord {
+        id: build.id.clone(),
+        app: build.app.clone(),
+        description: build.description.clone(),
+        entrypoint: build.entrypoint.clone(),
+        git_sha: build.git_sha.clone(),
+        logs: build.logs.clone(),
+        manifest: build.manifest.clone(),
+        release: build.release.clone(),
+        status: build.status.clone(),
+        started: build.started.to_string(),
+        ended: build.ended.map(|time| time.to_string()).unwrap_or_default(),
+        ..BuildRecord::default()
+    }
+}
+
+/// Names a target must set, sorted and unique; never their values.
+fn required_environment(manifest: &str) -> Vec<String> {
+    let Ok(loaded) = Manifest::load_without_environment(manifest, &BTreeMap::new()) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = loaded
+        .manifest
+        .services
+        .values()
+        .flat_map(|service| &service.environment)
+        .filter_map(|variable| match variable {
+            Variable::Required(name) => Some(name.clone()),
+            _ => None,
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    names
+}

@@ -1,0 +1,222 @@
+//! The service processes a server looks after, and the routes that follow from them.
+//!
+//! The engine knows which containers exist and the database which of them are
+//! wanted; the fleet holds what neither can: who is healthy, who takes requests,
+//! who is on the way out. It is rebuilt from the engine's labels at start.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::error::{Failure, Result};
+use crate::router::{Key, Target};
+
+/// One service process.
+pub struct Member {
+    /// Full engine id.
+    pub id: String,
+    /// App.
+    pub app: String,
+    /// Service.
+    pub service: String,
+    /// Release it runs.
+    pub release: String,
+    /// Rollout that started it.
+    pub rollout: String,
+    /// Time between terminate and kill.
+    pub grace: Duration,
+    /// Time open requests get before it is stopped.
+    pub drain: Duration,
+    /// Where requests go; none without a routable port.
+    pub target: Option<Arc<Target>>,
+    /// Passes its health check, or has none.
+    pub healthy: AtomicBool,
+    /// Takes requests when healthy.
+    pub routed: AtomicBool,
+    /// Is being stopped by us; its end is no crash.
+    pub retiring: AtomicBool,
+    /// Exit status once it has ended.
+    pub exit: watch::Sender<Option<i64>>,
+    /// True once its log is stored to the end.
+    pub collected: watch::Sender<bool>,
+    /// Ends the tasks that look after it.
+    pub done: CancellationToken,
+}
+
+impl Member {
+    /// Process id as the API shows it.
+    pub fn short_id(&self) -> &str {
+        &self.id[..self.id.len().min(12)]
+    }
+
+    /// Name in platform log lines.
+    pub fn object(&self) -> String {
+        format!("{}-{}", self.service, self.short_id())
+    }
+
+    /// Stream of its own log lines.
+    pub fn stream(&self) -> String {
+        format!("service/{}/{}", self.service, self.short_id())
+    }
+
+    /// Whether it has ended.
+    pub fn exited(&self) -> Option<i64> {
+        *self.exit.borrow()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    members: HashMap<String, Arc<Member>>,
+    /// Custom domains of the services that are routed.
+    routes: HashMap<(String, String), Vec<String>>,
+    crashes: HashMap<(String, String), (u32, tokio::time::Instant)>,
+    /// Resources and one-off processes that have their tasks.
+    watched: HashSet<String>,
+    /// Resources known to accept connections.
+    ready: HashSet<String>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Fleet {
+    state: Mutex<State>,
+}
+
+/// Crashes longer apart than this are unrelated.
+const CRASH_MEMORY: Duration = Duration::from_secs(300);
+
+impl Fleet {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a process.
+    pub fn add(&self, member: Arc<Member>) {
+        self.state().members.insert(member.id.clone(), member);
+    }
+
+    /// Forgets a process.
+    pub fn remove(&self, id: &str) {
+        self.state().members.remove(id);
+    }
+
+    /// Looks a process up by full id.
+    pub fn get(&self, id: &str) -> Option<Arc<Member>> {
+        self.state().members.get(id).cloned()
+    }
+
+    /// Processes of a service that are not on the way out.
+    pub fn of_service(&self, app: &str, service: &str) -> Vec<Arc<Member>> {
+        self.of_app(app).into_iter().filter(|member| member.service == service).collect()
+    }
+
+    /// All processes of an app, those on the way out included.
+    pub fn all_of_app(&self, app: &str) -> Vec<Arc<Member>> {
+        self.state().members.values().filter(|member| member.app == app).cloned().collect()
+    }
+
+    /// Processes of an app that are not on the way out, in a stable order.
+    pub fn of_app(&self, app: &str) -> Vec<Arc<Member>> {
+        let mut members: Vec<_> = self
+            .state()
+            .members
+            .values()
+            .filter(|member| member.app == app && !member.retiring.load(Ordering::SeqCst))
+            .cloned()
+            .collect();
+        members.sort_by(|a, b| a.id.cmp(&b.id));
+        members
+    }
+
+    /// Claims the right to look after a process; false when somebody has it.
+    pub fn watch(&self, id: &str) -> bool {
+        self.state().watched.insert(id.to_owned())
+    }
+
+    /// Gives the right up when the process has ended.
+    pub fn unwatch(&self, id: &str) {
+        let mut state = self.state();
+        state.watched.remove(id);
+        state.ready.remove(id);
+    }
+
+    /// Remembers that a resource's process accepts connections.
+    pub fn set_ready(&self, id: &str) {
+        self.state().ready.insert(id.to_owned());
+    }
+
+    /// Whether a resource's process was seen to accept connections since it started.
+    pub fn is_ready(&self, id: &str) -> bool {
+        self.state().ready.contains(id)
+    }
+
+    /// Counts a crash of a service and says how often it has crashed of late.
+    pub fn crashed(&self, app: &str, service: &str) -> u32 {
+        let now = tokio::time::Instant::now();
+        let mut state = self.state();
+        let (count, last) = state.crashes.entry((app.to_owned(), service.to_owned())).or_insert((0, now));
+        *count = if now.duration_since(*last) > CRASH_MEMORY { 1 } else { *count + 1 };
+        *last = now;
+        *count
+    }
+
+    /// Forgets the crashes of an app, whose release has changed.
+    pub fn forget_crashes(&self, app: &str) {
+        self.state().crashes.retain(|(of, _), _| of != app);
+    }
+
+    /// Sets the custom domains of a service, or that it is not routed; takes effect
+    /// with the next [`publish`].
+    pub fn set_route(&self, app: &str, service: &str, domains: Option<Vec<String>>) {
+        let key = (app.to_owned(), service.to_owned());
+        match domains {
+            Some(domains) => self.state().routes.insert(key, domains),
+            None => self.state().routes.remove(&key),
+        };
+    }
+
+    /// Services of an app that have a route.
+    fn routed_services(&self, app: &str) -> Vec<String> {
+        self.state().routes.keys().filter(|(of, _)| of == app).map(|(_, service)| service.clone()).collect()
+    }
+}
+
+/// Routes a service to its routed and healthy processes, at once.
+pub fn publish(context: &Context, app: &str, service: &str) -> Result<()> {
+    let key = Key::new(&context.rack, app, service);
+    let state = context.fleet.state();
+    let Some(domains) = state.routes.get(&(app.to_owned(), service.to_owned())) else {
+        drop(state);
+        context.router.withdraw(&key);
+        return Ok(());
+    };
+    let targets: Vec<_> = state
+        .members
+        .values()
+        .filter(|member| member.app == app && member.service == service)
+        .filter(|member| member.routed.load(Ordering::SeqCst) && member.healthy.load(Ordering::SeqCst))
+        .filter_map(|member| member.target.clone())
+        .collect();
+    // Under the lock, so that of two changes the later one is also published later.
+    context
+        .router
+        .publish(key, domains.clone(), targets)
+        .map(drop)
+        .map_err(|conflict| Failure::Conflict(conflict.to_string()))
+}
+
+/// Takes the routes of services away that are not in the list.
+pub fn withdraw_others(context: &Context, app: &str, services: &[String]) {
+    for service in context.fleet.routed_services(app) {
+        if !services.contains(&service) {
+            context.fleet.set_route(app, &service, None);
+            context.router.withdraw(&Key::new(&context.rack, app, service));
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Health of a process: the wait for it to become healthy, and the watch kept after.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use manifest::Health;
+use tokio::time::Instant;
+
+use super::context::Context;
+use super::error::{Failure, Result};
+use super::fleet::{self, Member};
+use crate::router::{Router, Target};
+
+/// A process without a routable port counts as healthy after running this long.
+const STEADY: Duration = Duration::from_millis(500);
+/// Good answers in a row that make a process healthy, bad ones that make it unhealthy.
+const IN_A_ROW: u32 = 2;
+/// Pause between checks until a process is healthy; its interval applies afterwards.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+
+/// Waits until a process is healthy. Fails when it ends first or the deadline passes.
+pub async fn wait(context: &Arc<Context>, member: &Member, health: &Health, timeout: Duration) -> Result<()> {
+    let mut exit = member.exit.subscribe();
+    let deadline = Instant::now() + timeout + Duration::from_secs(health.grace);
+    tokio::select! {
+        status = async { exit.wait_for(Option::is_some).await.map(|status| *status) } => {
+            let status = status.ok().flatten().unwrap_or(-1);
+            Err(Failure::Failed(format!(
+                "{}: process {} exited with status {status} before it became healthy",
+                member.service,
+                member.short_id(),
+            )))
+        }
+        () = context.shutdown.cancelled() => Err(Failure::Shutdown),
+        last = become_healthy(member, health, deadline) => match last {
+            None => {
+                member.healthy.store(true, Ordering::SeqCst);
+                Ok(())
+            }
+            Some(last) => Err(Failure::Failed(format!(
+                "{}: process {} did not become healthy within {} seconds: {last}",
+                member.service,
+                member.short_id(),
+                (timeout + Duration::from_secs(health.grace)).as_secs(),
+            ))),
+        },
+    }
+}
+
+/// Returns nothing when healthy, the last finding when the deadline has passed.
+async fn become_healthy(member: &Member, health: &Health, deadline: Instant) -> Option<String> {
+    let Some(target) = member.target.as_ref().filter(|_| !health.disable) else {
+        tokio::time::sleep(STEADY).await;
+        return None;
+    };
+    let mut good = 0;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let found = check(target, health).await;
+        match found {
+            Ok(()) => {
+                good += 1;
+                if good == IN_A_ROW {
+                    return None;
+                }
+                pause = FIRST_PAUSE;
+            }
+            Err(reason) => {
+                good = 0;
+                if Instant::now() >= deadline {
+                    return Some(reason);
+                }
+                pause = (pause * 2).min(Duration::from_secs(1));
+            }
+        }
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// One check: 200–399 and 401 are good (`builds-releases-runtime.md` §3.3).
+async fn check(target: &Arc<Target>, health: &Health) -> std::result::Result<(), String> {
+    let timeout = Duration::from_secs(health.timeout.max(1));
+    match Router::probe(target, &health.path, timeout).await {
+        Ok(status) if (200..400).contains(&status.as_u16()) || status.as_u16() == 401 => Ok(()),
+        Ok(status) => Err(format!("GET {} answered {}", health.path, status.as_u16())),
+        Err(error) => Err(format!("GET {}: {error}", health.path)),
+    }
+}
+
+/// Watches a process for the rest of its life: takes it out of the route when it
+/// fails its check, and back in when it passes again.
+pub async fn watch(context: &Arc<Context>, member: &Arc<Member>, health: &Health) {
+    let Some(target) = member.target.as_ref().filter(|_| !health.disable) else {
+        return;
+    };
+    let interval = Duration::from_secs(health.interval.max(1));
+    let (mut good, mut bad) = (0, 0);
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {}
+            () = member.done.cancelled() => return,
+        }
+        let was = member.healthy.load(Ordering::SeqCst);
+        match check(target, health).await {
+            Ok(()) => (good, bad) = (good + 1, 0),
+            Err(reason) => {
+                (good, bad) = (0, bad + 1);
+                if was && bad == IN_A_ROW && !member.retiring.load(Ordering::SeqCst) {
+                    context.log(&member.app, &member.object(), &format!("unhealthy, taken out of the route: {reason}"));
+                }
+            }
+        }
+        let is = if was { bad < IN_A_ROW } else { good >= IN_A_ROW };
+        if is != was && !member.retiring.load(Ordering::SeqCst) {
+            member.healthy.store(is, Ordering::SeqCst);
+            if is {
+                context.log(&member.app, &member.object(), "healthy again");
+            }
+            if let Err(error) = fleet::publish(context, &member.app, &member.service) {
+                tracing::error!(%error, "could not publish a route");
+            }
+        }
+    }
+}

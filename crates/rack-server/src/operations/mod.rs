@@ -1,0 +1,146 @@
+//! Long work as durable step lists: build, import, promote, delete; and the
+//! supervision of what they have started.
+//!
+//! An [`Operation`] is a row in the database with a payload and the index of the
+//! step begun last. [`execute`] records a step before it takes it; when a step
+//! fails, it and all before it are undone in reverse. Steps and undos are
+//! idempotent, so a server that was killed anywhere takes up the row again
+//! ([`recover`]) and brings it to a terminal state. Nothing here knows HTTP.
+
+pub mod build;
+pub mod build_log;
+pub mod context;
+pub mod delete;
+pub mod error;
+pub mod export;
+pub mod failpoint;
+pub mod fleet;
+pub mod health;
+pub mod import;
+pub mod plan;
+pub mod promote;
+pub mod recover;
+pub mod resource;
+pub mod rollout;
+pub mod run;
+pub mod source;
+pub mod supervise;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use context::Context;
+pub use error::{Failure, Result};
+
+use crate::store::{OperationRow, Outcome};
+
+/// A long operation: its data and what each of its steps does and undoes.
+#[async_trait]
+pub trait Operation: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Word in the database.
+    const KIND: &'static str;
+    /// Steps in order; `KIND.step` is the name of a failpoint.
+    const STEPS: &'static [&'static str];
+    /// After a restart: take the remaining steps (true) or undo those taken.
+    const RESUMES: bool;
+
+    /// App it changes.
+    fn app(&self) -> &str;
+
+    /// Takes a step; must succeed when it was taken already.
+    async fn step(&mut self, context: &Arc<Context>, step: &'static str) -> Result<()>;
+
+    /// Undoes a step; must succeed when it was taken in part or undone already.
+    async fn undo(&mut self, context: &Arc<Context>, step: &'static str) -> Result<()>;
+
+    /// Brings what others see to its terminal state, after the last step or the last undo.
+    async fn finish(&mut self, context: &Arc<Context>, failure: Option<&Failure>) -> Result<()>;
+}
+
+/// Runs a new operation to its end.
+pub async fn execute<O: Operation>(context: &Arc<Context>, id: String, operation: O) -> Result<O> {
+    carry_on(context, id, operation, 0, None).await
+}
+
+/// Runs an operation from the step a dead server had begun last.
+pub(crate) async fn take_up<O: Operation>(context: &Arc<Context>, row: OperationRow) -> Result<O> {
+    let operation: O = serde_json::from_str(&row.payload)
+        .map_err(|error| Failure::internal(format!("unreadable {} operation: {error}", row.kind)))?;
+    let interrupted = match row.outcome {
+        Outcome::Unwinding => Some(Failure::Interrupted(row.reason.clone())),
+        _ if O::RESUMES => None,
+        _ => Some(Failure::Interrupted("the server was stopped while it was under way".into())),
+    };
+    carry_on(context, row.id, operation, row.step, interrupted).await
+}
+
+async fn carry_on<O: Operation>(
+    context: &Arc<Context>,
+    id: String,
+    mut operation: O,
+    from: usize,
+    interrupted: Option<Failure>,
+) -> Result<O> {
+    let mut reached = from;
+    let mut failure = interrupted;
+    if failure.is_none() {
+        for (index, step) in O::STEPS.iter().enumerate().skip(from) {
+            reached = index;
+            save(context, &id, &operation, Outcome::Running, index, "").await?;
+            let taken = async {
+                context.settings.failpoints.hit(O::KIND, step)?;
+                operation.step(context, step).await?;
+                context.settings.failpoints.hit_after(O::KIND, step)
+            };
+            if let Err(reason) = taken.await {
+                failure = Some(reason);
+                break;
+            }
+        }
+    }
+    let Some(failure) = failure else {
+        operation.finish(context, None).await?;
+        save(context, &id, &operation, Outcome::Done, reached, "").await?;
+        return Ok(operation);
+    };
+    if matches!(failure, Failure::Shutdown) {
+        // The row stays open: the next server takes it up.
+        return Err(failure);
+    }
+    let reason = failure.to_string();
+    save(context, &id, &operation, Outcome::Unwinding, reached, &reason).await?;
+    for step in O::STEPS[..=reached].iter().rev() {
+        if let Err(error) = operation.undo(context, step).await {
+            // An undo that fails must not keep the others from being tried.
+            tracing::error!(operation = O::KIND, step, %error, "could not undo a step");
+        }
+    }
+    operation.finish(context, Some(&failure)).await?;
+    save(context, &id, &operation, Outcome::Failed, reached, &reason).await?;
+    Err(failure)
+}
+
+/// Records where an operation stands; before its first step, so that it is not
+/// forgotten once it was promised.
+pub async fn save<O: Operation>(
+    context: &Context,
+    id: &str,
+    operation: &O,
+    outcome: Outcome,
+    step: usize,
+    reason: &str,
+) -> Result<()> {
+    let row = OperationRow {
+        id: id.to_owned(),
+        app: operation.app().to_owned(),
+        kind: O::KIND.to_owned(),
+        outcome,
+        step,
+        payload: serde_json::to_string(operation).expect("plain data serialises"),
+        reason: reason.to_owned(),
+    };
+    Ok(context.store.save_operation(row, context.now()).await?)
+}

@@ -1,0 +1,232 @@
+//! What a release means on this rack: images, numbers, environment, resources.
+//!
+//! A plan is computed from the database alone and fails before anything has
+//! changed. Promote, supervision, one-off processes and listings all go by it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use manifest::{Manifest, Service};
+use rack_api::Environment;
+
+use super::context::Context;
+use super::error::{Failure, Result};
+use super::resource::ResourcePlan;
+use crate::engine::{ProcessSpec, label};
+use crate::store::{BuildRow, ImageRow, ReleaseRow, ScaleRow};
+
+/// What a release means.
+pub struct Plan {
+    /// The release.
+    pub release: ReleaseRow,
+    /// Its build.
+    pub build: BuildRow,
+    /// Its manifest, loaded with its environment.
+    pub manifest: Manifest,
+    /// Services in manifest order.
+    pub services: Vec<ServicePlan>,
+    /// Resources in manifest order; those replaced by a URL in the environment are external.
+    pub resources: Vec<ResourcePlan>,
+    /// What the manifest says that has no effect or looks wrong.
+    pub warnings: Vec<String>,
+}
+
+/// What a service means.
+#[derive(Clone)]
+pub struct ServicePlan {
+    /// From the manifest.
+    pub service: Service,
+    /// What it runs.
+    pub image: ImageRow,
+    /// Desired number of processes.
+    pub count: u64,
+    /// Processor share, 1024 for one processor.
+    pub cpu: u64,
+    /// Memory in MiB.
+    pub memory: u64,
+    /// Everything its processes find in their environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl Plan {
+    /// Computes the plan of a release.
+    pub async fn load(context: &Context, app: &str, release: &str) -> Result<Self> {
+        let release = context
+            .store
+            .release(app, release)
+            .await?
+            .ok_or_else(|| Failure::NotFound(format!("release not found: {release}")))?;
+        if release.build.is_empty() {
+            return Err(Failure::Invalid(format!("no build for release: {}", release.id)));
+        }
+        let build = context
+            .store
+            .build(app, &release.build)
+            .await?
+            .ok_or_else(|| Failure::NotFound(format!("build not found: {}", release.build)))?;
+        if release.manifest.trim().is_empty() {
+            return Err(Failure::Invalid("can not promote a release with an empty manifest".into()));
+        }
+        let variables = Environment::parse(&release.env).to_map();
+        let loaded = Manifest::load(&release.manifest, &variables)
+            .map_err(|errors| Failure::Invalid(one_line(&errors.to_string())))?;
+        let manifest = loaded.manifest;
+        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        let images = context.store.images(&build.id).await?;
+        let scales = context.store.scales(app).await?;
+        let mut resources = Vec::new();
+        for resource in manifest.resources.values() {
+            resources.push(ResourcePlan::new(context, app, resource, &variables).await?);
+        }
+        let mut services = Vec::new();
+        for service in manifest.services.values() {
+            let image = images.get(&service.name).cloned().ok_or_else(|| {
+                Failure::Invalid(format!("build {} has no image for service {}", build.id, service.name))
+            })?;
+            let scale = scales.get(&service.name).copied().unwrap_or_default();
+            let environment = environment(context, app, &release, &build, &manifest, service, &resources, &variables);
+            services.push(ServicePlan::new(service.clone(), image, scale, environment));
+        }
+        Ok(Self { release, build, manifest, services, resources, warnings })
+    }
+
+    /// The plan of one service.
+    pub fn service(&self, name: &str) -> Result<&ServicePlan> {
+        self.services
+            .iter()
+            .find(|plan| plan.service.name == name)
+            .ok_or_else(|| Failure::NotFound(format!("service not found: {name}")))
+    }
+
+    /// Fails unless the engine still has every image of the release.
+    pub async fn check_images(&self, context: &Context) -> Result<()> {
+        for plan in &self.services {
+            if context.engine.image(&plan.image.id).await?.is_none() {
+                return Err(Failure::Invalid(format!(
+                    "the image of service {} of build {} is gone from the engine: build or import it again",
+                    plan.service.name, self.build.id
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Joins the lines of a text, for messages are one line.
+pub fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
+impl ServicePlan {
+    fn new(service: Service, image: ImageRow, scale: ScaleRow, environment: BTreeMap<String, String>) -> Self {
+        let positive = |set: Option<i64>, default: u64| set.and_then(|n| u64::try_from(n).ok()).unwrap_or(default);
+        let count = if service.agent { 1 } else { positive(scale.count, service.scale.min) };
+        Self {
+            count,
+            cpu: positive(scale.cpu, service.scale.cpu),
+            memory: positive(scale.memory, service.scale.memory),
+            service,
+            image,
+            environment,
+        }
+    }
+
+    /// What the engine is told to run for this service.
+    pub fn process(&self, context: &Context, app: &str, release: &str, kind: &str) -> ProcessSpec {
+        let service = &self.service;
+        let mut labels = context.app_labels(app);
+        labels.insert(label::KIND.into(), kind.into());
+        labels.insert(label::NAME.into(), service.name.clone());
+        labels.insert(label::RELEASE.into(), release.into());
+        labels.insert(label::GRACE.into(), service.grace.to_string());
+        let mut ports: Vec<u16> = service.port.iter().map(|port| port.port).collect();
+        ports.extend(&service.ports);
+        ports.dedup();
+        if let Some(port) = &service.port {
+            labels.insert(label::PORT.into(), format!("{}:{}", port.scheme, port.port));
+        }
+        let aliases = if kind == SERVICE { vec![format!("{}.{app}.{}", service.name, context.rack)] } else { Vec::new() };
+        ProcessSpec {
+            name: context.container(app, kind, &service.name),
+            image: self.image.id.clone(),
+            entrypoint: None,
+            command: service.command.clone(),
+            environment: self.environment.clone(),
+            labels,
+            network: context.network(),
+            aliases,
+            ports,
+            volumes: service
+                .volumes
+                .iter()
+                .map(|volume| (context.volume(app, "volume", &volume.source), volume.path.clone()))
+                .collect(),
+            memory_limit: None,
+            memory_reservation: i64::try_from(self.memory).ok(),
+            cpu_shares: i64::try_from(self.cpu).ok(),
+            init: service.init,
+            privileged: service.privileged,
+            tty: false,
+            shm: None,
+        }
+    }
+
+    /// Makes what processes of this service need besides their image.
+    pub async fn prepare(&self, context: &Arc<Context>, app: &str) -> Result<()> {
+        context.engine.ensure_network(&context.network(), &context.labels()).await?;
+        for volume in &self.service.volumes {
+            let name = context.volume(app, "volume", &volume.source);
+            context.engine.ensure_volume(&name, &context.app_labels(app)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Label value of service processes.
+pub const SERVICE: &str = "service";
+/// Label value of one-off processes.
+pub const RUN: &str = "run";
+/// Label value of resource processes.
+pub const RESOURCE: &str = "resource";
+
+/// Weakest first: platform, links, resources, what the service declares
+/// (`convox-yml.md` §4.3, `builds-releases-runtime.md` §3.6).
+#[expect(clippy::too_many_arguments, reason = "the environment is where everything meets")]
+fn environment(
+    context: &Context,
+    app: &str,
+    release: &ReleaseRow,
+    build: &BuildRow,
+    manifest: &Manifest,
+    service: &Service,
+    resources: &[ResourcePlan],
+    variables: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut environment = BTreeMap::from([
+        ("APP".to_owned(), app.to_owned()),
+        ("RACK".to_owned(), context.rack.clone()),
+        ("RELEASE".to_owned(), release.id.clone()),
+        ("BUILD".to_owned(), build.id.clone()),
+        ("BUILD_DESCRIPTION".to_owned(), build.description.clone()),
+        ("BUILD_GIT_SHA".to_owned(), build.git_sha.clone()),
+        ("SERVICE".to_owned(), service.name.clone()),
+    ]);
+    if let Some(port) = &service.port {
+        environment.insert("PORT".to_owned(), port.port.to_string());
+    }
+    for link in &service.links {
+        if let Some(port) = manifest.services.get(link).and_then(|linked| linked.port.as_ref()) {
+            environment.insert(
+                format!("{}_URL", manifest::resource_variable_prefix(link)),
+                format!("{}://{link}.{app}.{}:{}", port.scheme, context.rack, port.port),
+            );
+        }
+    }
+    for link in &service.resources {
+        if let Some(resource) = resources.iter().find(|resource| resource.name == link.name) {
+            environment.extend(resource.variables(link.variable.as_deref()));
+        }
+    }
+    environment.extend(service.environment_for(variables));
+    environment
+}

@@ -1,0 +1,201 @@
+//! Making a release the active one.
+//!
+//! `resources` → `rollout` → `activate` → `retire`. Up to `activate` everything
+//! is undone on failure and the old release keeps serving; from then on the new
+//! one is the truth and a restarted server finishes the rest.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::future;
+use rack_api::app::status;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::error::{Failure, Result};
+use super::plan::Plan;
+use super::rollout::{self, Rollout};
+use super::{Operation, fleet, health, resource, supervise};
+use crate::engine::label;
+use crate::router::Key;
+
+/// A promote, or the restart of some services of the active release.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Promote {
+    /// App.
+    pub app: String,
+    /// Release to activate.
+    pub release: String,
+    /// Id of the rollout, carried by the processes it starts.
+    pub rollout: String,
+    /// Only these services; all when absent.
+    pub services: Option<Vec<String>>,
+    /// Overrides the manifest's minimum percentage.
+    pub minimum: Option<u64>,
+    /// Overrides the manifest's maximum percentage.
+    pub maximum: Option<u64>,
+    /// Seconds a process may take to become healthy.
+    pub timeout: Option<u64>,
+}
+
+/// Everything that can be checked while nothing has changed: manifest, required
+/// environment, images, resource types, host names.
+pub async fn validate(context: &Context, app: &str, release: &str) -> Result<Plan> {
+    let plan = Plan::load(context, app, release).await?;
+    plan.check_images(context).await?;
+    for service in &plan.services {
+        if let Some(domains) = rollout::domains(service) {
+            let key = Key::new(&context.rack, app, &service.service.name);
+            context.router.check(&key, &domains).map_err(|claimed| Failure::Conflict(claimed.to_string()))?;
+        }
+    }
+    Ok(plan)
+}
+
+impl Promote {
+    fn wants(&self, service: &str) -> bool {
+        self.services.as_ref().is_none_or(|services| services.iter().any(|name| name == service))
+    }
+
+    fn rollout<'a>(&'a self, context: &'a Arc<Context>, cancel: &'a CancellationToken) -> Rollout<'a> {
+        Rollout {
+            context,
+            app: &self.app,
+            release: &self.release,
+            id: &self.rollout,
+            minimum: self.minimum,
+            maximum: self.maximum,
+            timeout: self.timeout.map_or(context.settings.promote_timeout, Duration::from_secs),
+            cancel,
+        }
+    }
+
+    fn token(&self, context: &Context) -> CancellationToken {
+        let mut promotes = context.promotes.lock().unwrap_or_else(PoisonError::into_inner);
+        promotes.entry(self.app.clone()).or_default().clone()
+    }
+
+    async fn plan(&self, context: &Context) -> Result<Plan> {
+        Plan::load(context, &self.app, &self.release).await
+    }
+}
+
+#[async_trait]
+impl Operation for Promote {
+    const KIND: &'static str = "promote";
+    const STEPS: &'static [&'static str] = &["resources", "rollout", "activate", "retire"];
+    const RESUMES: bool = true;
+
+    fn app(&self) -> &str {
+        &self.app
+    }
+
+    async fn step(&mut self, context: &Arc<Context>, step: &'static str) -> Result<()> {
+        let cancel = self.token(context);
+        let plan = self.plan(context).await?;
+        let rollout = self.rollout(context, &cancel);
+        let wanted = || plan.services.iter().filter(|service| self.wants(&service.service.name));
+        match step {
+            "resources" => {
+                context.set_app_status(&self.app, status::UPDATING).await?;
+                if cancel.is_cancelled() {
+                    return Err(Failure::Cancelled("the promote was cancelled".into()));
+                }
+                for warning in &plan.warnings {
+                    context.log(&self.app, "manifest", warning);
+                }
+                resource::ensure(context, &self.app, &plan.resources).await
+            }
+            "rollout" => {
+                context.log(&self.app, "promote", &format!("promoting release {}", self.release));
+                // All services are waited for even when one fails: undoing must not
+                // race with processes that are still being started.
+                let results = future::join_all(wanted().map(|service| rollout.service(service))).await;
+                results.into_iter().collect::<Result<Vec<()>>>().map(drop)
+            }
+            "activate" => {
+                for member in context.fleet.of_app(&self.app).iter().filter(|member| member.rollout == self.rollout) {
+                    if let Some(status) = member.exited() {
+                        return Err(Failure::Failed(format!(
+                            "{}: process {} exited with status {status} before the release was activated",
+                            member.service,
+                            member.short_id()
+                        )));
+                    }
+                }
+                let services: Vec<_> = wanted().map(|service| service.service.name.clone()).collect();
+                let all = self.services.is_none();
+                context.store.activate(&self.app, &self.release, &self.rollout, &services, all).await?;
+                for service in wanted() {
+                    rollout.switch(service)?;
+                }
+                Ok(())
+            }
+            _ => {
+                // A server that took the operation up here has routed nothing yet.
+                for service in wanted() {
+                    rollout.switch(service)?;
+                }
+                let names: Vec<_> = plan.services.iter().map(|service| service.service.name.clone()).collect();
+                let mut old = Vec::new();
+                for member in context.fleet.of_app(&self.app) {
+                    let service = plan.services.iter().find(|service| service.service.name == member.service);
+                    match service {
+                        Some(service) if member.rollout == self.rollout => {
+                            let (context, member) = (Arc::clone(context), Arc::clone(&member));
+                            let health = service.service.health.clone();
+                            let tasks = context.tasks.clone();
+                            tasks.spawn(async move { health::watch(&context, &member, &health).await });
+                        }
+                        Some(_) if !self.wants(&member.service) => {}
+                        _ => old.push(member),
+                    }
+                }
+                supervise::retire_later(context, old);
+                fleet::withdraw_others(context, &self.app, &names);
+                Ok(())
+            }
+        }
+    }
+
+    async fn undo(&mut self, context: &Arc<Context>, step: &'static str) -> Result<()> {
+        if step != "rollout" {
+            // Resources stay: undoing them could lose data. `activate` cannot fail
+            // after its write, and `retire` runs in the background.
+            return Ok(());
+        }
+        context.set_app_status(&self.app, status::ROLLBACK).await?;
+        context.log(&self.app, "promote", "rolling back");
+        for member in context.fleet.all_of_app(&self.app) {
+            if member.rollout == self.rollout {
+                supervise::drop_now(context, &member).await?;
+            }
+        }
+        // Containers that were created but never got into the fleet.
+        let mut labels = context.app_labels(&self.app);
+        labels.insert(label::ROLLOUT.into(), self.rollout.clone());
+        for process in context.engine.processes(&labels).await? {
+            context.engine.remove(&process.id).await?;
+        }
+        // Old processes may have made room for new ones.
+        supervise::converge_locked(context, &self.app).await
+    }
+
+    async fn finish(&mut self, context: &Arc<Context>, failure: Option<&Failure>) -> Result<()> {
+        context.promotes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.app);
+        match failure {
+            None => {
+                context.fleet.forget_crashes(&self.app);
+                context.log(&self.app, "promote", &format!("release {} is active", self.release));
+            }
+            Some(failure) => {
+                let reason = failure.to_string();
+                context.store.set_release_reason(&self.release, &reason).await?;
+                context.log(&self.app, "promote", &format!("release {} was rolled back: {reason}", self.release));
+            }
+        }
+        context.set_app_status(&self.app, status::RUNNING).await
+    }
+}

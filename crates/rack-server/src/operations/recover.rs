@@ -1,0 +1,90 @@
+//! What a server does first with a rack it finds: everything a former server left
+//! half done is brought to an end, and what should run is brought up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rack_api::app::status;
+
+use super::build::Build;
+use super::context::Context;
+use super::delete::Delete;
+use super::error::Result;
+use super::import::Import;
+use super::promote::Promote;
+use super::{Operation as _, supervise, take_up};
+use crate::store::OperationRow;
+
+/// Pause before an engine that does not answer is asked again.
+const ENGINE_PAUSE: Duration = Duration::from_millis(500);
+
+/// Recovers a rack in the background; requests are answered meanwhile.
+pub fn begin(context: &Arc<Context>) {
+    let context = Arc::clone(context);
+    let tasks = context.tasks.clone();
+    tasks.spawn(async move {
+        let mut waiting = false;
+        while let Err(error) = context.engine.info().await {
+            if !waiting {
+                context.rack_log(&format!("waiting for the engine: {error}"));
+                waiting = true;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(ENGINE_PAUSE) => {}
+                () = context.shutdown.cancelled() => return,
+            }
+        }
+        if let Err(error) = recover(&context).await {
+            context.rack_log(&format!("could not recover: {error}"));
+        }
+        context.recovered.send_replace(true);
+    });
+}
+
+async fn recover(context: &Arc<Context>) -> Result<()> {
+    let open = context.store.open_operations().await?;
+    // Promotes need to find the processes they have started.
+    let promoting: Vec<_> = open.iter().filter(|row| row.kind == Promote::KIND).map(rollout_of).collect();
+    supervise::take_over(context, &promoting).await?;
+    let mut busy = Vec::new();
+    for row in open {
+        let what = format!("{} of app {}", row.kind, row.app);
+        context.rack_log(&format!("taking up the {what} a former server left"));
+        if row.kind == Promote::KIND || row.kind == Delete::KIND {
+            busy.push(row.app.clone());
+        }
+        let outcome = match row.kind.as_str() {
+            Build::KIND => take_up::<Build>(context, row).await.map(drop),
+            Import::KIND => take_up::<Import>(context, row).await.map(drop),
+            Promote::KIND => {
+                let _alone = context.lock_app(&row.app).await;
+                take_up::<Promote>(context, row).await.map(drop)
+            }
+            Delete::KIND => take_up::<Delete>(context, row).await.map(drop),
+            other => {
+                tracing::error!(kind = other, "an operation of an unknown kind was left");
+                continue;
+            }
+        };
+        match outcome {
+            Ok(()) => context.rack_log(&format!("finished the {what}")),
+            Err(failure) => context.rack_log(&format!("ended the {what}: {failure}")),
+        }
+    }
+    for app in context.store.apps().await? {
+        if app.status != status::RUNNING && app.status != status::DELETING {
+            context.set_app_status(&app.name, status::RUNNING).await?;
+        }
+        if app.release.is_empty() || app.status == status::DELETING {
+            continue;
+        }
+        if let Err(error) = supervise::converge(context, &app.name).await {
+            context.log(&app.name, "rack", &format!("could not bring the app up: {error}"));
+        }
+    }
+    Ok(())
+}
+
+fn rollout_of(row: &OperationRow) -> String {
+    serde_json::from_str::<Promote>(&row.payload).map(|promote| promote.rollout).unwrap_or_default()
+}

@@ -1,0 +1,442 @@
+//! Looking after what runs: logs are collected, ends are noticed, what should run
+//! and does not is started again.
+//!
+//! Every process of a rack has two tasks: one copies its log into the app's
+//! durable log, one waits for its end. Both survive an engine that goes away and
+//! comes back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::context::Context;
+use super::error::{Failure, Result};
+use super::fleet::{self, Member};
+use super::health;
+use super::plan::{Plan, SERVICE, ServicePlan};
+use super::resource;
+use super::rollout;
+use crate::engine::{EngineError, Labels, Phase, ProcessState, label};
+use crate::router::{Scheme, Target};
+
+/// Pause before an engine that does not answer is asked again.
+const ENGINE_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause before a crashing service is started again.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
+/// How long the end of a log may lag behind the end of its process.
+const LOG_LAG: Duration = Duration::from_secs(2);
+/// Seconds open requests get when the manifest is not at hand.
+const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
+
+/// Copies a process's log into the app's log until the process has ended.
+async fn collect(context: &Context, app: &str, stream: &str, id: &str) {
+    let log = context.logs.app(app);
+    let mut since = log.last_time(stream).await.unwrap_or_else(|error| {
+        tracing::error!(%error, stream, "could not read back a log");
+        None
+    });
+    loop {
+        // Asked first: a process seen ended now has its whole log in the engine.
+        let running = match context.engine.process(id).await {
+            Ok(Some(state)) => state.phase == Phase::Running,
+            Ok(None) => return,
+            Err(_) => true,
+        };
+        if let Ok(mut chunks) = context.engine.logs(id, since, running).await {
+            while let Some(Ok(chunk)) = chunks.next().await {
+                since = Some(chunk.time);
+                log.append(chunk.time, stream, &chunk.line);
+            }
+            if !running {
+                return;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(if running { 50 } else { 1000 })) => {}
+            () = context.shutdown.cancelled() => return,
+        }
+    }
+}
+
+/// Waits for a process to end, however often the engine goes away meanwhile.
+/// Returns nothing when the server stops first.
+async fn wait_end(context: &Context, id: &str) -> Option<i64> {
+    loop {
+        let ended = tokio::select! {
+            ended = context.engine.wait(id) => ended,
+            () = context.shutdown.cancelled() => return None,
+        };
+        match ended {
+            Ok(status) => return Some(status),
+            Err(EngineError::NotFound { .. }) => return Some(-1),
+            Err(_) => tokio::select! {
+                () = tokio::time::sleep(ENGINE_PAUSE) => {}
+                () = context.shutdown.cancelled() => return None,
+            },
+        }
+    }
+}
+
+/// Takes a running service process into the fleet and looks after it.
+pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels, drain: Option<u64>) -> Arc<Member> {
+    let text = |name: &str| labels.get(name).cloned().unwrap_or_default();
+    let port = text(label::PORT);
+    let target = port.split_once(':').and_then(|(scheme, port)| {
+        let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
+        Some(Target::new(Arc::clone(&context.engine), id, port.parse().ok()?, scheme))
+    });
+    let member = Arc::new(Member {
+        id: id.to_owned(),
+        app: text(label::APP),
+        service: text(label::NAME),
+        release: text(label::RELEASE),
+        rollout: text(label::ROLLOUT),
+        grace: Duration::from_secs(text(label::GRACE).parse().unwrap_or(30)),
+        drain: drain.map_or(DEFAULT_DRAIN, Duration::from_secs),
+        target,
+        healthy: AtomicBool::new(false),
+        routed: AtomicBool::new(false),
+        retiring: AtomicBool::new(false),
+        exit: watch::channel(None).0,
+        collected: watch::channel(false).0,
+        done: CancellationToken::new(),
+    });
+    context.fleet.add(Arc::clone(&member));
+    let (at, of) = (Arc::clone(context), Arc::clone(&member));
+    context.tasks.spawn(async move {
+        collect(&at, &of.app, &of.stream(), &of.id).await;
+        of.collected.send_replace(true);
+    });
+    let (at, of) = (Arc::clone(context), Arc::clone(&member));
+    context.tasks.spawn(async move {
+        if let Some(status) = wait_end(&at, &of.id).await {
+            of.exit.send_replace(Some(status));
+            if let Err(error) = ended(&at, &of, status).await {
+                tracing::error!(%error, process = of.short_id(), "could not replace a process");
+            }
+        }
+    });
+    member
+}
+
+/// Waits until a process's log is stored to its end, within reason.
+async fn collected(member: &Member) {
+    let mut collected = member.collected.subscribe();
+    let waited = tokio::time::timeout(LOG_LAG, async { collected.wait_for(|done| *done).await.is_ok() }).await;
+    if waited.is_err() {
+        tracing::warn!(process = member.short_id(), "the end of a process's log is late");
+    }
+}
+
+/// A process has ended: if nobody wanted that, it is replaced, later and later.
+async fn ended(context: &Arc<Context>, member: &Arc<Member>, status: i64) -> Result<()> {
+    member.healthy.store(false, Ordering::SeqCst);
+    fleet::publish(context, &member.app, &member.service)?;
+    collected(member).await;
+    if member.retiring.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    let rollouts = context.store.rollouts(&member.app).await?;
+    if rollouts.get(&member.service) != Some(&member.rollout) {
+        // A rollout under way sees the end itself.
+        return Ok(());
+    }
+    let oom = context.engine.process(&member.id).await.ok().flatten().is_some_and(|state| state.out_of_memory);
+    let why = if oom { " (out of memory)" } else { "" };
+    let crashes = context.fleet.crashed(&member.app, &member.service);
+    let pause = Duration::from_secs(1 << (crashes - 1).min(6)).min(LONGEST_BACKOFF);
+    context.log(
+        &member.app,
+        &member.object(),
+        &format!("process exited with status {status}{why}; starting another in {} s", pause.as_secs()),
+    );
+    tokio::select! {
+        () = tokio::time::sleep(pause) => {}
+        () = context.shutdown.cancelled() => return Ok(()),
+    }
+    converge(context, &member.app).await
+}
+
+/// Stops a process without dropping a request: out of the route, drained,
+/// terminated, its log stored, removed.
+pub async fn retire(context: &Arc<Context>, member: &Arc<Member>) -> Result<()> {
+    member.retiring.store(true, Ordering::SeqCst);
+    member.routed.store(false, Ordering::SeqCst);
+    fleet::publish(context, &member.app, &member.service)?;
+    if let Some(target) = &member.target
+        && member.exited().is_none()
+        && tokio::time::timeout(member.drain, target.drained()).await.is_err()
+    {
+        context.log(&member.app, &member.object(), "open requests outlasted the drain time and are cut");
+    }
+    if member.exited().is_none() {
+        context.log(&member.app, &member.object(), "stopping");
+    }
+    discard(context, member).await
+}
+
+/// Stops and removes a process, its log stored to the end.
+async fn discard(context: &Arc<Context>, member: &Arc<Member>) -> Result<()> {
+    member.retiring.store(true, Ordering::SeqCst);
+    match context.engine.stop(&member.id, member.grace).await {
+        Ok(()) | Err(EngineError::NotFound { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    collected(member).await;
+    context.engine.remove(&member.id).await?;
+    member.done.cancel();
+    context.fleet.remove(&member.id);
+    Ok(())
+}
+
+/// Removes a process at once, as when a rollout is undone.
+pub async fn drop_now(context: &Arc<Context>, member: &Arc<Member>) -> Result<()> {
+    member.routed.store(false, Ordering::SeqCst);
+    fleet::publish(context, &member.app, &member.service)?;
+    discard(context, member).await
+}
+
+/// Makes an app run what its active release says: starts what is missing, retires
+/// what is too much. New processes become healthy on their own time.
+pub fn converge<'a>(context: &'a Arc<Context>, app: &'a str) -> BoxFuture<'a, Result<()>> {
+    // Boxed, for a process that ends calls for this, and this starts processes.
+    Box::pin(async move {
+        let _alone = context.lock_app(app).await;
+        converge_locked(context, app).await
+    })
+}
+
+/// Converges and waits until every process is healthy, within the usual time.
+pub async fn scale(context: &Arc<Context>, app: &str) -> Result<()> {
+    converge(context, app).await?;
+    let row = context.app(app).await?;
+    let plan = Plan::load(context, app, &row.release).await?;
+    let deadline = tokio::time::Instant::now() + context.settings.promote_timeout;
+    let settled = || {
+        plan.services.iter().all(|service| {
+            let members = context.fleet.of_service(app, &service.service.name);
+            members.len() as u64 == service.count
+                && members.iter().all(|member| member.routed.load(Ordering::SeqCst))
+        })
+    };
+    while !settled() && tokio::time::Instant::now() < deadline {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+            () = context.shutdown.cancelled() => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// As [`converge`], for callers that hold the app's lock.
+pub async fn converge_locked(context: &Arc<Context>, app: &str) -> Result<()> {
+    let Some(row) = context.store.app(app).await? else {
+        return Ok(());
+    };
+    if row.release.is_empty() || row.status == rack_api::app::status::DELETING || context.shutdown.is_cancelled() {
+        return Ok(());
+    }
+    let plan = Plan::load(context, app, &row.release).await?;
+    resource::ensure(context, app, &plan.resources).await?;
+    let rollouts = context.store.rollouts(app).await?;
+    for service in &plan.services {
+        let name = &service.service.name;
+        let Some(rollout) = rollouts.get(name) else {
+            // Not rolled out with the active release: the next promote does it.
+            continue;
+        };
+        context.fleet.set_route(app, name, rollout::domains(service));
+        let (mut current, others): (Vec<_>, Vec<_>) = context
+            .fleet
+            .of_service(app, name)
+            .into_iter()
+            .partition(|member| member.rollout == *rollout && member.exited().is_none());
+        for member in others {
+            in_background(context, retire_task(context, &member));
+        }
+        while current.len() as u64 > service.count {
+            let member = current.pop().expect("more than the count");
+            in_background(context, retire_task(context, &member));
+        }
+        for _ in current.len() as u64..service.count {
+            let member = rollout::start(context, app, service, &plan.release.id, rollout).await?;
+            settle(context, member, service);
+        }
+        fleet::publish(context, app, name)?;
+    }
+    let services: Vec<_> = plan.services.iter().map(|service| service.service.name.clone()).collect();
+    fleet::withdraw_others(context, app, &services);
+    Ok(())
+}
+
+fn retire_task(context: &Arc<Context>, member: &Arc<Member>) -> impl Future<Output = Result<()>> + use<> {
+    // Marked at once, so that nobody counts it any more.
+    member.retiring.store(true, Ordering::SeqCst);
+    let (context, member) = (Arc::clone(context), Arc::clone(member));
+    async move { retire(&context, &member).await }
+}
+
+/// Retires processes in the background; a server that stops meanwhile finds them
+/// by their labels again.
+pub fn retire_later(context: &Arc<Context>, members: Vec<Arc<Member>>) {
+    for member in members {
+        in_background(context, retire_task(context, &member));
+    }
+}
+
+fn in_background(context: &Arc<Context>, work: impl Future<Output = Result<()>> + Send + 'static) {
+    context.tasks.spawn(async move {
+        if let Err(error) = work.await {
+            tracing::error!(%error, "background work failed");
+        }
+    });
+}
+
+/// Waits in the background until a process is healthy, routes it, and watches it
+/// from then on. One that does not become healthy is replaced.
+pub fn settle(context: &Arc<Context>, member: Arc<Member>, service: &ServicePlan) {
+    let context = Arc::clone(context);
+    let health = service.service.health.clone();
+    let tasks = context.tasks.clone();
+    tasks.spawn(async move {
+        match health::wait(&context, &member, &health, context.settings.promote_timeout).await {
+            Ok(()) => {
+                route(&context, &member);
+                health::watch(&context, &member, &health).await;
+            }
+            Err(_) if member.exited().is_some() => {} // `ended` has seen it
+            Err(Failure::Shutdown) => {}
+            Err(failure) => {
+                context.log(&member.app, &member.object(), &format!("{failure}; replacing it"));
+                if let Err(error) = context.engine.stop(&member.id, member.grace).await {
+                    tracing::error!(%error, "could not stop an unhealthy process");
+                }
+            }
+        }
+    });
+}
+
+/// Lets requests reach a healthy process.
+pub fn route(context: &Context, member: &Member) {
+    if member.retiring.load(Ordering::SeqCst) {
+        return;
+    }
+    member.routed.store(true, Ordering::SeqCst);
+    if let Err(error) = fleet::publish(context, &member.app, &member.service) {
+        context.log(&member.app, &member.object(), &error.to_string());
+    }
+}
+
+/// Looks after a resource's process: its log, and its end, after which it is
+/// started again. Does nothing for one already looked after.
+pub async fn look_after_resource(context: &Arc<Context>, app: &str, name: &str, id: &str) {
+    if !context.fleet.watch(id) {
+        return;
+    }
+    let (app, name, id) = (app.to_owned(), name.to_owned(), id.to_owned());
+    let stream = format!("resource/{name}/{}", &id[..id.len().min(12)]);
+    let (at, of, from) = (Arc::clone(context), app.clone(), id.clone());
+    context.tasks.spawn(async move { collect(&at, &of, &stream, &from).await });
+    let at = Arc::clone(context);
+    context.tasks.spawn(async move {
+        let status = wait_end(&at, &id).await;
+        at.fleet.unwatch(&id);
+        let Some(status) = status else { return };
+        // One that was replaced or deleted is gone; one that crashed is still there.
+        if !matches!(at.engine.process(&id).await, Ok(Some(ProcessState { phase: Phase::Exited(_), .. }))) {
+            return;
+        }
+        let crashes = at.fleet.crashed(&app, &format!("resource/{name}"));
+        let pause = Duration::from_secs(1 << (crashes - 1).min(6)).min(LONGEST_BACKOFF);
+        at.log(&app, &name, &format!("resource exited with status {status}; starting it again in {} s", pause.as_secs()));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = at.shutdown.cancelled() => return,
+        }
+        if let Err(error) = converge(&at, &app).await {
+            at.log(&app, &name, &format!("could not start the resource again: {error}"));
+        }
+    });
+}
+
+/// Looks after a one-off process: its log, its exit status, its removal.
+pub fn look_after_run(context: &Arc<Context>, app: &str, service: &str, id: &str) {
+    if !context.fleet.watch(id) {
+        return;
+    }
+    let stream = format!("service/{service}/{}", &id[..id.len().min(12)]);
+    let (context, app, id) = (Arc::clone(context), app.to_owned(), id.to_owned());
+    let tasks = context.tasks.clone();
+    tasks.spawn(async move {
+        let collector = {
+            let (context, id) = (Arc::clone(&context), id.clone());
+            tokio::spawn(async move { collect(&context, &app, &stream, &id).await })
+        };
+        let Some(status) = wait_end(&context, &id).await else { return };
+        if tokio::time::timeout(LOG_LAG, collector).await.is_err() {
+            tracing::warn!(id, "the end of a process's log is late");
+        }
+        if let Err(error) = context.store.end_run(&id[..id.len().min(12)], status, context.now()).await {
+            tracing::error!(%error, "could not record the end of a process");
+        }
+        if let Err(error) = context.engine.remove(&id).await {
+            tracing::warn!(%error, "could not remove a process that has ended");
+        }
+        context.fleet.unwatch(&id);
+    });
+}
+
+/// Takes over what a former server of this data directory left running: current
+/// processes are looked after again, all others of ours are removed.
+pub async fn take_over(context: &Arc<Context>, promoting: &[String]) -> Result<()> {
+    let mut current: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for state in context.engine.processes(&context.labels()).await? {
+        let text = |name: &str| state.labels.get(name).map(String::as_str).unwrap_or_default();
+        let (app, name) = (text(label::APP), text(label::NAME));
+        let exists = context.store.app(app).await?.is_some();
+        match text(label::KIND) {
+            _ if !exists => context.engine.remove(&state.id).await?,
+            SERVICE => {
+                if !current.contains_key(app) {
+                    current.insert(app.to_owned(), context.store.rollouts(app).await?);
+                }
+                let wanted = current[app].get(name).is_some_and(|rollout| rollout == text(label::ROLLOUT));
+                let underway = promoting.iter().any(|rollout| rollout == text(label::ROLLOUT));
+                if (wanted || underway) && state.phase == Phase::Running {
+                    adopt(context, &state.id, &state.labels, None);
+                } else {
+                    context.engine.remove(&state.id).await?;
+                }
+            }
+            super::plan::RUN => match state.phase {
+                Phase::Created => context.engine.remove(&state.id).await?,
+                _ => look_after_run(context, app, name, &state.id),
+            },
+            super::plan::RESOURCE if state.phase == Phase::Running => {
+                look_after_resource(context, app, name, &state.id).await;
+            }
+            _ => {}
+        }
+    }
+    for app in context.store.apps().await? {
+        if app.release.is_empty() {
+            continue;
+        }
+        let Ok(plan) = Plan::load(context, &app.name, &app.release).await else { continue };
+        for service in &plan.services {
+            context.fleet.set_route(&app.name, &service.service.name, rollout::domains(service));
+            for member in context.fleet.of_service(&app.name, &service.service.name) {
+                if !promoting.contains(&member.rollout) {
+                    settle(context, member, service);
+                }
+            }
+        }
+    }
+    Ok(())
+}

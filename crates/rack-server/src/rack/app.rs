@@ -1,0 +1,182 @@
+//! Apps.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use rack_api::app::{App, status};
+
+use super::Rack;
+use crate::operations::delete::Delete;
+use crate::operations::{self, Failure, Result, supervise};
+use crate::store::AppRow;
+
+fn show(row: AppRow) -> App {
+    App {
+        generation: row.generation,
+        locked: row.locked,
+        name: row.name,
+        release: row.release,
+        status: row.status,
+        parameters: (!row.parameters.is_empty()).then_some(row.parameters),
+    }
+}
+
+impl Rack {
+    /// Lists apps by name.
+    pub async fn apps(&self) -> Result<Vec<App>> {
+        Ok(self.context.store.apps().await?.into_iter().map(show).collect())
+    }
+
+    /// Looks an app up.
+    pub async fn app(&self, name: &str) -> Result<App> {
+        self.context.app(name).await.map(show)
+    }
+
+    /// Looks an app up once nothing is changing it any more, or when the time is over.
+    pub async fn app_settled(&self, name: &str, limit: Duration) -> Result<App> {
+        let mut changed = self.context.changed.subscribe();
+        let deadline = tokio::time::sleep(limit);
+        tokio::pin!(deadline);
+        loop {
+            changed.borrow_and_update();
+            let app = self.app(name).await?;
+            if app.status == status::RUNNING {
+                return Ok(app);
+            }
+            tokio::select! {
+                _ = changed.changed() => {}
+                () = &mut deadline => return Ok(app),
+                () = self.context.shutdown.cancelled() => return Ok(app),
+            }
+        }
+    }
+
+    /// Creates an app.
+    pub async fn create_app(&self, name: &str, generation: Option<&str>) -> Result<App> {
+        check_name(name, &self.context.rack)?;
+        match generation.unwrap_or("2") {
+            "2" | "3" => {}
+            "1" => {
+                return Err(Failure::Invalid(
+                    "generation 1 apps are not supported: write a convox.yml and create a generation 2 app".into(),
+                ));
+            }
+            _ => return Err(Failure::Invalid("unknown generation".into())),
+        }
+        if !self.context.store.create_app(name, "2", status::RUNNING, self.context.now()).await? {
+            return Err(Failure::Conflict(format!("app already exists: {name}")));
+        }
+        self.context.rack_log(&format!("app {name} created"));
+        self.app(name).await
+    }
+
+    /// Deletes an app with everything that is its own.
+    pub async fn delete_app(&self, name: &str) -> Result<()> {
+        let row = self.context.app(name).await?;
+        if row.locked {
+            return Err(Failure::Conflict(format!("app is locked: {name}")));
+        }
+        // Fails before anything is gone while the engine cannot be reached.
+        self.context.engine.info().await?;
+        self.cancel_promote(name);
+        let _alone = self.context.lock_app(name).await;
+        self.context.set_app_status(name, status::DELETING).await?;
+        let delete = Delete { app: name.to_owned() };
+        operations::execute(&self.context, rack_api::id::hex(16), delete).await?;
+        self.context.rack_log(&format!("app {name} deleted"));
+        Ok(())
+    }
+
+    /// Locks or unlocks an app, and merges parameters into its own.
+    pub async fn update_app(
+        &self,
+        name: &str,
+        lock: Option<bool>,
+        parameters: Option<BTreeMap<String, String>>,
+    ) -> Result<()> {
+        let row = self.context.app(name).await?;
+        if let Some(locked) = lock {
+            self.context.store.lock_app(name, locked).await?;
+        }
+        if let Some(changes) = parameters {
+            let mut merged = row.parameters;
+            merged.extend(changes);
+            self.context.store.set_app_parameters(name, &merged).await?;
+        }
+        Ok(())
+    }
+
+    fn cancel_promote(&self, app: &str) -> bool {
+        let promotes = self.context.promotes.lock().unwrap_or_else(PoisonError::into_inner);
+        promotes.get(app).map(tokio_util::sync::CancellationToken::cancel).is_some()
+    }
+
+    /// Cancels the promote under way; without one, the builds under way.
+    pub async fn cancel_app(&self, name: &str) -> Result<()> {
+        let row = self.context.app(name).await?;
+        if row.status == status::UPDATING {
+            // A promote that has not begun yet finds the token cancelled.
+            let mut promotes = self.context.promotes.lock().unwrap_or_else(PoisonError::into_inner);
+            promotes.entry(name.to_owned()).or_default().cancel();
+            return Ok(());
+        }
+        if self.context.builds.cancel_app(name) > 0 {
+            return Ok(());
+        }
+        Err(Failure::Forbidden("app is not updating".into()))
+    }
+
+    /// Brings an app's processes to what is wanted, in the background.
+    pub(super) fn converge_later(&self, app: &str) {
+        let (context, app) = (Arc::clone(&self.context), app.to_owned());
+        let tasks = context.tasks.clone();
+        tasks.spawn(async move {
+            if let Err(error) = supervise::converge(&context, &app).await {
+                context.log(&app, "rack", &format!("could not bring the app up: {error}"));
+            }
+        });
+    }
+}
+
+/// The rules of `rack-api.md` §1.7 and §1.8.
+fn check_name(name: &str, rack: &str) -> Result<()> {
+    let refuse = |text: &str| Err(Failure::Invalid(text.to_owned()));
+    if name.is_empty() {
+        return refuse("app name must not be empty");
+    }
+    if name == rack {
+        return refuse("App name cannot be same as Rack name");
+    }
+    if name == "rack" || name == "system" {
+        return refuse("app name is reserved");
+    }
+    if name.chars().any(|c| c.is_ascii_uppercase()) {
+        return refuse("App name cannot contain Uppercase characters");
+    }
+    if !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_') {
+        return refuse("App name can only contain lowercase letters, numbers, hyphens and underscores");
+    }
+    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || name.ends_with(['-', '_']) || name.contains("__") {
+        return refuse("App name must start with a letter and end with a letter or number");
+    }
+    if name.len() > 30 {
+        return refuse("App name can have at most 30 characters");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::check_name;
+
+    #[test]
+    fn names_follow_the_rules() {
+        for name in ["myapp", "my-app", "my_app2"] {
+            assert!(check_name(name, "staging").is_ok(), "{name}");
+        }
+        for name in ["", "staging", "rack", "system", "MyApp", "my.app", "../x", "-a", "a-", "a/b", "1a"] {
+            assert!(check_name(name, "staging").is_err(), "{name}");
+        }
+    }
+}

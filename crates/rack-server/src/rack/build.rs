@@ -1,0 +1,160 @@
+//! Builds.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use rack_api::build::{Build, CreateOptions, status};
+use tokio::io::AsyncRead;
+
+use super::Rack;
+use crate::operations::export::{self, Export};
+use crate::operations::{Failure, Result, build, import};
+use crate::store::BuildRow;
+
+/// Builds listed when the caller sets no limit (`rack-api.md` §3.2).
+pub const DEFAULT_LIMIT: i64 = 10;
+
+impl Rack {
+    async fn show_build(&self, row: BuildRow) -> Result<Build> {
+        let images = self.context.store.images(&row.id).await?;
+        Ok(Build {
+            id: row.id,
+            app: row.app,
+            description: row.description,
+            entrypoint: row.entrypoint,
+            git_sha: row.git_sha,
+            logs: row.logs,
+            manifest: row.manifest,
+            process: String::new(),
+            release: row.release,
+            reason: row.reason,
+            status: row.status,
+            started: Some(row.started),
+            ended: row.ended,
+            images: images.into_values().map(|image| (image.service, image.config_digest)).collect(),
+            provenance: row.provenance,
+            missing_environment: row.missing,
+        })
+    }
+
+    /// The row of a build, named by its own id, in any case, or by that of its release.
+    pub(super) async fn build_row(&self, app: &str, id: &str) -> Result<BuildRow> {
+        self.context.app(app).await?;
+        let mut wanted = id.to_ascii_uppercase();
+        if rack_api::id::is_release(&wanted)
+            && let Some(release) = self.context.store.release(app, &wanted).await?
+            && !release.build.is_empty()
+        {
+            wanted = release.build;
+        }
+        self.context
+            .store
+            .build(app, &wanted)
+            .await?
+            .ok_or_else(|| Failure::NotFound(format!("build not found: {id}")))
+    }
+
+    /// Lists builds, newest first.
+    pub async fn builds(&self, app: &str, limit: i64) -> Result<Vec<Build>> {
+        self.context.app(app).await?;
+        let rows = self.context.store.builds(app, limit).await?;
+        let shown = rows.into_iter().map(|row| self.show_build(row));
+        futures::future::try_join_all(shown).await
+    }
+
+    /// Looks a build up.
+    pub async fn build(&self, app: &str, id: &str) -> Result<Build> {
+        let row = self.build_row(app, id).await?;
+        self.show_build(row).await
+    }
+
+    /// Starts a build of a stored object, `object://<app>/<key>`.
+    pub async fn create_build(&self, app: &str, url: &str, options: &CreateOptions) -> Result<Build> {
+        self.context.app(app).await?;
+        let rest = url
+            .strip_prefix("object://")
+            .ok_or_else(|| Failure::Invalid(format!("only object:// sources are supported (got {url})")))?;
+        let (owner, key) = rest.split_once('/').unwrap_or((rest, ""));
+        if owner != app {
+            return Err(Failure::Invalid(format!("source {url} belongs to another app")));
+        }
+        let path = self.object_path(app, key)?;
+        if !tokio::fs::try_exists(&path).await.map_err(Failure::io("the uploaded source"))? {
+            return Err(Failure::NotFound(format!("object not found: {key}")));
+        }
+        self.begin_build(app, path, false, options).await
+    }
+
+    /// Starts a build of a source that was uploaded with the request (2017 clients).
+    pub async fn create_build_from(
+        &self,
+        app: &str,
+        source: impl AsyncRead + Unpin,
+        options: &CreateOptions,
+    ) -> Result<Build> {
+        self.context.app(app).await?;
+        let path = self.spool(source).await?;
+        self.begin_build(app, path, true, options).await
+    }
+
+    async fn begin_build(&self, app: &str, path: PathBuf, temporary: bool, options: &CreateOptions) -> Result<Build> {
+        if options.build_args.iter().any(|pair| !pair.contains('=')) {
+            return Err(Failure::Invalid("invalid build args".into()));
+        }
+        let row = build::begin(&self.context, app, path, temporary, options).await?;
+        self.show_build(row).await
+    }
+
+    async fn spool(&self, mut source: impl AsyncRead + Unpin) -> Result<PathBuf> {
+        let path = self.context.scratch().join(format!("source-{}.tgz", rack_api::id::hex(16)));
+        let written = async {
+            let mut file = tokio::fs::File::create(&path).await?;
+            tokio::io::copy(&mut source, &mut file).await?;
+            file.sync_all().await
+        };
+        if let Err(error) = written.await {
+            let _ = tokio::fs::remove_file(&path).await;
+            return Err(Failure::io("the uploaded source")(error));
+        }
+        Ok(path)
+    }
+
+    /// Streams a build's log from its first byte; live until the build has ended.
+    pub async fn build_log(&self, app: &str, id: &str) -> Result<BoxStream<'static, std::io::Result<Bytes>>> {
+        let row = self.build_row(app, id).await?;
+        if let Some(handle) = self.context.builds.get(&row.id) {
+            return Ok(handle.log.follow().boxed());
+        }
+        if row.status == status::RUNNING {
+            // Left by a former server and about to be ended by recovery.
+            return Err(Failure::Conflict(format!("build {} is being recovered: try again", row.id)));
+        }
+        match tokio::fs::File::open(build::log_path(&self.context, app, &row.id)).await {
+            Ok(file) => Ok(tokio_util::io::ReaderStream::new(file).boxed()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(futures::stream::empty().boxed()),
+            Err(error) => Err(Failure::io("the build log")(error)),
+        }
+    }
+
+    /// Prepares the archive of a build. Returns its name and what will stream it.
+    pub async fn export_build(&self, app: &str, id: &str) -> Result<(String, Export)> {
+        let row = self.build_row(app, id).await?;
+        let export = export::prepare(&self.context, &row).await?;
+        Ok((format!("{}.tgz", row.id), export))
+    }
+
+    /// Imports an archive; the build has its release when this returns.
+    pub async fn import_build(
+        &self,
+        app: &str,
+        archive: impl AsyncRead + Send + Unpin + 'static,
+        foreign: bool,
+    ) -> Result<Build> {
+        self.context.app(app).await?;
+        let received = import::receive(&self.context, archive).await?;
+        let row = import::import(&self.context, app, received, foreign).await?;
+        self.show_build(row).await
+    }
+}

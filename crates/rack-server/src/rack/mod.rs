@@ -1,0 +1,36 @@
+//! What a rack does, one file per noun. Transport-free: callers are the API's
+//! handlers, and tests.
+
+pub mod app;
+pub mod build;
+pub mod console;
+pub mod log;
+pub mod object;
+pub mod password;
+pub mod process;
+pub mod release;
+pub mod resource;
+pub mod service;
+pub mod system;
+
+use std::sync::Arc;
+
+use crate::operations::Context;
+
+/// A named, isolated world of apps. Cheap to clone.
+#[derive(Clone)]
+pub struct Rack {
+    pub(crate) context: Arc<Context>,
+}
+
+impl Rack {
+    /// The rack around a context.
+    pub fn new(context: Arc<Context>) -> Self {
+        Self { context }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.context.rack
+    }
+}

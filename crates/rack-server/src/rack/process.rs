@@ -1,0 +1,215 @@
+//! Processes: services' own and one-offs.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rack_api::process::{ExecOptions, Process, RunOptions, status};
+
+use super::Rack;
+use crate::engine::{Exec, ExecSpec, Phase, ProcessState, label};
+use crate::operations::plan::{RESOURCE, RUN, SERVICE};
+use crate::operations::{Failure, Result, run, supervise};
+
+/// Digits of a process id.
+const ID_LENGTH: usize = 12;
+
+fn text<'a>(state: &'a ProcessState, name: &str) -> &'a str {
+    state.labels.get(name).map(String::as_str).unwrap_or_default()
+}
+
+impl Rack {
+    fn show_process(&self, state: &ProcessState) -> Process {
+        let member = self.context.fleet.get(&state.id);
+        let word = match (&state.phase, &member) {
+            (Phase::Created, _) => status::PENDING,
+            (Phase::Exited(_), _) => status::CRASHED,
+            (Phase::Running, Some(member)) if member.retiring.load(Ordering::SeqCst) => status::STOPPING,
+            (Phase::Running, Some(member)) if member.healthy.load(Ordering::SeqCst) => status::RUNNING,
+            (Phase::Running, Some(member)) if member.routed.load(Ordering::SeqCst) => status::UNHEALTHY,
+            (Phase::Running, Some(_)) => status::STARTING,
+            (Phase::Running, None) => status::RUNNING,
+        };
+        let command = match text(state, label::COMMAND) {
+            "" => state.command.join(" "),
+            command => command.to_owned(),
+        };
+        let port = text(state, label::PORT).split_once(':').map(|(_, port)| port.to_owned());
+        Process {
+            id: state.id[..state.id.len().min(ID_LENGTH)].to_owned(),
+            app: text(state, label::APP).to_owned(),
+            command,
+            cpu: 0.0,
+            host: String::new(),
+            image: state.image.clone(),
+            instance: self.context.engine.kind().to_owned(),
+            memory: 0.0,
+            name: text(state, label::NAME).to_owned(),
+            ports: if text(state, label::KIND) == SERVICE { port.into_iter().collect() } else { Vec::new() },
+            release: text(state, label::RELEASE).to_owned(),
+            started: state.started,
+            status: word.to_owned(),
+        }
+    }
+
+    async fn states(&self, app: &str) -> Result<Vec<ProcessState>> {
+        let states = self.context.engine.processes(&self.context.app_labels(app)).await?;
+        Ok(states
+            .into_iter()
+            .filter(|state| match text(state, label::KIND) {
+                SERVICE => true,
+                // A one-off that has ended is about to be removed.
+                RUN => state.phase == Phase::Running || state.phase == Phase::Created,
+                _ => false,
+            })
+            .collect())
+    }
+
+    /// Lists an app's processes, sorted by name and id.
+    pub async fn processes(&self, app: &str, service: Option<&str>, release: Option<&str>) -> Result<Vec<Process>> {
+        self.context.app(app).await?;
+        let mut processes: Vec<_> = self
+            .states(app)
+            .await?
+            .iter()
+            .map(|state| self.show_process(state))
+            .filter(|process| service.is_none_or(|service| process.name == service))
+            .filter(|process| release.is_none_or(|release| process.release == release))
+            .collect();
+        processes.sort_by_key(|process| format!("{}-{}", process.name, process.id));
+        Ok(processes)
+    }
+
+    async fn state(&self, app: &str, id: &str) -> Result<ProcessState> {
+        self.context.app(app).await?;
+        let missing = || Failure::NotFound(format!("process not found: {id}"));
+        if id.is_empty() || !id.chars().all(|c| c.is_ascii_hexdigit()) {
+            return Err(missing());
+        }
+        let mut found = self.states(app).await?.into_iter().filter(|state| state.id.starts_with(id));
+        match (found.next(), found.next()) {
+            (Some(state), None) => Ok(state),
+            (Some(_), Some(_)) => Err(Failure::Invalid(format!("process id {id} is ambiguous"))),
+            _ => Err(missing()),
+        }
+    }
+
+    /// Looks a process up by id or unique prefix of it.
+    pub async fn process(&self, app: &str, id: &str) -> Result<Process> {
+        let state = self.state(app, id).await?;
+        Ok(self.show_process(&state))
+    }
+
+    /// Starts a one-off process.
+    pub async fn run(&self, app: &str, service: &str, options: &RunOptions) -> Result<Process> {
+        let row = self.context.app(app).await?;
+        let release = match options.release.as_deref().filter(|id| !id.is_empty()) {
+            Some(id) => self.release_row(app, id).await?.id,
+            None if row.release.is_empty() => {
+                return Err(Failure::Invalid(format!("no release for app: {app}")));
+            }
+            None => row.release,
+        };
+        let request = run::Request {
+            service: service.to_owned(),
+            release,
+            command: options.command.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned),
+            environment: options.environment.clone(),
+            memory: options.memory,
+        };
+        let id = run::start(&self.context, app, request).await?;
+        match self.context.engine.process(&id).await? {
+            Some(state) => Ok(self.show_process(&state)),
+            // It was so quick that it is gone already.
+            None => Ok(Process { id: id[..id.len().min(ID_LENGTH)].to_owned(), app: app.to_owned(), ..Process::default() }),
+        }
+    }
+
+    /// Stops a process: a one-off is removed, one of a service is replaced.
+    pub async fn stop_process(&self, app: &str, id: &str) -> Result<()> {
+        let state = self.state(app, id).await?;
+        let grace = Duration::from_secs(text(&state, label::GRACE).parse().unwrap_or(30));
+        if text(&state, label::KIND) == RUN {
+            return run::stop(&self.context, app, &state.id, grace).await;
+        }
+        match self.context.fleet.get(&state.id) {
+            Some(member) => {
+                supervise::retire(&self.context, &member).await?;
+                self.converge_later(app);
+                Ok(())
+            }
+            None => Ok(self.context.engine.remove(&state.id).await?),
+        }
+    }
+
+    /// Executes a command in a process, named by id or by its service.
+    pub async fn exec(&self, app: &str, target: &str, options: &ExecOptions) -> Result<Exec> {
+        self.context.app(app).await?;
+        let state = match self.state(app, target).await {
+            Ok(state) => state,
+            Err(missing) => self
+                .states(app)
+                .await?
+                .into_iter()
+                .find(|state| {
+                    text(state, label::KIND) == SERVICE
+                        && text(state, label::NAME) == target
+                        && state.phase == Phase::Running
+                })
+                .ok_or(missing)?,
+        };
+        if options.command.trim().is_empty() {
+            return Err(Failure::Invalid("a command is required".into()));
+        }
+        let mut command = Vec::new();
+        if options.entrypoint {
+            let image = self.context.engine.image(&state.image).await?;
+            command.extend(image.map(|image| image.entrypoint).unwrap_or_default());
+        }
+        command.extend(["sh".to_owned(), "-c".to_owned(), options.command.trim().to_owned()]);
+        let size = options.height.zip(options.width);
+        let spec = ExecSpec { command, tty: options.tty, size, stdin: true, ..ExecSpec::default() };
+        Ok(self.context.engine.exec(&state.id, spec).await?)
+    }
+
+    /// The client of an exec has gone away: a one-off goes with it.
+    pub async fn abandon(&self, app: &str, id: &str) {
+        let Ok(state) = self.state(app, id).await else { return };
+        if text(&state, label::KIND) == RUN
+            && let Err(error) = run::stop(&self.context, app, &state.id, Duration::ZERO).await
+        {
+            tracing::warn!(%error, "could not stop an abandoned process");
+        }
+    }
+
+    /// Name of the log stream of a process, running or not.
+    pub async fn process_stream(&self, app: &str, id: &str) -> Result<String> {
+        if let Ok(state) = self.state(app, id).await {
+            return Ok(state.id[..state.id.len().min(ID_LENGTH)].to_owned());
+        }
+        match self.context.store.run(app, id).await? {
+            Some(run) => Ok(run.id),
+            None => Err(Failure::NotFound(format!("process not found: {id}"))),
+        }
+    }
+
+    /// All processes of the rack, resources included, as `rack ps --all` shows them.
+    pub async fn all_processes(&self) -> Result<Vec<Process>> {
+        let states = self.context.engine.processes(&self.context.labels()).await?;
+        let mut processes: Vec<_> = states
+            .iter()
+            .filter(|state| text(state, label::KIND) != RUN || state.phase == Phase::Running)
+            .map(|state| self.show_process(state))
+            .collect();
+        processes.sort_by_key(|process| format!("{}-{}-{}", process.app, process.name, process.id));
+        Ok(processes)
+    }
+
+    /// The running process of a resource.
+    pub(super) async fn resource_running(&self, app: &str, name: &str) -> Result<bool> {
+        let mut labels = self.context.app_labels(app);
+        labels.insert(label::KIND.into(), RESOURCE.into());
+        labels.insert(label::NAME.into(), name.to_owned());
+        let states = self.context.engine.processes(&labels).await?;
+        Ok(states.iter().any(|state| state.phase == Phase::Running))
+    }
+}

@@ -1,0 +1,166 @@
+//! Releases and promotion.
+
+use std::sync::Arc;
+
+use rack_api::Environment;
+use rack_api::app::status;
+use rack_api::release::{CreateOptions, PromoteOptions, Release};
+
+use super::Rack;
+use crate::operations::promote::{self, Promote};
+use crate::operations::{self, Failure, Result};
+use crate::store::{NewRelease, Outcome, ReleaseRow};
+
+/// Releases listed when the caller sets no limit (`rack-api.md` §3.3).
+pub const DEFAULT_LIMIT: i64 = 10;
+
+fn show(row: ReleaseRow) -> Release {
+    Release {
+        id: row.id,
+        app: row.app,
+        build: row.build,
+        env: row.env,
+        manifest: row.manifest,
+        description: row.description,
+        created: Some(row.created),
+        reason: row.reason,
+    }
+}
+
+impl Rack {
+    /// The row of a release, named by its own id, in any case, or by that of its build.
+    pub(super) async fn release_row(&self, app: &str, id: &str) -> Result<ReleaseRow> {
+        let mut wanted = id.to_ascii_uppercase();
+        if rack_api::id::is_build(&wanted)
+            && let Some(build) = self.context.store.build(app, &wanted).await?
+            && !build.release.is_empty()
+        {
+            wanted = build.release;
+        }
+        self.context
+            .store
+            .release(app, &wanted)
+            .await?
+            .ok_or_else(|| Failure::NotFound(format!("release not found: {id}")))
+    }
+
+    /// Lists releases, newest first. Environments are left out: they are secrets
+    /// and clients read single releases for them.
+    pub async fn releases(&self, app: &str, limit: i64) -> Result<Vec<Release>> {
+        self.context.app(app).await?;
+        let rows = self.context.store.releases(app, limit).await?;
+        Ok(rows.into_iter().map(|row| Release { env: String::new(), ..show(row) }).collect())
+    }
+
+    /// Looks a release up.
+    pub async fn release(&self, app: &str, id: &str) -> Result<Release> {
+        self.context.app(app).await?;
+        self.release_row(app, id).await.map(show)
+    }
+
+    /// Makes a release from the latest one and what is given (`builds-releases-runtime.md` §3.2).
+    pub async fn create_release(&self, app: &str, options: &CreateOptions) -> Result<Release> {
+        self.context.app(app).await?;
+        let parent = match options.parent_release.as_deref().filter(|id| !id.is_empty()) {
+            Some(id) => Some(self.release_row(app, id).await?),
+            None => self.context.store.latest_release(app).await?,
+        };
+        let (mut build, old_env, mut manifest, mut description) = match parent {
+            Some(parent) => (parent.build, Environment::parse(&parent.env), parent.manifest, parent.description),
+            None => Default::default(),
+        };
+        if let Some(id) = options.build.as_deref().filter(|id| !id.is_empty()) {
+            build = self.build_row(app, id).await?.id;
+        }
+        if !build.is_empty() {
+            let row = self.build_row(app, &build).await?;
+            manifest = row.manifest;
+            description = row.description;
+        }
+        let env = options.env.as_deref().map_or_else(|| old_env.clone(), Environment::parse);
+        let diff = env.diff(&old_env);
+        if options.env.is_some() && !diff.is_empty() {
+            description = format!("env {diff}");
+        }
+        if let Some(text) = &options.description {
+            description.clone_from(text);
+        }
+        let release = self
+            .context
+            .store
+            .create_release(NewRelease {
+                id: rack_api::id::release(),
+                app: app.to_owned(),
+                build,
+                env: Some(env.to_string()),
+                manifest,
+                description,
+                now: self.context.now(),
+            })
+            .await?;
+        Ok(show(release))
+    }
+
+    /// Checks everything that can be checked, then promotes in the background;
+    /// the app is `updating` when this returns.
+    pub async fn promote(&self, app: &str, id: &str, options: &PromoteOptions) -> Result<()> {
+        let row = self.context.app(app).await?;
+        let force = options.force == Some(true);
+        if row.status != status::RUNNING && !(force && row.status == status::UPDATING) {
+            return Err(Failure::Forbidden(updating(&row.status)));
+        }
+        let release = self.release_row(app, id).await?;
+        if release.manifest.trim().is_empty() {
+            return Err(Failure::Invalid("can not promote a release with an empty manifest".into()));
+        }
+        if !row.release.is_empty() {
+            let active = self.release_row(app, &row.release).await?;
+            if release.created < active.created {
+                return Err(Failure::Invalid("can not promote an older release, try rollback".into()));
+            }
+        }
+        promote::validate(&self.context, app, &release.id).await?;
+        let percent = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
+        let operation = Promote {
+            app: app.to_owned(),
+            release: release.id,
+            rollout: rack_api::id::hex(12),
+            services: None,
+            minimum: percent(options.min),
+            maximum: percent(options.max).filter(|maximum| *maximum > 0),
+            timeout: percent(options.timeout).filter(|seconds| *seconds > 0),
+        };
+        self.begin_promote(operation, force).await
+    }
+
+    /// Records a promote and runs it in the background, alone on its app.
+    pub(super) async fn begin_promote(&self, operation: Promote, force: bool) -> Result<()> {
+        let context = Arc::clone(&self.context);
+        let app = operation.app.clone();
+        if !context.store.change_app_status(&app, status::RUNNING, status::UPDATING).await? && !force {
+            return Err(Failure::Forbidden(updating(&context.app(&app).await?.status)));
+        }
+        context.changed.send_modify(|count| *count += 1);
+        let id = rack_api::id::hex(16);
+        if let Err(error) = operations::save(&context, &id, &operation, Outcome::Running, 0, "").await {
+            context.set_app_status(&app, status::RUNNING).await?;
+            return Err(error);
+        }
+        let tasks = context.tasks.clone();
+        tasks.spawn(async move {
+            let _alone = context.lock_app(&app).await;
+            // The failure is in the app's log and with the release.
+            if let Err(failure) = operations::execute(&context, id, operation).await {
+                tracing::info!(app, %failure, "promote failed");
+            }
+        });
+        Ok(())
+    }
+}
+
+fn updating(status: &str) -> String {
+    match status {
+        status::DELETING => "app is being deleted".into(),
+        _ => "app is currently updating".into(),
+    }
+}

@@ -1,0 +1,123 @@
+//! Services of the active release.
+
+use std::sync::Arc;
+
+use rack_api::app::status;
+use rack_api::service::{Service, ServicePort, UpdateOptions};
+
+use super::Rack;
+use crate::operations::plan::Plan;
+use crate::operations::promote::Promote;
+use crate::operations::{Failure, Result, supervise};
+use crate::store::ScaleRow;
+
+/// Most processes of one service; more would be a typing error on one machine.
+const MOST: i64 = 100;
+
+impl Rack {
+    async fn active_plan(&self, app: &str) -> Result<Option<Plan>> {
+        let row = self.context.app(app).await?;
+        if row.release.is_empty() {
+            return Ok(None);
+        }
+        Plan::load(&self.context, app, &row.release).await.map(Some)
+    }
+
+    /// Lists services in manifest order; none before the first promote.
+    pub async fn services(&self, app: &str) -> Result<Vec<Service>> {
+        let Some(plan) = self.active_plan(app).await? else {
+            return Ok(Vec::new());
+        };
+        let as_number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        Ok(plan
+            .services
+            .iter()
+            .map(|plan| {
+                let service = &plan.service;
+                let routed = service.port.as_ref().filter(|_| service.reachable_from_outside());
+                Service {
+                    count: as_number(plan.count),
+                    cpu: as_number(plan.cpu),
+                    domain: routed.map(|_| self.context.host(app, &service.name)).unwrap_or_default(),
+                    memory: as_number(plan.memory),
+                    name: service.name.clone(),
+                    ports: routed
+                        .map(|port| {
+                            [80, 443]
+                                .map(|balancer| ServicePort {
+                                    balancer,
+                                    certificate: String::new(),
+                                    container: i64::from(port.port),
+                                })
+                                .to_vec()
+                        })
+                        .unwrap_or_default(),
+                }
+            })
+            .collect())
+    }
+
+    async fn known_service(&self, app: &str, name: &str) -> Result<String> {
+        let plan = self
+            .active_plan(app)
+            .await?
+            .ok_or_else(|| Failure::Invalid(format!("no release for app: {app}")))?;
+        plan.service(name)?;
+        Ok(plan.release.id)
+    }
+
+    /// Sets the number or size of a service's processes. A new number takes effect
+    /// at once, a new size by replacing the processes.
+    pub async fn update_service(&self, app: &str, name: &str, options: UpdateOptions) -> Result<()> {
+        let release = self.known_service(app, name).await?;
+        if options.count.is_some_and(|count| !(0..=MOST).contains(&count)) {
+            return Err(Failure::Invalid(format!("count must be between 0 and {MOST}")));
+        }
+        if options.cpu.is_some_and(|cpu| cpu < 0) || options.memory.is_some_and(|memory| memory < 4) {
+            return Err(Failure::Invalid("cpu must not be negative and memory at least 4 MiB".into()));
+        }
+        let scale = ScaleRow { count: options.count, cpu: options.cpu, memory: options.memory };
+        if options.cpu.is_some() || options.memory.is_some() {
+            self.context.store.set_scale(app, name, scale).await?;
+            return self.roll(app, &release, name).await;
+        }
+        if options.count.is_none() {
+            return Ok(());
+        }
+        if !self.context.store.change_app_status(app, status::RUNNING, status::UPDATING).await? {
+            return Err(Failure::Forbidden("app is currently updating".into()));
+        }
+        self.context.store.set_scale(app, name, scale).await?;
+        let (context, app) = (Arc::clone(&self.context), app.to_owned());
+        let tasks = context.tasks.clone();
+        tasks.spawn(async move {
+            if let Err(error) = supervise::scale(&context, &app).await {
+                context.log(&app, "rack", &format!("could not scale: {error}"));
+            }
+            if let Err(error) = context.set_app_status(&app, status::RUNNING).await {
+                tracing::error!(%error, "could not record the end of a scale");
+            }
+        });
+        Ok(())
+    }
+
+    /// Replaces a service's processes by new ones of the same release, without a gap.
+    pub async fn restart_service(&self, app: &str, name: &str) -> Result<()> {
+        let release = self.known_service(app, name).await?;
+        self.roll(app, &release, name).await
+    }
+
+    async fn roll(&self, app: &str, release: &str, service: &str) -> Result<()> {
+        let operation = Promote {
+            app: app.to_owned(),
+            release: release.to_owned(),
+            rollout: rack_api::id::hex(12),
+            services: Some(vec![service.to_owned()]),
+            minimum: None,
+            maximum: None,
+            timeout: None,
+        };
+        // Restarts of several services follow each other without waiting.
+        self.begin_promote(operation, true).await
+    }
+}
