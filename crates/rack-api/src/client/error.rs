@@ -98,7 +98,8 @@ impl ClientError {
             };
             return Self::Unreachable { host, kind, reason };
         }
-        if error.is_redirect() || error.is_builder() || error.is_decode() || error.is_upgrade() {
+        // A body that breaks off counts as undecodable there; it is a loss.
+        if error.is_redirect() || error.is_builder() || error.is_upgrade() {
             return Self::Protocol { host, reason };
         }
         Self::Lost { host, reason }

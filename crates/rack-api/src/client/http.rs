@@ -307,7 +307,8 @@ impl Client {
 
 pub(super) fn with_form(request: RequestBuilder, fields: Fields) -> RequestBuilder {
     if fields.0.is_empty() {
-        return request;
+        // Some proxies refuse a POST that does not say that it is empty.
+        return request.header(CONTENT_LENGTH, 0);
     }
     request
         .header(CONTENT_TYPE, "application/x-www-form-urlencoded")

@@ -21,6 +21,8 @@ mod release;
 mod resource;
 mod service;
 mod system;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod transport;
 mod websocket;

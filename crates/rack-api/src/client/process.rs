@@ -2,7 +2,7 @@
 
 use ::http::Method;
 
-use super::http::{Fields, path, with_headers};
+use super::http::{Fields, path, with_form, with_headers};
 use super::{Client, ClientError, ExecSocket, LogStream};
 use crate::{Process, log, params, process};
 
@@ -56,7 +56,7 @@ impl Client {
                 ("Width", width.map(|columns| columns.to_string())),
             ],
         )?;
-        self.send_for(request).await
+        self.send_for(with_form(request, Fields::default())).await
     }
 
     /// Runs a command in a process. Line breaks in the command become blanks, as

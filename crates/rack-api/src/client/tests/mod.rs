@@ -1,0 +1,6 @@
+//! The client against a small server that records what it is asked.
+
+mod calls;
+mod failures;
+mod server;
+mod streams;
