@@ -141,7 +141,8 @@ pub(crate) async fn with_logs(
     if rack.client.is_twinrack()
         && let Ok(bytes) = whole_log(rack, app, since).await
     {
-        lines.print_rest(&bytes, progress)?;
+        lines.begin();
+        progress.log(&lines.pick(&bytes))?;
     }
     settled
 }
@@ -158,7 +159,7 @@ async fn follow(rack: &Rack, app: &str, lines: &mut SystemLines, progress: &mut 
         if let Ok(mut stream) = rack.client.app_logs(app, &options).await {
             lines.begin();
             while let Ok(Some(bytes)) = stream.next().await {
-                if let Err(error) = lines.print(&bytes, progress) {
+                if let Err(error) = progress.log(&lines.pick(&bytes)) {
                     return error;
                 }
             }
@@ -183,14 +184,14 @@ async fn whole_log(rack: &Rack, app: &str, since: Timestamp) -> Result<Vec<u8>, 
     Ok(bytes)
 }
 
-/// Picks the lines of the system out of a log and prints each once.
+/// Picks the lines of the system out of a log, each once.
 struct SystemLines {
     /// Prefixes have whole seconds.
     since: i64,
     /// The beginning of a line whose end has not come yet.
     partial: Vec<u8>,
-    printed: usize,
-    /// Lines of the present stream that have been printed before.
+    picked: usize,
+    /// Lines of the present stream that have been picked before.
     repeated: usize,
 }
 
@@ -199,7 +200,7 @@ impl SystemLines {
         Self {
             since: since.as_second(),
             partial: Vec::new(),
-            printed: 0,
+            picked: 0,
             repeated: 0,
         }
     }
@@ -207,13 +208,15 @@ impl SystemLines {
     /// A stream begins, with the lines that are known already.
     fn begin(&mut self) {
         self.partial.clear();
-        self.repeated = self.printed;
+        self.repeated = self.picked;
     }
 
-    fn print(&mut self, bytes: &[u8], progress: &mut Progress) -> Result<(), Error> {
+    /// The new lines that are complete with these bytes.
+    fn pick(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.partial.extend_from_slice(bytes);
+        let mut picked = Vec::new();
         let Some(end) = self.partial.iter().rposition(|byte| *byte == b'\n') else {
-            return Ok(());
+            return picked;
         };
         let complete: Vec<_> = self.partial.drain(..=end).collect();
         for line in complete.split_inclusive(|byte| *byte == b'\n') {
@@ -222,18 +225,12 @@ impl SystemLines {
             }
             if self.repeated > 0 {
                 self.repeated -= 1;
-                continue;
+            } else {
+                self.picked += 1;
+                picked.extend_from_slice(line);
             }
-            self.printed += 1;
-            progress.log(line)?;
         }
-        Ok(())
-    }
-
-    /// Prints what the whole log has beyond what was printed.
-    fn print_rest(&mut self, log: &[u8], progress: &mut Progress) -> Result<(), Error> {
-        self.begin();
-        self.print(log, progress)
+        picked
     }
 
     /// Whether a line is the system's and not older than the change.
@@ -252,10 +249,14 @@ impl SystemLines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    fn lines() -> SystemLines {
+        SystemLines::new("2026-04-18T10:15:14.7Z".parse().expect("a time"))
+    }
 
     #[test]
     fn only_new_lines_of_the_system_are_wanted() {
-        let lines = SystemLines::new("2026-04-18T10:15:14.7Z".parse().expect("a time"));
         for (line, wanted) in [
             ("2026-04-18T10:15:14Z system/docker/web started\n", true),
             ("2026-04-18T10:15:13Z system/docker/web started\n", false),
@@ -266,7 +267,33 @@ mod tests {
             ("system/docker/web\n", false),
             ("\n", false),
         ] {
-            assert_eq!(lines.wants(line.as_bytes()), wanted, "{line}");
+            assert_eq!(lines().wants(line.as_bytes()), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_picked_once_however_often_the_log_is_read() {
+        let one = b"2026-04-18T10:15:15Z system/docker/web one\n";
+        let two = b"2026-04-18T10:15:15Z system/docker/web two\n";
+        let mut lines = lines();
+        assert_eq!(lines.pick(one), one);
+        lines.begin();
+        assert_eq!(lines.pick(&[&one[..], &two[..]].concat()), two);
+        lines.begin();
+        assert_eq!(lines.pick(&[&one[..], &two[..]].concat()), b"");
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_do_not_matter(
+            words in prop::collection::vec("(2026-04-18T10:15:1[0-9]Z |)(system|service)/[a-z]{1,3} [a-z ]{0,9}", 0..12),
+            piece in 1..40_usize,
+        ) {
+            let log = words.iter().map(|word| format!("{word}\n")).collect::<String>().into_bytes();
+            let whole = lines().pick(&log);
+            let mut in_pieces = lines();
+            let joined: Vec<u8> = log.chunks(piece).flat_map(|piece| in_pieces.pick(piece)).collect();
+            prop_assert_eq!(joined, whole);
         }
     }
 }

@@ -292,6 +292,8 @@ async fn find_or_start(context: &Context, server: &Server) -> Result<String, Err
             if !context.settings.servers()?.contains_key(&server.host) {
                 context.settings.set_server(&server.host, Path::new(""))?;
             }
+            // Known from one client generation, it is told to the others.
+            context.settings.set_password(&server.host, &known)?;
             Ok(known)
         }
         Answer::Nothing => {

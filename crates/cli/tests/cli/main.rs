@@ -1,0 +1,8 @@
+//! The built `convox` against a rack that says what the test tells it to.
+
+mod builds;
+mod lists;
+mod local;
+mod promote;
+mod support;
+mod usage;
