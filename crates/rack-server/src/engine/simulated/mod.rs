@@ -6,7 +6,6 @@
 //! in one directory, processes do not. Time is tokio's, so tests may pause it;
 //! timestamps come from a clock that can be given.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -588,24 +587,18 @@ fn wanted(
     references: &[String],
 ) -> Result<Vec<(Arc<image::StoredImage>, Vec<String>)>> {
     let mut wanted: Vec<(Arc<image::StoredImage>, Vec<String>)> = Vec::new();
-    let mut seen = BTreeSet::new();
     for reference in references {
         let found = catalog.find(reference).ok_or_else(|| no_image(reference))?;
+        let at = match wanted.iter().position(|(image, _)| image.id == found.id) {
+            Some(at) => at,
+            None => {
+                wanted.push((found, Vec::new()));
+                wanted.len() - 1
+            }
+        };
         let name = image::normalize(reference);
-        let names = catalog
-            .state()
-            .references
-            .contains_key(&name)
-            .then_some(name);
-        match wanted.iter_mut().find(|(image, _)| image.id == found.id) {
-            Some((_, all)) => all.extend(names.filter(|name| seen.insert(name.clone()))),
-            None => wanted.push((
-                found,
-                names
-                    .into_iter()
-                    .inspect(|name| drop(seen.insert(name.clone())))
-                    .collect(),
-            )),
+        if catalog.state().references.contains_key(&name) && !wanted[at].1.contains(&name) {
+            wanted[at].1.push(name);
         }
     }
     if wanted.is_empty() {
