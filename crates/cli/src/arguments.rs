@@ -12,6 +12,7 @@ use clap::{ArgAction, Args, Command as Grammar, CommandFactory as _, FromArgMatc
 use rack_api::{log, params};
 
 use crate::commands::Command;
+use crate::context::variable;
 use crate::error::Error;
 use crate::help;
 use crate::ui::Ui;
@@ -37,7 +38,14 @@ pub(crate) struct RackArgs {
     pub(crate) rack: Option<String>,
     /// wait for completion
     #[arg(short, long)]
-    pub(crate) wait: bool,
+    wait: bool,
+}
+
+impl RackArgs {
+    /// Whether to wait: the flag, or `CONVOX_WAIT` as in 2017.
+    pub(crate) fn waits(&self) -> bool {
+        self.wait || matches!(variable("CONVOX_WAIT").as_deref(), Some("true" | "1"))
+    }
 }
 
 /// Which app on which rack a command is for.

@@ -57,6 +57,18 @@ impl Context {
         }
         Ok(self.settings.current_rack()?)
     }
+
+    /// Says which variables keep the current rack from having an effect.
+    pub(crate) fn note_overrides(&self) {
+        for name in ["RACK_URL", "CONVOX_RACK"]
+            .into_iter()
+            .filter(|name| variable(name).is_some())
+        {
+            self.ui.note(format!(
+                "note: {name} is set and wins over the current rack"
+            ));
+        }
+    }
 }
 
 /// A variable of the environment; empty counts as unset.

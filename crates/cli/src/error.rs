@@ -5,7 +5,7 @@ use std::io;
 use rack_api::client::ClientError;
 
 use crate::exit::Exit;
-use crate::server::ServerError;
+use crate::server::{ServerError, is_loopback};
 use crate::settings::SettingsError;
 use crate::source::SourceError;
 use crate::target::TargetError;
@@ -109,6 +109,11 @@ impl Error {
             Self::Host { source, .. } => source.hint(),
             Self::Client(ClientError::Api { status: 401, .. }) => {
                 Some("`convox login <host> -p <password>` stores a password".to_owned())
+            }
+            Self::Client(error @ ClientError::Unreachable { host, .. })
+                if error.is_refused() && is_loopback(host) =>
+            {
+                Some("`convox install --stack-name <name>` starts a local server".to_owned())
             }
             Self::Client(ClientError::Tls { .. }) => Some(
                 "CONVOX_TLS_VERIFY=never trusts a rack whose certificate is of its own making"

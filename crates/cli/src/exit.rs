@@ -42,3 +42,24 @@ impl From<Exit> for ExitCode {
         Self::from(exit.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remote_statuses_pass_and_never_become_success() {
+        for (status, exit) in [
+            (0, 0),
+            (1, 1),
+            (255, 255),
+            (-1, 255),
+            (256, 255),
+            (257, 1),
+            (i64::MIN, 255),
+        ] {
+            assert_eq!(Exit::remote(status), Exit(exit), "{status}");
+        }
+        assert_eq!(Exit::signal(2), Exit(130));
+    }
+}

@@ -37,11 +37,12 @@ pub(crate) fn one(command: &Grammar, words: &[String]) -> String {
         } else {
             ""
         };
-        usage.push_str(&if positional.is_required_set() {
-            format!(" <{name}>{many}")
+        let (open, close) = if positional.is_required_set() {
+            ("<", ">")
         } else {
-            format!(" [{name}]{many}")
-        });
+            ("[", "]")
+        };
+        usage.extend([" ", open, name, close, many]);
     }
     let mut text = format!("USAGE\n  {usage}\n\nDESCRIPTION\n  {}\n", about(command));
     let mut commands = Vec::new();
@@ -97,7 +98,9 @@ fn about(command: &Grammar) -> String {
 
 fn two_columns(rows: &[(String, String)], indent: &str) -> String {
     let width = rows.iter().map(|(left, _)| left.len()).max().unwrap_or(0);
-    rows.iter()
+    let lines: Vec<_> = rows
+        .iter()
         .map(|(left, right)| format!("{indent}{left:width$}  {right}\n"))
-        .collect()
+        .collect();
+    lines.concat()
 }

@@ -158,18 +158,17 @@ impl Context {
     /// Asks every host, and every rack that no host lists.
     pub(crate) async fn known_racks(&self) -> Result<Listing, Error> {
         let servers = self.servers()?;
-        let hosts = match variable("CONVOX_HOST") {
-            Some(host) => vec![host],
-            None => {
-                let mut hosts = self.settings.hosts()?;
-                let further: Vec<_> = servers
-                    .keys()
-                    .filter(|host| !hosts.contains(host))
-                    .cloned()
-                    .collect();
-                hosts.extend(further);
-                hosts
-            }
+        let hosts = if let Some(host) = variable("CONVOX_HOST") {
+            vec![host]
+        } else {
+            let mut hosts = self.settings.hosts()?;
+            let further: Vec<_> = servers
+                .keys()
+                .filter(|host| !hosts.contains(host))
+                .cloned()
+                .collect();
+            hosts.extend(further);
+            hosts
         };
         let mut listing = Listing::default();
         for (host, racks) in hosts

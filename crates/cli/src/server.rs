@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -105,11 +105,17 @@ pub(crate) enum Answer {
 impl Server {
     /// The server that environment or defaults describe.
     pub(crate) fn from_environment() -> Result<Self, ServerError> {
-        let host = variable("RACK_SERVER_LISTEN").unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
+        let listen = variable("RACK_SERVER_LISTEN").unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
         Ok(Self {
-            host,
+            host: reachable(&listen),
             data: data_directory()?,
         })
+    }
+
+    /// Where the server is to listen: wider than its host if that was asked for.
+    fn listen(&self) -> String {
+        let asked = variable("RACK_SERVER_LISTEN").filter(|listen| reachable(listen) == self.host);
+        asked.unwrap_or_else(|| self.host.clone())
     }
 
     /// Where the server's output goes.
@@ -165,7 +171,7 @@ impl Server {
         let logged = output.metadata().map_err(unwritable)?.len();
         let mut command = Command::new(&program);
         command
-            .args(["--listen", &self.host, "--data"])
+            .args(["--listen", &self.listen(), "--data"])
             .arg(&self.data)
             .arg("--detached")
             // The user's directory may be removed while the server runs.
@@ -231,12 +237,27 @@ pub(crate) fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
+/// The address by which this machine reaches a listener, for one on every
+/// interface is at no particular address.
+fn reachable(listen: &str) -> String {
+    match listen.parse::<SocketAddr>() {
+        Ok(address) if address.ip() == Ipv4Addr::UNSPECIFIED => {
+            format!("127.0.0.1:{}", address.port())
+        }
+        Ok(address) if address.ip() == Ipv6Addr::UNSPECIFIED => format!("[::1]:{}", address.port()),
+        _ => listen.to_owned(),
+    }
+}
+
 fn resolve(host: &str) -> Result<SocketAddr, ServerError> {
-    let unusable = || ServerError::Address(host.to_owned());
-    host.to_socket_addrs()
+    let address = host
+        .to_socket_addrs()
         .ok()
-        .and_then(|mut addresses| addresses.next())
-        .ok_or_else(unusable)
+        .and_then(|mut addresses| addresses.next());
+    // Port 0 would be another one at every start.
+    address
+        .filter(|address| address.port() != 0)
+        .ok_or_else(|| ServerError::Address(host.to_owned()))
 }
 
 /// Whether the listener answers `GET /check` as a rack does.
@@ -362,6 +383,17 @@ mod tests {
             "localhost.example.com",
         ] {
             assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_listener_on_every_interface_is_reached_by_loopback() {
+        assert_eq!(reachable("0.0.0.0:5443"), "127.0.0.1:5443");
+        assert_eq!(reachable("[::]:5443"), "[::1]:5443");
+        assert_eq!(reachable("localhost:5443"), "localhost:5443");
+        for host in ["127.0.0.1:0", "127.0.0.1", ""] {
+            let error = resolve(host).expect_err(host).to_string();
+            assert!(error.contains("give host:port"), "{error}");
         }
     }
 

@@ -289,7 +289,7 @@ mod tests {
             words in prop::collection::vec("(2026-04-18T10:15:1[0-9]Z |)(system|service)/[a-z]{1,3} [a-z ]{0,9}", 0..12),
             piece in 1..40_usize,
         ) {
-            let log = words.iter().map(|word| format!("{word}\n")).collect::<String>().into_bytes();
+            let log = words.iter().flat_map(|word| [word.as_bytes(), b"\n"].concat()).collect::<Vec<_>>();
             let whole = lines().pick(&log);
             let mut in_pieces = lines();
             let joined: Vec<u8> = log.chunks(piece).flat_map(|piece| in_pieces.pick(piece)).collect();

@@ -130,7 +130,7 @@ async fn create(context: &Context, app: &OneApp, generation: Option<&str>) -> Ou
     let progress = context.ui.start(format!("Creating {name}"))?;
     rack.client.app_create(&name, generation).await?;
     // Creating is synchronous on our own server; real racks take a while.
-    if rack.client.is_twinrack() || app.app.rack.wait {
+    if rack.client.is_twinrack() || app.app.rack.waits() {
         settle::quietly(&rack, &name).await?;
     }
     progress.ok()?;
@@ -138,7 +138,7 @@ async fn create(context: &Context, app: &OneApp, generation: Option<&str>) -> Ou
 }
 
 async fn delete(context: &Context, name: &str, rack: &RackArgs) -> Outcome {
-    let wait = rack.wait;
+    let wait = rack.waits();
     let rack = context.rack(rack).await?;
     let progress = context.ui.start(format!("Deleting {name}"))?;
     rack.client.app_delete(name).await?;
@@ -203,7 +203,7 @@ async fn set_parameters(context: &Context, pairs: &[String], app: &AppArgs) -> O
     let mut progress = context.ui.start("Updating parameters")?;
     let since = Timestamp::now();
     rack.client.app_parameters(&name, &parameters).await?;
-    if app.rack.wait {
+    if app.rack.waits() {
         let set = settle::with_logs(&rack, &name, since, Rollback::Fails, &mut progress)
             .await?
             .parameters

@@ -91,8 +91,12 @@ async fn save(archive: Download, path: &Path, ui: &Ui) -> Result<(), Error> {
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".convox-export-")
+    let mut temporary = tempfile::Builder::new();
+    temporary.prefix(".convox-export-");
+    // A temporary file is private; an export is an ordinary file.
+    #[cfg(unix)]
+    temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = temporary
         .tempfile_in(directory)
         .map_err(Error::io(doing()))?;
     copy(archive, ui, |bytes| {
@@ -100,25 +104,8 @@ async fn save(archive: Download, path: &Path, ui: &Ui) -> Result<(), Error> {
     })
     .await?;
     file.as_file().sync_all().map_err(Error::io(doing()))?;
-    give_usual_mode(file.as_file()).map_err(Error::io(doing()))?;
     file.persist(&path)
         .map_err(|error| Error::io(doing())(error.error))?;
-    Ok(())
-}
-
-/// A temporary file is private; an export is an ordinary file.
-#[cfg(unix)]
-fn give_usual_mode(file: &File) -> io::Result<()> {
-    use rustix::fs::Mode;
-    use std::os::unix::fs::PermissionsExt as _;
-    let mask = rustix::process::umask(Mode::empty());
-    rustix::process::umask(mask);
-    let mode = 0o666 & !u32::from(mask.bits());
-    file.set_permissions(std::fs::Permissions::from_mode(mode))
-}
-
-#[cfg(not(unix))]
-fn give_usual_mode(_: &File) -> io::Result<()> {
     Ok(())
 }
 
@@ -140,16 +127,13 @@ pub(super) async fn import(
     let rack = context.rack(&app.rack).await?;
     let ui = context.ui.for_id(only_id);
     let progress = ui.start("Importing build")?;
-    let (body, bar) = match file {
-        Some((file, length)) => {
-            let bar = ui.bar("importing", length);
-            let body = counted(tokio::fs::File::from_std(file), &bar);
-            (length.into_iter().fold(body, Upload::with_length), bar)
-        }
-        None => {
-            let bar = ui.bar("importing", None);
-            (counted(tokio::io::stdin(), &bar), bar)
-        }
+    let (body, bar) = if let Some((file, length)) = file {
+        let bar = ui.bar("importing", length);
+        let body = counted(tokio::fs::File::from_std(file), &bar);
+        (length.into_iter().fold(body, Upload::with_length), bar)
+    } else {
+        let bar = ui.bar("importing", None);
+        (counted(tokio::io::stdin(), &bar), bar)
     };
     let build = rack.client.build_import(&name, body).await?;
     drop(bar);

@@ -41,8 +41,8 @@ pub(super) struct BuildArgs {
     #[arg(value_name = "dir")]
     directory: Option<PathBuf>,
     /// build argument, may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
-    build_args: Vec<String>,
+    #[arg(long = "build-args", value_name = "KEY=VALUE")]
+    variables: Vec<String>,
     /// description of the build
     #[arg(short, long, value_name = "description")]
     description: Option<String>,
@@ -125,7 +125,7 @@ pub(super) async fn make(
 fn options(context: &Context, arguments: &BuildArgs, directory: &Path) -> CreateOptions {
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     CreateOptions {
-        build_args: arguments.build_args.clone(),
+        build_args: arguments.variables.clone(),
         description: given(&arguments.description)
             .or_else(|| source::git_description(context.settings.working())),
         development: arguments.development,

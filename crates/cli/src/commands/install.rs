@@ -238,6 +238,7 @@ async fn install(context: &Context, name: &str, engine: Option<&str>) -> Outcome
     context
         .ui
         .line(format!("Switched to {}", full_name(name)))?;
+    context.note_overrides();
     Ok(Exit::SUCCESS)
 }
 

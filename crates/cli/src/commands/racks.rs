@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::arguments::RackArgs;
-use crate::context::{Context, variable};
+use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
 use crate::target::TargetError;
@@ -69,13 +69,7 @@ impl Switch {
             reach.direct.as_deref(),
         )?;
         context.ui.line(format!("Switched to {}", reach.name))?;
-        for name in ["RACK_URL", "CONVOX_RACK"] {
-            if variable(name).is_some() {
-                context.ui.note(format!(
-                    "note: {name} is set and wins over the current rack"
-                ));
-            }
-        }
+        context.note_overrides();
         Ok(Exit::SUCCESS)
     }
 }

@@ -144,19 +144,18 @@ async fn promote(
         return Err(Error::failed("no release to promote"));
     }
     let rack = context.rack(&app.rack).await?;
-    let id = match release {
-        Some(id) => release_id(&rack, &name, &id).await?,
-        None => {
-            let latest = rack
-                .client
-                .release_list(&name, Some(1))
-                .await?
-                .into_iter()
-                .next();
-            latest
-                .ok_or_else(|| Error::failed("no releases to promote"))?
-                .id
-        }
+    let id = if let Some(id) = release {
+        release_id(&rack, &name, &id).await?
+    } else {
+        let latest = rack
+            .client
+            .release_list(&name, Some(1))
+            .await?
+            .into_iter()
+            .next();
+        latest
+            .ok_or_else(|| Error::failed("no releases to promote"))?
+            .id
     };
     if !force {
         promote::wait_until_ready(&rack, &name, &context.ui).await?;

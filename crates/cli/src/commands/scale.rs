@@ -50,7 +50,7 @@ impl Scale {
         rack.client
             .service_update(&name, &service, &options)
             .await?;
-        if self.app.rack.wait {
+        if self.app.rack.waits() {
             settle::with_logs(&rack, &name, since, Rollback::Fails, &mut progress).await?;
         }
         progress.ok()?;

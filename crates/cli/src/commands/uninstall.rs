@@ -56,7 +56,9 @@ impl Uninstall {
             Ok(()) => {}
             // Gone already: what is left are the settings.
             Err(ClientError::Api { status: 404, .. }) if known => {}
-            Err(ClientError::Api { status: 404, .. } | ClientError::Unreachable { .. }) => {
+            Err(ClientError::Api { status: 404, .. } | ClientError::Unreachable { .. })
+                if !known =>
+            {
                 return Err(TargetError::NotFound(name.to_owned()).into());
             }
             Err(error) => return Err(error.into()),

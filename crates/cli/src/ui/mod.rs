@@ -103,11 +103,13 @@ impl Ui {
 
     /// Writes bytes to standard output, whatever [`Self::talking_to_stderr`] says:
     /// an archive, or an id.
+    #[expect(clippy::unused_self, reason = "all output goes through a `Ui`")]
     pub(crate) fn data(&self, bytes: &[u8]) -> Result<(), Error> {
         write(&mut io::stdout().lock(), bytes)
     }
 
     /// Writes one line to standard error: a note that is no error.
+    #[expect(clippy::unused_self, reason = "all output goes through a `Ui`")]
     pub(crate) fn note(&self, text: impl AsRef<str>) {
         // Nobody is left to be told when standard error is closed.
         let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());

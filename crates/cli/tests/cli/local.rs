@@ -16,7 +16,7 @@ fn server(address: &str) -> FakeRack {
         if line == "GET /check" {
             return Reply::Status(200, "ok");
         }
-        let authorized = request.headers.get("authorization").is_some();
+        let authorized = request.headers.contains_key("authorization");
         match line {
             _ if !authorized => Reply::Status(401, "invalid authentication\n"),
             "POST /racks" => {
