@@ -1,1 +1,307 @@
-//! x
+//! A world of its own for each end-to-end test: the real programs, a data
+//! directory, settings, a port; removed afterwards with everything it made.
+
+mod cleanup;
+mod engine_proxy;
+mod workflow;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub use cleanup::labelled;
+pub use engine_proxy::EngineProxy;
+pub use workflow::{seed_script, workflow_script};
+
+/// How long anything may take before a test gives up on it.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a program has answered.
+#[derive(Debug)]
+#[must_use = "look at the status"]
+pub struct Answer {
+    /// Exit status; 128 + signal when a signal ended it.
+    pub status: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Answer {
+    /// Standard output of a program that must have succeeded.
+    pub fn ok(self) -> String {
+        assert_eq!(self.status, 0, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self.stdout
+    }
+
+    /// The `ERROR:` line of a program that must have failed.
+    pub fn error(self) -> String {
+        assert_ne!(self.status, 0, "should have failed; stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        let errors: Vec<_> = self.stderr.lines().filter_map(|line| line.split_once("ERROR: ")).collect();
+        assert_eq!(errors.len(), 1, "one line says why; stderr:\n{}", self.stderr);
+        errors[0].1.to_owned()
+    }
+}
+
+/// The directory with the programs under test, beside this test's own.
+fn programs() -> PathBuf {
+    let test = std::env::current_exe().expect("a running test has a path");
+    let programs = test.ancestors().nth(2).expect("target/profile/deps/test").to_owned();
+    for name in ["convox", "rack-server"] {
+        assert!(programs.join(name).exists(), "{name} is not built: run `make test`, or `cargo build --workspace --bins`");
+    }
+    programs
+}
+
+/// The checkout's root.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned()
+}
+
+/// Copies a directory tree.
+pub fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory to copy") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy_tree(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).expect("a copied file");
+        }
+    }
+}
+
+/// See the crate.
+pub struct World {
+    dir: TempDir,
+    engine: &'static str,
+    port: u16,
+    variables: Vec<(String, String)>,
+}
+
+impl World {
+    /// A world on real Docker.
+    pub fn docker() -> Self {
+        Self::new("docker")
+    }
+
+    /// A world on the simulated engine.
+    pub fn simulated() -> Self {
+        Self::new("simulated")
+    }
+
+    fn new(engine: &'static str) -> Self {
+        let dir = tempfile::Builder::new().prefix("twinrack-test-").tempdir().expect("a temporary directory");
+        fs::create_dir(dir.path().join("home")).expect("a home");
+        Self { dir, engine, port: free_port(), variables: vec![("RACK_SERVER_PROMOTE_TIMEOUT".into(), "15".into())] }
+    }
+
+    /// The directory of this world.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The server's port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Sets a variable for every program started from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.retain(|(known, _)| known != name);
+        self.variables.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Takes a variable away again.
+    pub fn unset(&mut self, name: &str) {
+        self.variables.retain(|(known, _)| known != name);
+    }
+
+    /// Copies an example into this world, as directory `name`.
+    pub fn example(&self, example: &str, name: &str) -> PathBuf {
+        let to = self.path().join("work").join(name);
+        copy_tree(&root().join("examples").join(example), &to);
+        to
+    }
+
+    fn command(&self, program: impl AsRef<OsStr>, directory: &Path) -> Command {
+        let mut command = Command::new(program);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command
+            .env_clear()
+            .env("PATH", format!("{}:{path}", programs().display()))
+            .env("HOME", self.path().join("home"))
+            .env("CONVOX_CONFIG", self.path().join("config"))
+            .env("RACK_SERVER_LISTEN", format!("127.0.0.1:{}", self.port))
+            .env("RACK_SERVER_DATA", self.path().join("data"))
+            .env("RACK_SERVER_ENGINE", self.engine)
+            .current_dir(directory)
+            .stdin(Stdio::null());
+        for name in ["DOCKER_HOST", "XDG_RUNTIME_DIR"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Runs `convox` with words, in a directory.
+    pub fn convox_in(&self, directory: &Path, words: &[&str]) -> Answer {
+        answer(self.command(programs().join("convox"), directory).args(words))
+    }
+
+    /// Runs `convox` with words.
+    pub fn convox(&self, words: &[&str]) -> Answer {
+        self.convox_in(self.path(), words)
+    }
+
+    /// Runs a script with bash, in a directory.
+    pub fn script(&self, directory: &Path, text: &str) -> Answer {
+        answer(self.command("bash", directory).args(["-c", text]))
+    }
+
+    /// Reads a path of a rack's API.
+    pub fn api(&self, rack: &str, path: &str) -> Value {
+        let text = self.convox(&["api", "get", path, "-r", rack]).ok();
+        serde_json::from_str(&text).expect("the API answers JSON")
+    }
+
+    /// Installs racks of the simulated or real engine of this world.
+    pub fn install(&self, racks: &[&str]) {
+        for rack in racks {
+            self.convox(&["install", "--stack-name", rack]).ok();
+        }
+    }
+
+    /// Gets a page of a service through the router. Returns status and body; status
+    /// zero when nothing answers.
+    pub fn page(&self, host: &str, path: &str) -> (u16, String) {
+        let url = format!("http://{host}:{}{path}", self.port);
+        let resolve = format!("{host}:{}:127.0.0.1", self.port);
+        let got = answer(Command::new("curl").args([
+            "-s", "-w", "\n%{http_code}", "--max-time", "10", "--noproxy", "*", "--resolve", &resolve, &url,
+        ]));
+        let (body, status) = got.stdout.rsplit_once('\n').unwrap_or(("", &got.stdout));
+        (status.parse().unwrap_or(0), body.to_owned())
+    }
+
+    /// Ends the server the way a crash would. Returns whether one was running.
+    pub fn kill_server(&self) -> bool {
+        let pids = self.servers();
+        for pid in &pids {
+            let _ = Command::new("kill").args(["-9", pid]).status();
+        }
+        wait_until("the server is gone", || self.servers().is_empty());
+        !pids.is_empty()
+    }
+
+    /// Waits until no server of this world runs, as after a failpoint that ends it.
+    pub fn wait_for_end_of_server(&self) {
+        wait_until("the server has ended", || self.servers().is_empty());
+    }
+
+    fn servers(&self) -> Vec<String> {
+        let data = self.path().join("data");
+        let listed = answer(Command::new("ps").args(["-axww", "-o", "pid=", "-o", "stat=", "-o", "args="]));
+        listed
+            .stdout
+            .lines()
+            .filter(|line| line.contains("rack-server") && line.contains(&*data.to_string_lossy()))
+            .filter_map(|line| {
+                let mut words = line.split_whitespace();
+                let pid = words.next()?;
+                // A process that has ended and was not waited for is gone.
+                (!words.next()?.starts_with('Z')).then(|| pid.to_owned())
+            })
+            .collect()
+    }
+
+    /// What a rack must still be after something failed: its active release, its
+    /// builds and releases, and what it serves.
+    pub fn snapshot(&self, rack: &str, app: &str) -> Snapshot {
+        let ids = |path: &str| {
+            let list = self.api(rack, path);
+            let ids = list.as_array().into_iter().flatten().map(|item| item["id"].to_string());
+            ids.collect::<Vec<_>>()
+        };
+        Snapshot {
+            release: self.api(rack, &format!("/apps/{app}"))["release"].to_string(),
+            status: self.api(rack, &format!("/apps/{app}"))["status"].to_string(),
+            builds: ids(&format!("/apps/{app}/builds")),
+            releases: ids(&format!("/apps/{app}/releases")),
+            processes: ids(&format!("/apps/{app}/processes")),
+            images: if self.engine == "docker" { cleanup::image_tags(rack) } else { Vec::new() },
+        }
+    }
+
+    /// Image digests of a build, by service.
+    pub fn digests(&self, rack: &str, app: &str, build: &str) -> Value {
+        let digests = self.api(rack, &format!("/apps/{app}/builds/{build}"))["images"].clone();
+        assert!(digests.as_object().is_some_and(|images| !images.is_empty()), "build {build} has images");
+        digests
+    }
+}
+
+/// See [`World::snapshot`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    release: String,
+    status: String,
+    builds: Vec<String>,
+    releases: Vec<String>,
+    processes: Vec<String>,
+    images: Vec<String>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let path = self.dir.path().to_owned();
+        if std::thread::panicking() {
+            // The last lines of the server's log explain more than the assertion.
+            let log = fs::read_to_string(path.join("data/server.log")).unwrap_or_default();
+            let tail: Vec<_> = log.lines().rev().take(30).collect();
+            let tail: Vec<_> = tail.into_iter().rev().collect();
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("server log:\n{}\n", tail.join("\n")).as_bytes());
+        }
+        self.kill_server();
+        if self.engine == "docker" {
+            cleanup::remove_everything(&path.join("data"));
+        }
+    }
+}
+
+fn answer(command: &mut Command) -> Answer {
+    let output = command.output().expect("the program starts");
+    #[cfg(unix)]
+    let signal = std::os::unix::process::ExitStatusExt::signal(&output.status);
+    #[cfg(not(unix))]
+    let signal: Option<i32> = None;
+    Answer {
+        status: output.status.code().unwrap_or_else(|| 128 + signal.unwrap_or(0)),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+/// Waits for a condition, with [`PATIENCE`].
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {} seconds: {what}", PATIENCE.as_secs());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
