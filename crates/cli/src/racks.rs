@@ -86,7 +86,7 @@ impl Context {
         }
         match wanted {
             Some(wanted) => self.find(&wanted).await,
-            None => self.only_host(),
+            None => self.only_host().await,
         }
     }
 
@@ -117,17 +117,24 @@ impl Context {
         })
     }
 
-    /// With no rack chosen: the host, if there is but one, chooses.
-    fn only_host(&self) -> Result<Reach, Error> {
+    /// With no rack chosen: the only rack of the only host.
+    async fn only_host(&self) -> Result<Reach, Error> {
         match &self.settings.hosts()?[..] {
             [host] => {
                 let endpoint = self.console(host)?;
-                Ok(Reach {
-                    name: host.clone(),
-                    host: Some(host.clone()),
-                    direct: None,
-                    endpoint,
-                })
+                let mut racks = self.list_host(host).await?;
+                match racks.len() {
+                    1 => Ok(racks.remove(0).reach),
+                    0 if self.servers()?.contains_key(host) => Err(TargetError::NoRacks.into()),
+                    // A rack that is no console.
+                    0 => Ok(Reach {
+                        name: host.clone(),
+                        host: Some(host.clone()),
+                        direct: None,
+                        endpoint,
+                    }),
+                    _ => Err(TargetError::NoCurrentRack.into()),
+                }
             }
             [] if self.settings.direct_racks()?.is_empty() => Err(TargetError::NoRacks.into()),
             _ => Err(TargetError::NoCurrentRack.into()),

@@ -116,17 +116,39 @@ pub(crate) async fn until_deleted(rack: &Rack, app: &str) -> Result<(), Error> {
     }
 }
 
-/// Waits until the app is settled and prints the system lines of its log from
-/// `since`, the time just before the change was asked for.
+/// A change that is about to be asked for: what the log says from here on is its.
+pub(crate) struct Change {
+    since: Timestamp,
+    lines: SystemLines,
+}
+
+impl Change {
+    /// Takes the time. On a local rack lines of the same second that are there
+    /// already are told from new ones.
+    pub(crate) async fn begin(rack: &Rack, app: &str) -> Self {
+        let since = Timestamp::now();
+        let mut lines = SystemLines::new(since);
+        if rack.local
+            && let Ok(log) = whole_log(rack, app, since).await
+        {
+            // Picked, and not printed.
+            drop(lines.pick(&log));
+        }
+        Self { since, lines }
+    }
+}
+
+/// Waits until the app is settled and prints the system lines of its log since
+/// the change was begun.
 pub(crate) async fn with_logs(
     rack: &Rack,
     app: &str,
-    since: Timestamp,
+    change: Change,
     rollback: Rollback,
     progress: &mut Progress,
 ) -> Result<App, Error> {
     progress.break_line()?;
-    let mut lines = SystemLines::new(since);
+    let Change { since, mut lines } = change;
     let settled = {
         let wait = wait(rack, app, rollback);
         let follow = follow(rack, app, &mut lines, progress);

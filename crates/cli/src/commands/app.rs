@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use clap::{Args, Subcommand};
-use jiff::Timestamp;
 use rack_api::release;
 
 use crate::arguments::{AppArgs, RackArgs};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
-use crate::settle::{self, Rollback};
+use crate::settle::{self, Change, Rollback};
 use crate::ui::{Info, Table};
 
 /// Apps.
@@ -201,10 +200,10 @@ async fn set_parameters(context: &Context, pairs: &[String], app: &AppArgs) -> O
     let name = context.app(app)?;
     let rack = context.rack(&app.rack).await?;
     let mut progress = context.ui.start("Updating parameters")?;
-    let since = Timestamp::now();
+    let change = Change::begin(&rack, &name).await;
     rack.client.app_parameters(&name, &parameters).await?;
     if app.rack.waits() {
-        let set = settle::with_logs(&rack, &name, since, Rollback::Fails, &mut progress)
+        let set = settle::with_logs(&rack, &name, change, Rollback::Fails, &mut progress)
             .await?
             .parameters
             .unwrap_or_default();
@@ -225,10 +224,10 @@ async fn cancel(context: &Context, app: &OneApp) -> Outcome {
     context
         .ui
         .line(format!("Cancelling deployment of {name}..."))?;
-    let since = Timestamp::now();
+    let change = Change::begin(&rack, &name).await;
     rack.client.app_cancel(&name).await?;
     let mut progress = context.ui.start("Rewriting last active release")?;
-    settle::with_logs(&rack, &name, since, Rollback::Wanted, &mut progress).await?;
+    settle::with_logs(&rack, &name, change, Rollback::Wanted, &mut progress).await?;
     // A promote without an id takes the latest release: that must not be the cancelled one.
     let active = rack.client.app_get(&name).await?.release;
     if !active.is_empty() {

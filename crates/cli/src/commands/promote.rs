@@ -1,13 +1,12 @@
 //! Promoting a release and seeing it happen: shared by `releases promote`,
 //! `releases rollback`, `deploy` and `env --promote`.
 
-use jiff::Timestamp;
 use rack_api::app;
 use rack_api::release::PromoteOptions;
 
 use crate::error::Error;
 use crate::racks::Rack;
-use crate::settle::{self, Rollback};
+use crate::settle::{self, Change, Rollback};
 use crate::ui::Ui;
 
 /// Waits until the app is ready for a promote, saying so if it is not at once.
@@ -29,13 +28,13 @@ pub(super) async fn promote(
     ui: &Ui,
 ) -> Result<(), Error> {
     let mut progress = ui.start(format!("Promoting {release}"))?;
-    let since = Timestamp::now();
+    let change = Change::begin(rack, app).await;
     let options = PromoteOptions {
         force: force.then_some(true),
         ..PromoteOptions::default()
     };
     rack.client.release_promote(app, release, &options).await?;
-    let settled = settle::with_logs(rack, app, since, Rollback::Fails, &mut progress).await?;
+    let settled = settle::with_logs(rack, app, change, Rollback::Fails, &mut progress).await?;
     if settled.release != release {
         return Err(rolled_back(rack, app, release).await);
     }

@@ -1,7 +1,6 @@
 //! `convox scale`.
 
 use clap::Args;
-use jiff::Timestamp;
 use rack_api::params::integer;
 use rack_api::service::UpdateOptions;
 
@@ -9,7 +8,7 @@ use crate::arguments::AppArgs;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
-use crate::settle::{self, Rollback};
+use crate::settle::{self, Change, Rollback};
 use crate::ui::Table;
 
 /// Size of services.
@@ -46,12 +45,12 @@ impl Scale {
         let name = context.app(&self.app)?;
         let rack = context.rack(&self.app.rack).await?;
         let mut progress = context.ui.start(format!("Scaling {service}"))?;
-        let since = Timestamp::now();
+        let change = Change::begin(&rack, &name).await;
         rack.client
             .service_update(&name, &service, &options)
             .await?;
         if self.app.rack.waits() {
-            settle::with_logs(&rack, &name, since, Rollback::Fails, &mut progress).await?;
+            settle::with_logs(&rack, &name, change, Rollback::Fails, &mut progress).await?;
         }
         progress.ok()?;
         Ok(Exit::SUCCESS)

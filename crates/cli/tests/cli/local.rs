@@ -162,6 +162,9 @@ fn an_uninstalled_rack_leaves_no_settings() {
         env.convox("switch").stderr,
         "ERROR: no current rack, use `convox racks` to list and `convox switch <name>` to select\n"
     );
+    env.convox("apps").fails(
+        "ERROR: no racks found, try `convox install --stack-name <name>` or `convox login <host>`\n",
+    );
     assert_eq!(
         env.convox("uninstall gone us-east-1 --force").stderr,
         "ERROR: could not find rack: gone\n"

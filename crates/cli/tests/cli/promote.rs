@@ -1,7 +1,7 @@
 //! Promotes, seen to their end, and environment changes.
 
 use std::process::Stdio;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::{Env, FakeRack, Reply, Request};
 
@@ -15,6 +15,7 @@ fn line(age: i64, stream: &str) -> String {
 /// A rack that ends a promote with `after` active.
 fn promoter(after: &'static str) -> FakeRack {
     let promoted = AtomicUsize::new(0);
+    let read = AtomicBool::new(false);
     FakeRack::start(move |request: &Request| match request.line.as_str() {
         "GET /apps/myapp" => {
             Reply::Json(r#"{"name":"myapp","status":"running","release":"ROLDAAAAAAA"}"#)
@@ -39,11 +40,18 @@ fn promoter(after: &'static str) -> FakeRack {
             0 => Reply::Json(r#"{"name":"myapp","status":"updating","release":"ROLDAAAAAAA"}"#),
             _ => Reply::Json(after),
         },
-        "GET /apps/myapp/logs" => Reply::Frames(vec![
-            line(60, "system/docker/old"),
-            line(0, "service/web/0123456789ab"),
-            line(-1, "system/docker/web"),
-        ]),
+        "GET /apps/myapp/logs" => {
+            let mut lines = vec![
+                line(60, "system/docker/old"),
+                line(-9, "system/docker/before"),
+                line(0, "service/web/0123456789ab"),
+            ];
+            // The first reading is from before the promote.
+            if read.swap(true, Ordering::SeqCst) {
+                lines.push(line(-1, "system/docker/web"));
+            }
+            Reply::Frames(lines)
+        }
         "GET /racks" => Reply::Json("[]"),
         _ => Reply::Status(404, "not part of this test\n"),
     })
