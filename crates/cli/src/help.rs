@@ -37,6 +37,7 @@ pub(crate) fn one(command: &Grammar, words: &[String]) -> String {
         } else {
             ""
         };
+        let name = &name.to_lowercase();
         let (open, close) = if positional.is_required_set() {
             ("<", ">")
         } else {

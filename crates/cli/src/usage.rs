@@ -1,5 +1,6 @@
 //! Usage errors in the words of the original client.
 
+use std::cmp::Reverse;
 use std::ffi::OsStr;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -138,7 +139,8 @@ fn nearest(typed: &str, command: &Grammar) -> Option<String> {
         .filter(|candidate| !candidate.is_hide_set())
         .map(|candidate| (distance(typed, candidate.get_name()), candidate.get_name()))
         .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
-        .min()
+        // A letter is sooner left out than mistaken.
+        .min_by_key(|(distance, name)| (*distance, Reverse(name.len())))
         .map(|(_, name)| name.to_owned())
 }
 

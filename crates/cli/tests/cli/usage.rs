@@ -45,6 +45,11 @@ fn unknown_commands_fail_and_are_corrected() {
         .fails("ERROR: unknown command: relases\nhint: did you mean `convox releases`?\n");
     env.convox("apps creat x")
         .fails("ERROR: unknown command: apps creat\nhint: did you mean `convox apps create`?\n");
+    assert!(
+        env.convox("aps")
+            .stderr
+            .ends_with("did you mean `convox apps`?\n")
+    );
     env.convox("frobnicate")
         .fails("ERROR: unknown command: frobnicate\nhint: `convox help` lists the commands\n");
 }
