@@ -3,7 +3,7 @@
 //! Reading trusts nothing: every configuration and every layer is hashed, and
 //! only when all of them are what they claim to be does any of them exist.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -46,10 +46,10 @@ pub(super) fn prepare(
         members: Vec::new(),
         blobs: Vec::new(),
     };
-    let mut opened: BTreeMap<String, ()> = BTreeMap::new();
+    let mut opened = BTreeSet::new();
     for (image, references) in images {
         let mut add = |digest: &str, path: &str| -> io::Result<()> {
-            if opened.insert(path.to_owned(), ()).is_none() {
+            if opened.insert(path.to_owned()) {
                 outgoing.blobs.push((path.to_owned(), blobs.open(digest)?));
             }
             Ok(())

@@ -7,14 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::SyncIoBridge;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 
 use super::super::{BuildSpec, EngineError, Image, LogSink, Reader, Result};
 use super::blob::{BlobRead, Blobs, Pending, digest_of};
@@ -22,7 +19,9 @@ use super::copy;
 use super::dockerfile::{self, Dockerfile, Instruction, Keyword, Stage};
 use super::fault::{self, FaultKind};
 use super::image::{self, ConfigFile, History, StoredImage};
+use super::progress::{Cancellable, Progress};
 use super::shell::{Shell, Unknown};
+use super::stages::{find_target, needed_stages};
 use super::syntax;
 use super::tree::{self, Kind, Tree, Unpacked};
 use super::{Shared, blocking};
@@ -59,18 +58,14 @@ pub(super) async fn build(
         stages: Vec::new(),
         carried,
     };
-    let mut progress = Progress {
-        log,
-        cancel,
-        vertex: 0,
-    };
+    let mut progress = Progress::new(log, cancel);
     build
         .run(&file, spec.target.as_deref(), &mut progress)
         .await
 }
 
 /// The error of a build, as BuildKit's clients phrase it.
-fn unsolved(reason: impl std::fmt::Display) -> EngineError {
+pub(super) fn unsolved(reason: impl std::fmt::Display) -> EngineError {
     EngineError::Failed(format!("failed to solve: {reason}"))
 }
 
@@ -79,10 +74,7 @@ async fn read_context(
     reader: Reader,
     cancel: &CancellationToken,
 ) -> Result<Arc<Unpacked>> {
-    let reader = SyncIoBridge::new(Cancellable {
-        reader,
-        cancelled: Box::pin(cancel.clone().cancelled_owned()),
-    });
+    let reader = SyncIoBridge::new(Cancellable::new(reader, cancel));
     let (shared, cancel) = (Arc::clone(shared), cancel.clone());
     blocking(move || match tree::unpack(&shared.blobs, reader) {
         Ok(unpacked) => Ok(Arc::new(unpacked)),
@@ -415,7 +407,7 @@ impl Build {
             let mut nothing = tokio::io::empty();
             let status = tokio::select! {
                 biased;
-                () = progress.cancel.cancelled() => return Err(EngineError::Cancelled),
+                () = progress.cancel().cancelled() => return Err(EngineError::Cancelled),
                 status = shell.run(&words, &mut nothing, &mut output) => status.map_err(unsolved)?,
             };
             for line in String::from_utf8_lossy(&output).lines() {
@@ -547,7 +539,7 @@ impl Build {
             built.file.config.set_env(fault::VARIABLE, &self.carried);
         }
         built.file.stamp();
-        if progress.cancel.is_cancelled() {
+        if progress.cancel().is_cancelled() {
             return Err(EngineError::Cancelled);
         }
         let raw = Bytes::from(built.file.to_bytes());
@@ -623,7 +615,8 @@ fn at(instruction: &Instruction, reason: impl std::fmt::Display) -> EngineError 
     ))
 }
 
-fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String> {
+/// Puts variables into a text.
+pub(super) fn expand(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<String> {
     Ok(syntax::template(text).map_err(unsolved)?.text(lookup))
 }
 
@@ -651,119 +644,5 @@ fn pairs(
     match instruction.rest.split_once(char::is_whitespace) {
         Some((name, value)) => Ok(vec![(name.to_owned(), expand(value.trim(), lookup)?)]),
         None => Err(at(instruction, "must have two arguments")),
-    }
-}
-
-fn find_target(file: &Dockerfile, target: Option<&str>) -> Result<usize> {
-    let Some(target) = target.filter(|target| !target.is_empty()) else {
-        return Ok(file.stages.len() - 1);
-    };
-    let name = target.to_lowercase();
-    let by_name = file
-        .stages
-        .iter()
-        .position(|stage| stage.name.as_ref() == Some(&name));
-    by_name
-        .or_else(|| {
-            target
-                .parse()
-                .ok()
-                .filter(|index| *index < file.stages.len())
-        })
-        .ok_or_else(|| unsolved(format!("target stage {target} could not be found")))
-}
-
-/// Which stages the target stands on.
-fn needed_stages(
-    file: &Dockerfile,
-    target: usize,
-    globals: &BTreeMap<String, String>,
-) -> Result<Vec<bool>> {
-    let mut needed = vec![false; file.stages.len()];
-    needed[target] = true;
-    for index in (0..=target).rev() {
-        if !needed[index] {
-            continue;
-        }
-        let stage = &file.stages[index];
-        let mut names = vec![expand(&stage.base, &|name| globals.get(name).cloned())?];
-        names.extend(
-            stage
-                .instructions
-                .iter()
-                .filter_map(|i| i.flag("from").map(str::to_owned)),
-        );
-        for name in names {
-            let name = name.to_lowercase();
-            let named = file.stages[..index]
-                .iter()
-                .position(|stage| stage.name.as_ref() == Some(&name));
-            if let Some(found) =
-                named.or_else(|| name.parse().ok().filter(|number| *number < index))
-            {
-                needed[found] = true;
-            }
-        }
-    }
-    Ok(needed)
-}
-
-/// Writes the log in the plain style of BuildKit.
-struct Progress {
-    log: LogSink,
-    cancel: CancellationToken,
-    vertex: usize,
-}
-
-impl Progress {
-    async fn begin(&mut self, title: &str) -> Result<()> {
-        self.vertex += 1;
-        self.line(title).await
-    }
-
-    async fn done(&self) -> Result<()> {
-        self.line("DONE 0.0s").await
-    }
-
-    async fn line(&self, text: &str) -> Result<()> {
-        self.say(&format!("#{} {text}", self.vertex)).await
-    }
-
-    async fn say(&self, text: &str) -> Result<()> {
-        tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => Err(EngineError::Cancelled),
-            // A build goes on when nobody reads its log.
-            _ = self.log.send(Bytes::from(format!("{text}\n"))) => Ok(()),
-        }
-    }
-
-    /// Says why the present step failed and gives the error back.
-    async fn fail(&self, error: EngineError) -> EngineError {
-        let text = error.to_string();
-        let text = text.strip_prefix("failed to solve: ").unwrap_or(&text);
-        match self.line(&format!("ERROR: {text}")).await {
-            Ok(()) => error,
-            Err(cancelled) => cancelled,
-        }
-    }
-}
-
-/// A reader that breaks when the work is cancelled, so that no thread waits for a silent sender.
-struct Cancellable {
-    reader: Reader,
-    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
-}
-
-impl AsyncRead for Cancellable {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.cancelled.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::Error::other("cancelled")));
-        }
-        self.reader.as_mut().poll_read(context, buffer)
     }
 }

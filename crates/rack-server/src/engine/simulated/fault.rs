@@ -52,7 +52,7 @@ impl FaultKind {
     }
 }
 
-/// One fault: what goes wrong, and for whom.
+/// One fault: what goes wrong, and for whom. Faults that name no service spare resources.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fault {
     /// What goes wrong.
@@ -200,17 +200,25 @@ impl Faults {
     /// What goes wrong for a process with these labels and own faults.
     pub(super) fn of_process(&self, labels: &Labels, own: &BTreeSet<Fault>) -> ProcessFaults {
         let name = labels.get(label::NAME);
+        // Whoever rehearses the fall of services still needs their databases.
+        let spared = labels
+            .get(label::KIND)
+            .is_some_and(|kind| kind == "resource");
         let mut found = ProcessFaults::default();
         let set = self.lock();
         for fault in set.iter().chain(own) {
-            if fault.service.is_some() && fault.service.as_ref() != name {
+            if fault
+                .service
+                .as_ref()
+                .map_or(spared, |service| Some(service) != name)
+            {
                 continue;
             }
             match fault.kind {
                 FaultKind::NeverHealthy => found.never_healthy = true,
                 FaultKind::CrashLoop => found.crash_loop = true,
                 FaultKind::SlowStart(delay) => {
-                    found.slow_start = found.slow_start.max(Duration::from_millis(delay))
+                    found.slow_start = found.slow_start.max(Duration::from_millis(delay));
                 }
                 FaultKind::RunExits(status) => found.run_exits = Some(i64::from(status)),
                 FaultKind::BuildFails

@@ -39,8 +39,10 @@ mod log;
 mod outflow;
 mod port;
 mod process;
+mod progress;
 mod runtime;
 mod shell;
+mod stages;
 mod syntax;
 mod tree;
 
@@ -589,13 +591,13 @@ fn wanted(
     let mut wanted: Vec<(Arc<image::StoredImage>, Vec<String>)> = Vec::new();
     for reference in references {
         let found = catalog.find(reference).ok_or_else(|| no_image(reference))?;
-        let at = match wanted.iter().position(|(image, _)| image.id == found.id) {
-            Some(at) => at,
-            None => {
-                wanted.push((found, Vec::new()));
-                wanted.len() - 1
-            }
-        };
+        let at = wanted
+            .iter()
+            .position(|(image, _)| image.id == found.id)
+            .unwrap_or(wanted.len());
+        if at == wanted.len() {
+            wanted.push((found, Vec::new()));
+        }
         let name = image::normalize(reference);
         if catalog.state().references.contains_key(&name) && !wanted[at].1.contains(&name) {
             wanted[at].1.push(name);

@@ -60,13 +60,16 @@ async fn answer(
         StatusCode::OK
     };
     for (name, value) in &identity.facts {
-        text.push_str(&format!("{name}: {value}\n"));
+        text.extend([name, ": ", value, "\n"]);
     }
-    text.push_str(&format!(
-        "request: {} {}\n",
-        request.method(),
-        request.uri().path()
-    ));
+    text.extend([
+        "request: ",
+        request.method().as_str(),
+        " ",
+        request.uri().path(),
+        "
+",
+    ]);
     let body = if request.method() == Method::HEAD {
         String::new()
     } else {

@@ -250,7 +250,7 @@ struct Follow {
     engine_down: watch::Receiver<bool>,
     since: Option<Timestamp>,
     next: u64,
-    follow: bool,
+    goes_on: bool,
     over: bool,
 }
 
@@ -266,7 +266,7 @@ impl Follow {
             if !lines.is_empty() {
                 return Some(lines.into_iter().map(Ok).collect());
             }
-            if ended || !self.follow {
+            if ended || !self.goes_on {
                 return None;
             }
             tokio::select! {
@@ -304,7 +304,7 @@ pub(super) fn logs(
         engine_down,
         since,
         next: 0,
-        follow,
+        goes_on: follow,
         over: false,
     };
     let chunks = stream::unfold(follow, async |mut follow| {

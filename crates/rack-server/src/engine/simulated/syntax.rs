@@ -102,23 +102,13 @@ impl Piece {
             Self::Text { text, .. } => text.clone(),
             Self::Variable { name, fallback, .. } => {
                 let value = lookup(name).filter(|value| fallback.is_none() || !value.is_empty());
-                match (value, fallback) {
-                    (
-                        Some(_),
-                        Some(Fallback {
-                            when_set: true,
-                            word,
-                        }),
-                    ) => word.text(lookup),
-                    (
-                        None,
-                        Some(Fallback {
-                            when_set: false,
-                            word,
-                        }),
-                    ) => word.text(lookup),
-                    (None, Some(Fallback { when_set: true, .. }) | None) => String::new(),
-                    (Some(value), _) => value,
+                match fallback {
+                    None => value.unwrap_or_default(),
+                    Some(fallback) if fallback.when_set == value.is_some() => {
+                        fallback.word.text(lookup)
+                    }
+                    Some(fallback) if fallback.when_set => String::new(),
+                    Some(_) => value.unwrap_or_default(),
                 }
             }
         }
@@ -232,7 +222,7 @@ pub(super) fn words(text: &str) -> Result<Vec<Word>, String> {
         if reader.chars.peek().is_none() {
             return Ok(words);
         }
-        words.push(reader.word(|c| c.is_whitespace())?);
+        words.push(reader.word(char::is_whitespace)?);
     }
 }
 
