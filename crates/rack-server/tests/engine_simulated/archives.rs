@@ -124,3 +124,118 @@ async fn damaged_archives_load_nothing() {
         .await
         .expect("the whole archive is good");
 }
+
+/// The entries of a tar, in order.
+fn entries_of(tar: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut archive = tar::Archive::new(tar);
+    let mut entries = Vec::new();
+    for entry in archive.entries().expect("a tar") {
+        let mut entry = entry.expect("an entry");
+        let name = entry.path().expect("a path").to_string_lossy().into_owned();
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut entry, &mut content).expect("memory does not fail");
+        entries.push((name, content));
+    }
+    entries
+}
+
+fn append(builder: &mut tar::Builder<Vec<u8>>, name: &str, content: &[u8]) {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o644);
+    builder
+        .append_data(&mut header, name, content)
+        .expect("memory does not fail");
+}
+
+#[tokio::test]
+async fn linked_and_compressed_layers_load_too() {
+    let (from, to) = (Simulated::in_memory(), Simulated::in_memory());
+    let image = build(&from, &[("Dockerfile", WEB), ("a", "1")]).await;
+    from.tag(&image.id, "app:web").await.expect("tagged");
+    let saved = from.save(&["app:web".to_owned()]).await.expect("saved");
+    let saved = read_all(saved).await.expect("read");
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut layers = 0;
+    for (name, content) in entries_of(&saved) {
+        if !name.ends_with("layer.tar") {
+            append(&mut builder, &name, &content);
+            continue;
+        }
+        layers += 1;
+        if layers == 1 {
+            // As registries and newer engines keep layers.
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut gzip, &content).expect("memory does not fail");
+            append(
+                &mut builder,
+                &name,
+                &gzip.finish().expect("memory does not fail"),
+            );
+        } else if layers == 2 {
+            // As older engines write a layer again.
+            append(&mut builder, "first/layer.tar", &content);
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            builder
+                .append_link(&mut header, &name, "../first/layer.tar")
+                .expect("memory does not fail");
+        } else {
+            append(&mut builder, &name, &content);
+        }
+    }
+    let tar = builder.into_inner().expect("memory does not fail");
+    to.load(reader(tar)).await.expect("loaded");
+    assert_eq!(to.image("app:web").await.expect("asked"), Some(image));
+}
+
+#[tokio::test]
+async fn build_artifacts_carry_the_same_image() {
+    let (staging, production) = (Simulated::in_memory(), Simulated::in_memory());
+    let image = build(&staging, &[("Dockerfile", WEB), ("a", "1")]).await;
+    staging
+        .tag(&image.id, "staging/myapp:web.BABCDEFGHIJ")
+        .await
+        .expect("tagged");
+    let saved = staging
+        .save(&["staging/myapp:web.BABCDEFGHIJ".to_owned()])
+        .await
+        .expect("saved");
+    let mut saved = std::io::Cursor::new(read_all(saved).await.expect("read"));
+    let record = artifact::BuildRecord {
+        id: "BABCDEFGHIJ".to_owned(),
+        app: "myapp".to_owned(),
+        manifest: "services:\n  web:\n    build: .\n".to_owned(),
+        status: "complete".to_owned(),
+        ..artifact::BuildRecord::default()
+    };
+    let images = BTreeMap::from([("web".to_owned(), "staging/myapp:web.BABCDEFGHIJ".to_owned())]);
+    let mut archive = Vec::new();
+    artifact::write(
+        &record,
+        &[],
+        &artifact::Source::default(),
+        &images,
+        &mut saved,
+        &mut archive,
+        1,
+    )
+    .expect("an archive");
+    let limits = artifact::Limits::default();
+    let contents = artifact::verify(archive.as_slice(), &limits).expect("a good archive");
+    assert_eq!(
+        contents.services["web"].config_digest.as_str(),
+        image.config_digest
+    );
+    let mut tar = Vec::new();
+    let tag = |service: &str| format!("production/myapp:{service}.BZZZZZZZZZZ");
+    artifact::write_docker_load(archive.as_slice(), &contents, &tag, &mut tar, &limits)
+        .expect("a tar");
+    production.load(reader(tar)).await.expect("loaded");
+    let there = production
+        .image("production/myapp:web.BZZZZZZZZZZ")
+        .await
+        .expect("asked");
+    assert_eq!(there, Some(image));
+}
