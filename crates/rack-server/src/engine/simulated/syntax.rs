@@ -103,12 +103,11 @@ impl Piece {
             Self::Variable { name, fallback, .. } => {
                 let value = lookup(name).filter(|value| fallback.is_none() || !value.is_empty());
                 match fallback {
-                    None => value.unwrap_or_default(),
                     Some(fallback) if fallback.when_set == value.is_some() => {
                         fallback.word.text(lookup)
                     }
                     Some(fallback) if fallback.when_set => String::new(),
-                    Some(_) => value.unwrap_or_default(),
+                    Some(_) | None => value.unwrap_or_default(),
                 }
             }
         }
