@@ -7,12 +7,17 @@ use std::path::Path;
 
 use bollard::Docker;
 use bollard::query_parameters::{
-    ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
-    RemoveContainerOptionsBuilder, RemoveImageOptions, RemoveVolumeOptions,
+    ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder,
+    ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions,
+    RemoveVolumeOptions,
 };
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(work)
 }
 
 async fn connect() -> Docker {
@@ -21,16 +26,30 @@ async fn connect() -> Docker {
 }
 
 async fn tags(docker: &Docker) -> Vec<String> {
-    let images = docker.list_images(Some(ListImagesOptionsBuilder::default().build())).await.expect("images");
-    images.into_iter().flat_map(|image| image.repo_tags).collect()
+    let images = docker
+        .list_images(Some(ListImagesOptionsBuilder::default().build()))
+        .await
+        .expect("images");
+    images
+        .into_iter()
+        .flat_map(|image| image.repo_tags)
+        .collect()
 }
 
-/// Tags of the images a rack keeps.
-pub(crate) fn image_tags(rack: &str) -> Vec<String> {
+/// Tags of the images a rack of a data directory keeps. Other servers may have
+/// racks of the same name; their build ids are others.
+pub(crate) fn image_tags(data: &Path, rack: &str) -> Vec<String> {
+    let builds = builds(data);
     block_on(async {
         let docker = connect().await;
         let prefix = format!("twinrack/{rack}/");
-        let mut tags: Vec<_> = tags(&docker).await.into_iter().filter(|tag| tag.starts_with(&prefix)).collect();
+        let ours = |tag: &String| {
+            tag.starts_with(&prefix)
+                && tag
+                    .rsplit_once('.')
+                    .is_some_and(|(_, build)| builds.contains(build))
+        };
+        let mut tags: Vec<_> = tags(&docker).await.into_iter().filter(ours).collect();
         tags.sort();
         tags
     })
@@ -45,7 +64,10 @@ fn builds(data: &Path) -> BTreeSet<String> {
             let path = entry.path();
             if path.is_dir() {
                 directories.push(path);
-            } else if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("rack.db")) {
+            } else if path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with("rack.db"))
+            {
                 let bytes = fs::read(&path).unwrap_or_default();
                 for window in bytes.windows(11) {
                     if window[0] == b'B' && window[1..].iter().all(u8::is_ascii_uppercase) {
@@ -60,30 +82,58 @@ fn builds(data: &Path) -> BTreeSet<String> {
 
 /// Removes containers, networks, volumes and images of the server of a data directory.
 pub(crate) fn remove_everything(data: &Path) {
-    let Ok(text) = fs::read_to_string(data.join("server.json")) else { return };
+    let Ok(text) = fs::read_to_string(data.join("server.json")) else {
+        return;
+    };
     let server: serde_json::Value = serde_json::from_str(&text).expect("server.json");
     let id = server["id"].as_str().expect("a server id").to_owned();
     let builds = builds(data);
     block_on(async {
         let docker = connect().await;
         let filters = HashMap::from([("label".to_owned(), vec![format!("twinrack.server={id}")])]);
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        for container in docker.list_containers(Some(options)).await.expect("containers") {
-            let force = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-            let _ = docker.remove_container(&container.id.unwrap_or_default(), Some(force)).await;
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
+        for container in docker
+            .list_containers(Some(options))
+            .await
+            .expect("containers")
+        {
+            let force = RemoveContainerOptionsBuilder::default()
+                .force(true)
+                .v(true)
+                .build();
+            let _ = docker
+                .remove_container(&container.id.unwrap_or_default(), Some(force))
+                .await;
         }
-        let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
+        let options = ListNetworksOptionsBuilder::default()
+            .filters(&filters)
+            .build();
         for network in docker.list_networks(Some(options)).await.expect("networks") {
             let _ = docker.remove_network(&network.id.unwrap_or_default()).await;
         }
-        let options = ListVolumesOptionsBuilder::default().filters(&filters).build();
-        for volume in docker.list_volumes(Some(options)).await.expect("volumes").volumes.unwrap_or_default() {
-            let _ = docker.remove_volume(&volume.name, None::<RemoveVolumeOptions>).await;
+        let options = ListVolumesOptionsBuilder::default()
+            .filters(&filters)
+            .build();
+        for volume in docker
+            .list_volumes(Some(options))
+            .await
+            .expect("volumes")
+            .volumes
+            .unwrap_or_default()
+        {
+            let _ = docker
+                .remove_volume(&volume.name, None::<RemoveVolumeOptions>)
+                .await;
         }
         for tag in tags(&docker).await {
             let build = tag.rsplit_once('.').map(|(_, build)| build.to_owned());
             if tag.starts_with("twinrack/") && build.is_some_and(|build| builds.contains(&build)) {
-                let _ = docker.remove_image(&tag, None::<RemoveImageOptions>, None).await;
+                let _ = docker
+                    .remove_image(&tag, None::<RemoveImageOptions>, None)
+                    .await;
             }
         }
     });
@@ -91,20 +141,43 @@ pub(crate) fn remove_everything(data: &Path) {
 
 /// Containers, networks and volumes that carry a server's label.
 pub fn labelled(server: &str) -> Vec<String> {
-    let filters = HashMap::from([("label".to_owned(), vec![format!("twinrack.server={server}")])]);
+    let filters = HashMap::from([(
+        "label".to_owned(),
+        vec![format!("twinrack.server={server}")],
+    )]);
     block_on(async {
         let docker = connect().await;
         let mut found = Vec::new();
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
-        for container in docker.list_containers(Some(options)).await.expect("containers") {
-            found.push(format!("container {}", container.names.unwrap_or_default().join(" ")));
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
+        for container in docker
+            .list_containers(Some(options))
+            .await
+            .expect("containers")
+        {
+            found.push(format!(
+                "container {}",
+                container.names.unwrap_or_default().join(" ")
+            ));
         }
-        let options = ListNetworksOptionsBuilder::default().filters(&filters).build();
+        let options = ListNetworksOptionsBuilder::default()
+            .filters(&filters)
+            .build();
         for network in docker.list_networks(Some(options)).await.expect("networks") {
             found.push(format!("network {}", network.name.unwrap_or_default()));
         }
-        let options = ListVolumesOptionsBuilder::default().filters(&filters).build();
-        for volume in docker.list_volumes(Some(options)).await.expect("volumes").volumes.unwrap_or_default() {
+        let options = ListVolumesOptionsBuilder::default()
+            .filters(&filters)
+            .build();
+        for volume in docker
+            .list_volumes(Some(options))
+            .await
+            .expect("volumes")
+            .volumes
+            .unwrap_or_default()
+        {
             found.push(format!("volume {}", volume.name));
         }
         found

@@ -23,18 +23,26 @@ impl EngineProxy {
             .and_then(|host| host.strip_prefix("unix://").map(str::to_owned))
             .unwrap_or_else(|| "/var/run/docker.sock".into());
         let listener = UnixListener::bind(path).expect("a socket");
-        let proxy =
-            Self { path: path.to_owned(), up: Arc::new(AtomicBool::new(true)), streams: Arc::default() };
+        let proxy = Self {
+            path: path.to_owned(),
+            up: Arc::new(AtomicBool::new(true)),
+            streams: Arc::default(),
+        };
         let (up, streams) = (Arc::clone(&proxy.up), Arc::clone(&proxy.streams));
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 if !up.load(Ordering::SeqCst) {
                     continue; // dropped: connected and closed at once
                 }
-                let Ok(server) = UnixStream::connect(&engine) else { continue };
+                let Ok(server) = UnixStream::connect(&engine) else {
+                    continue;
+                };
                 let mut kept = streams.lock().unwrap_or_else(PoisonError::into_inner);
                 for (from, to) in [(&client, &server), (&server, &client)] {
-                    let (from, to) = (from.try_clone().expect("a handle"), to.try_clone().expect("a handle"));
+                    let (from, to) = (
+                        from.try_clone().expect("a handle"),
+                        to.try_clone().expect("a handle"),
+                    );
                     kept.push(from.try_clone().expect("a handle"));
                     std::thread::spawn(move || pump(from, to));
                 }
@@ -51,7 +59,12 @@ impl EngineProxy {
     /// Takes the engine away: open connections break, new ones end at once.
     pub fn stop(&self) {
         self.up.store(false, Ordering::SeqCst);
-        for stream in self.streams.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for stream in self
+            .streams
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+        {
             let _ = stream.shutdown(Shutdown::Both);
         }
     }

@@ -37,15 +37,32 @@ pub struct Answer {
 impl Answer {
     /// Standard output of a program that must have succeeded.
     pub fn ok(self) -> String {
-        assert_eq!(self.status, 0, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        assert_eq!(
+            self.status, 0,
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout, self.stderr
+        );
         self.stdout
     }
 
     /// The `ERROR:` line of a program that must have failed.
     pub fn error(self) -> String {
-        assert_ne!(self.status, 0, "should have failed; stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
-        let errors: Vec<_> = self.stderr.lines().filter_map(|line| line.split_once("ERROR: ")).collect();
-        assert_eq!(errors.len(), 1, "one line says why; stderr:\n{}", self.stderr);
+        assert_ne!(
+            self.status, 0,
+            "should have failed; stdout:\n{}\nstderr:\n{}",
+            self.stdout, self.stderr
+        );
+        let errors: Vec<_> = self
+            .stderr
+            .lines()
+            .filter_map(|line| line.split_once("ERROR: "))
+            .collect();
+        assert_eq!(
+            errors.len(),
+            1,
+            "one line says why; stderr:\n{}",
+            self.stderr
+        );
         errors[0].1.to_owned()
     }
 }
@@ -53,16 +70,26 @@ impl Answer {
 /// The directory with the programs under test, beside this test's own.
 fn programs() -> PathBuf {
     let test = std::env::current_exe().expect("a running test has a path");
-    let programs = test.ancestors().nth(2).expect("target/profile/deps/test").to_owned();
+    let programs = test
+        .ancestors()
+        .nth(2)
+        .expect("target/profile/deps/test")
+        .to_owned();
     for name in ["convox", "rack-server"] {
-        assert!(programs.join(name).exists(), "{name} is not built: run `make test`, or `cargo build --workspace --bins`");
+        assert!(
+            programs.join(name).exists(),
+            "{name} is not built: run `make test`, or `cargo build --workspace --bins`"
+        );
     }
     programs
 }
 
 /// The checkout's root.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ has a parent")
+        .to_owned()
 }
 
 /// Copies a directory tree.
@@ -99,9 +126,17 @@ impl World {
     }
 
     fn new(engine: &'static str) -> Self {
-        let dir = tempfile::Builder::new().prefix("twinrack-test-").tempdir().expect("a temporary directory");
+        let dir = tempfile::Builder::new()
+            .prefix("twinrack-test-")
+            .tempdir()
+            .expect("a temporary directory");
         fs::create_dir(dir.path().join("home")).expect("a home");
-        Self { dir, engine, port: free_port(), variables: vec![("RACK_SERVER_PROMOTE_TIMEOUT".into(), "15".into())] }
+        Self {
+            dir,
+            engine,
+            port: free_port(),
+            variables: vec![("RACK_SERVER_PROMOTE_TIMEOUT".into(), "15".into())],
+        }
     }
 
     /// The directory of this world.
@@ -156,7 +191,10 @@ impl World {
 
     /// Runs `convox` with words, in a directory.
     pub fn convox_in(&self, directory: &Path, words: &[&str]) -> Answer {
-        answer(self.command(programs().join("convox"), directory).args(words))
+        answer(
+            self.command(programs().join("convox"), directory)
+                .args(words),
+        )
     }
 
     /// Runs `convox` with words.
@@ -188,7 +226,16 @@ impl World {
         let url = format!("http://{host}:{}{path}", self.port);
         let resolve = format!("{host}:{}:127.0.0.1", self.port);
         let got = answer(Command::new("curl").args([
-            "-s", "-w", "\n%{http_code}", "--max-time", "10", "--noproxy", "*", "--resolve", &resolve, &url,
+            "-s",
+            "-w",
+            "\n%{http_code}",
+            "--max-time",
+            "10",
+            "--noproxy",
+            "*",
+            "--resolve",
+            &resolve,
+            &url,
         ]));
         let (body, status) = got.stdout.rsplit_once('\n').unwrap_or(("", &got.stdout));
         (status.parse().unwrap_or(0), body.to_owned())
@@ -211,7 +258,8 @@ impl World {
 
     fn servers(&self) -> Vec<String> {
         let data = self.path().join("data");
-        let listed = answer(Command::new("ps").args(["-axww", "-o", "pid=", "-o", "stat=", "-o", "args="]));
+        let listed =
+            answer(Command::new("ps").args(["-axww", "-o", "pid=", "-o", "stat=", "-o", "args="]));
         listed
             .stdout
             .lines()
@@ -230,7 +278,11 @@ impl World {
     pub fn snapshot(&self, rack: &str, app: &str) -> Snapshot {
         let ids = |path: &str| {
             let list = self.api(rack, path);
-            let ids = list.as_array().into_iter().flatten().map(|item| item["id"].to_string());
+            let ids = list
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(|item| item["id"].to_string());
             ids.collect::<Vec<_>>()
         };
         Snapshot {
@@ -239,14 +291,21 @@ impl World {
             builds: ids(&format!("/apps/{app}/builds")),
             releases: ids(&format!("/apps/{app}/releases")),
             processes: ids(&format!("/apps/{app}/processes")),
-            images: if self.engine == "docker" { cleanup::image_tags(rack) } else { Vec::new() },
+            images: if self.engine == "docker" {
+                cleanup::image_tags(&self.path().join("data"), rack)
+            } else {
+                Vec::new()
+            },
         }
     }
 
     /// Image digests of a build, by service.
     pub fn digests(&self, rack: &str, app: &str, build: &str) -> Value {
         let digests = self.api(rack, &format!("/apps/{app}/builds/{build}"))["images"].clone();
-        assert!(digests.as_object().is_some_and(|images| !images.is_empty()), "build {build} has images");
+        assert!(
+            digests.as_object().is_some_and(|images| !images.is_empty()),
+            "build {build} has images"
+        );
         digests
     }
 }
@@ -270,7 +329,10 @@ impl Drop for World {
             let log = fs::read_to_string(path.join("data/server.log")).unwrap_or_default();
             let tail: Vec<_> = log.lines().rev().take(30).collect();
             let tail: Vec<_> = tail.into_iter().rev().collect();
-            let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("server log:\n{}\n", tail.join("\n")).as_bytes());
+            let _ = std::io::Write::write_all(
+                &mut std::io::stderr(),
+                format!("server log:\n{}\n", tail.join("\n")).as_bytes(),
+            );
         }
         self.kill_server();
         if self.engine == "docker" {
@@ -286,7 +348,10 @@ fn answer(command: &mut Command) -> Answer {
     #[cfg(not(unix))]
     let signal: Option<i32> = None;
     Answer {
-        status: output.status.code().unwrap_or_else(|| 128 + signal.unwrap_or(0)),
+        status: output
+            .status
+            .code()
+            .unwrap_or_else(|| 128 + signal.unwrap_or(0)),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
@@ -301,7 +366,11 @@ fn free_port() -> u16 {
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < deadline, "not within {} seconds: {what}", PATIENCE.as_secs());
+        assert!(
+            Instant::now() < deadline,
+            "not within {} seconds: {what}",
+            PATIENCE.as_secs()
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -10,7 +10,8 @@ use end_to_end::{EngineProxy, World, labelled, seed_script, wait_until, workflow
 fn script_turn() -> (MutexGuard<'static, ()>, fs::File) {
     static TURN: Mutex<()> = Mutex::new(());
     let here = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let file = fs::File::create(std::env::temp_dir().join("twinrack-test-script.lock")).expect("a lock file");
+    let file = fs::File::create(std::env::temp_dir().join("twinrack-test-script.lock"))
+        .expect("a lock file");
     file.lock().expect("the lock");
     (here, file)
 }
@@ -20,7 +21,9 @@ fn tiny(world: &World) -> PathBuf {
     let app = world.example("tiny", "myapp");
     world.install(&["staging", "production"]);
     for rack in ["staging", "production"] {
-        world.convox_in(&app, &["apps", "create", "myapp", "-r", rack]).ok();
+        world
+            .convox_in(&app, &["apps", "create", "myapp", "-r", rack])
+            .ok();
     }
     app
 }
@@ -36,7 +39,10 @@ fn tiny_deployed(world: &World) -> PathBuf {
 fn active(world: &World, rack: &str) -> (String, String) {
     let app = world.api(rack, "/apps/myapp");
     let release = app["release"].as_str().expect("a release").to_owned();
-    let build = world.api(rack, &format!("/apps/myapp/releases/{release}"))["build"].as_str().expect("a build").to_owned();
+    let build = world.api(rack, &format!("/apps/myapp/releases/{release}"))["build"]
+        .as_str()
+        .expect("a build")
+        .to_owned();
     (release, build)
 }
 
@@ -49,7 +55,11 @@ fn assert_same_bits(world: &World) {
         world.digests("staging", "myapp", &staging_build),
         world.digests("production", "myapp", &production_build)
     );
-    let provenance = world.api("production", &format!("/apps/myapp/builds/{production_build}"))["provenance"].clone();
+    let provenance = world.api(
+        "production",
+        &format!("/apps/myapp/builds/{production_build}"),
+    )["provenance"]
+        .clone();
     assert_eq!(provenance["build"], staging_build);
     assert_eq!(provenance["rack"], "personal/staging");
 }
@@ -63,13 +73,30 @@ fn workflow(world: &World) {
     let log = answer.stderr.clone();
     answer.ok();
     assert_same_bits(world);
-    assert!(log.contains("+ convox releases promote"), "the script was traced");
+    assert!(
+        log.contains("+ convox releases promote"),
+        "the script was traced"
+    );
     let builds = world.api("production", "/apps/myapp/builds");
-    assert_eq!(builds.as_array().map(Vec::len), Some(1), "production has the imported build only");
+    assert_eq!(
+        builds.as_array().map(Vec::len),
+        Some(1),
+        "production has the imported build only"
+    );
     let build = builds[0]["id"].as_str().expect("an id");
-    let build_log = world.convox(&["builds", "logs", build, "-a", "myapp", "-r", "production"]).ok();
-    assert!(build_log.contains("Imported"), "production built nothing: {build_log}");
-    assert!(world.convox(&["racks"]).ok().contains("personal/production  running"));
+    let build_log = world
+        .convox(&["builds", "logs", build, "-a", "myapp", "-r", "production"])
+        .ok();
+    assert!(
+        build_log.contains("Imported"),
+        "production built nothing: {build_log}"
+    );
+    assert!(
+        world
+            .convox(&["racks"])
+            .ok()
+            .contains("personal/production  running")
+    );
 }
 
 #[test]
@@ -86,14 +113,22 @@ fn workflow_on_docker() {
         let (release, _) = active(&world, rack);
         let (status, page) = world.page(&format!("web.myapp.{rack}.localhost"), "/");
         assert_eq!(status, 200, "{page}");
-        assert!(page.contains(&format!("RACK={rack}")) && page.contains(&format!("RELEASE={release}")), "{page}");
+        assert!(
+            page.contains(&format!("RACK={rack}")) && page.contains(&format!("RELEASE={release}")),
+            "{page}"
+        );
     }
     // A second run on the same racks replaces what runs.
     let (_turn, _lock) = script_turn();
-    world.script(&world.path().join("work/myapp"), &workflow_script()).ok();
+    world
+        .script(&world.path().join("work/myapp"), &workflow_script())
+        .ok();
     assert_same_bits(&world);
     for rack in ["staging", "production"] {
-        assert_eq!(world.page(&format!("web.myapp.{rack}.localhost"), "/").0, 200);
+        assert_eq!(
+            world.page(&format!("web.myapp.{rack}.localhost"), "/").0,
+            200
+        );
     }
 }
 
@@ -104,8 +139,12 @@ fn workflow_with_a_database_on_docker() {
     let app = world.example("myapp", "myapp");
     world.install(&["staging", "production"]);
     for rack in ["staging", "production"] {
-        world.convox_in(&app, &["apps", "create", "myapp", "-r", rack]).ok();
-        world.convox_in(&app, &["env", "set", "SECRET_KEY=test", "-r", rack]).ok();
+        world
+            .convox_in(&app, &["apps", "create", "myapp", "-r", rack])
+            .ok();
+        world
+            .convox_in(&app, &["env", "set", "SECRET_KEY=test", "-r", rack])
+            .ok();
     }
     {
         let (_turn, _lock) = script_turn();
@@ -118,7 +157,11 @@ fn workflow_with_a_database_on_docker() {
         let query = "ruby -e 'require %(pg); puts PG.connect(ENV.fetch(%(DATABASE_URL))).exec(\
                      %(select count(*) from information_schema.tables where table_schema = $$public$$)).getvalue(0, 0)'"
             .replace("$$", "'\\''");
-        world.convox_in(&app, &["run", "web", &query, "-r", rack]).ok().trim().to_owned()
+        world
+            .convox_in(&app, &["run", "web", &query, "-r", rack])
+            .ok()
+            .trim()
+            .to_owned()
     };
     assert_ne!(tables("staging"), "0");
     assert_eq!(tables("production"), "0");
@@ -130,7 +173,10 @@ fn workflow_with_a_database_on_docker() {
             world.api(rack, "/apps/myapp/resources/database")["url"].to_string()
         })
         .into();
-    assert_ne!(urls[0], urls[1], "each rack has its own database and password");
+    assert_ne!(
+        urls[0], urls[1],
+        "each rack has its own database and password"
+    );
 }
 
 // What fails, and what must still be true then.
@@ -187,7 +233,13 @@ fn a_failing_build_stops_the_script() {
 #[test]
 #[ignore = "needs Docker"]
 fn failing_tests_stop_the_script() {
-    let change = |app: &Path| with_file(app, "bin/rake", "#!/bin/sh\necho 'failed: one is not two' >&2\nexit 3\n");
+    let change = |app: &Path| {
+        with_file(
+            app,
+            "bin/rake",
+            "#!/bin/sh\necho 'failed: one is not two' >&2\nexit 3\n",
+        )
+    };
     fails(&World::docker(), change, "failed: one is not two");
 }
 
@@ -195,11 +247,35 @@ fn failing_tests_stop_the_script() {
 #[ignore = "needs Docker"]
 fn a_release_that_exits_is_rolled_back() {
     let world = World::docker();
-    let change = |app: &Path| with_file(app, "bin/serve", "#!/bin/sh\necho 'no such table' >&2\nexit 7\n");
+    let change = |app: &Path| {
+        with_file(
+            app,
+            "bin/serve",
+            "#!/bin/sh\necho 'no such table' >&2\nexit 7\n",
+        )
+    };
     fails(&world, change, "exited with status 7");
-    let logs = world.convox(&["logs", "-a", "myapp", "-r", "staging", "--no-follow", "--since", "5m"]).ok();
-    assert!(logs.contains("| no such table"), "the last lines stand with the reason:\n{logs}");
-    assert_eq!(world.page("web.myapp.staging.localhost", "/").0, 200, "the old release serves");
+    let logs = world
+        .convox(&[
+            "logs",
+            "-a",
+            "myapp",
+            "-r",
+            "staging",
+            "--no-follow",
+            "--since",
+            "5m",
+        ])
+        .ok();
+    assert!(
+        logs.contains("| no such table"),
+        "the last lines stand with the reason:\n{logs}"
+    );
+    assert_eq!(
+        world.page("web.myapp.staging.localhost", "/").0,
+        200,
+        "the old release serves"
+    );
 }
 
 #[test]
@@ -209,27 +285,59 @@ fn a_release_that_is_never_healthy_is_rolled_back() {
     world.set("RACK_SERVER_PROMOTE_TIMEOUT", "3");
     let change = |app: &Path| {
         let text = fs::read_to_string(app.join("convox.yml")).expect("a manifest");
-        with_file(app, "convox.yml", &text.replace("path: /health", "path: /nothing"));
+        with_file(
+            app,
+            "convox.yml",
+            &text.replace("path: /health", "path: /nothing"),
+        );
     };
     fails(&world, change, "did not become healthy");
-    assert_eq!(world.page("web.myapp.staging.localhost", "/").0, 200, "the old release serves");
+    assert_eq!(
+        world.page("web.myapp.staging.localhost", "/").0,
+        200,
+        "the old release serves"
+    );
     assert_eq!(world.api("staging", "/apps/myapp")["status"], "running");
 }
 
 fn requires_environment(world: &World) {
     let app = tiny_deployed(world);
     let before = world.snapshot("production", "myapp");
-    with_file(&app, "convox.yml", "environment:\n  - TOKEN\nservices:\n  web:\n    build: .\n    port: 3000\n    health: /health\n");
+    with_file(
+        &app,
+        "convox.yml",
+        "environment:\n  - TOKEN\nservices:\n  web:\n    build: .\n    port: 3000\n    health: /health\n",
+    );
     let failed = world.convox_in(&app, &["build", "-r", "staging"]);
     assert_eq!(failed.status, 1);
-    assert!(failed.stdout.contains("required env: TOKEN"), "{}", failed.stdout);
+    assert!(
+        failed.stdout.contains("required env: TOKEN"),
+        "{}",
+        failed.stdout
+    );
     // Set on staging only: production refuses at the promote, having said so at the import.
-    world.convox_in(&app, &["env", "set", "TOKEN=1", "-r", "staging"]).ok();
-    let script = SCRIPT.replace("convox releases promote $RELEASE_ID --wait", "echo \"$RELEASE_ID\"");
+    world
+        .convox_in(&app, &["env", "set", "TOKEN=1", "-r", "staging"])
+        .ok();
+    let script = SCRIPT.replace(
+        "convox releases promote $RELEASE_ID --wait",
+        "echo \"$RELEASE_ID\"",
+    );
     let imported = world.script(&app, &script);
-    assert!(imported.stderr.contains("TOKEN"), "the import warns: {}", imported.stderr);
-    let release = imported.ok().lines().last().expect("a release id").to_owned();
-    let reason = world.convox_in(&app, &["releases", "promote", &release, "-r", "production"]).error();
+    assert!(
+        imported.stderr.contains("TOKEN"),
+        "the import warns: {}",
+        imported.stderr
+    );
+    let release = imported
+        .ok()
+        .lines()
+        .last()
+        .expect("a release id")
+        .to_owned();
+    let reason = world
+        .convox_in(&app, &["releases", "promote", &release, "-r", "production"])
+        .error();
     assert!(reason.contains("required env: TOKEN"), "{reason}");
     let after = world.snapshot("production", "myapp");
     assert_ne!(after, before, "the import itself succeeded");
@@ -252,7 +360,20 @@ fn damaged_archives(world: &World) {
     let (_, build) = active(world, "staging");
     let file = app.join("good.tgz");
     let name = |path: &Path| path.to_string_lossy().into_owned();
-    world.convox_in(&app, &["builds", "export", &build, "-f", &name(&file), "-r", "staging"]).ok();
+    world
+        .convox_in(
+            &app,
+            &[
+                "builds",
+                "export",
+                &build,
+                "-f",
+                &name(&file),
+                "-r",
+                "staging",
+            ],
+        )
+        .ok();
     let good = fs::read(&file).expect("the archive");
     let before = world.snapshot("production", "myapp");
     let mut flipped = good.clone();
@@ -267,18 +388,51 @@ fn damaged_archives(world: &World) {
     ] {
         let bad = app.join("bad.tgz");
         fs::write(&bad, bytes).expect("a file");
-        let reason = world.convox_in(&app, &["builds", "import", &name(&bad), "-r", "production"]).error();
+        let reason = world
+            .convox_in(&app, &["builds", "import", &name(&bad), "-r", "production"])
+            .error();
         assert!(reason.contains("import"), "{what}: {reason}");
         assert_eq!(world.snapshot("production", "myapp"), before, "{what}");
     }
     // A build of another app, by mistake.
-    world.convox_in(&app, &["apps", "create", "other", "-r", "production"]).ok();
-    let reason = world.convox_in(&app, &["builds", "import", &name(&file), "-a", "other", "-r", "production"]).error();
+    world
+        .convox_in(&app, &["apps", "create", "other", "-r", "production"])
+        .ok();
+    let reason = world
+        .convox_in(
+            &app,
+            &[
+                "builds",
+                "import",
+                &name(&file),
+                "-a",
+                "other",
+                "-r",
+                "production",
+            ],
+        )
+        .error();
     assert!(reason.contains("app myapp"), "{reason}");
-    assert_eq!(world.api("production", "/apps/other/builds"), serde_json::json!([]));
+    assert_eq!(
+        world.api("production", "/apps/other/builds"),
+        serde_json::json!([])
+    );
     assert_eq!(world.snapshot("production", "myapp"), before);
     // And an app that is not there.
-    let reason = world.convox_in(&app, &["builds", "import", &name(&file), "-a", "nobody", "-r", "production"]).error();
+    let reason = world
+        .convox_in(
+            &app,
+            &[
+                "builds",
+                "import",
+                &name(&file),
+                "-a",
+                "nobody",
+                "-r",
+                "production",
+            ],
+        )
+        .error();
     assert_eq!(reason, "app not found: nobody");
 }
 
@@ -303,17 +457,35 @@ fn a_stopped_docker_is_said_and_survived() {
     let before = world.snapshot("production", "myapp");
     let (release, _) = active(&world, "staging");
     proxy.stop();
-    let reason = world.convox_in(&app, &["run", "web", "true", "-r", "staging"]).error();
-    assert!(reason.contains("cannot reach the docker engine"), "{reason}");
-    let reason = world.convox_in(&app, &["releases", "promote", &release, "-r", "staging"]).error();
-    assert!(reason.contains("cannot reach the docker engine"), "{reason}");
+    let reason = world
+        .convox_in(&app, &["run", "web", "true", "-r", "staging"])
+        .error();
+    assert!(
+        reason.contains("cannot reach the docker engine"),
+        "{reason}"
+    );
+    let reason = world
+        .convox_in(&app, &["releases", "promote", &release, "-r", "staging"])
+        .error();
+    assert!(
+        reason.contains("cannot reach the docker engine"),
+        "{reason}"
+    );
     let failed = world.convox_in(&app, &["build", "-r", "staging"]);
     assert_eq!(failed.status, 1);
-    assert!(failed.stdout.contains("cannot reach the docker engine"), "{}", failed.stdout);
+    assert!(
+        failed.stdout.contains("cannot reach the docker engine"),
+        "{}",
+        failed.stdout
+    );
     proxy.start();
-    wait_until("the app answers again", || world.page("web.myapp.staging.localhost", "/").0 == 200);
+    wait_until("the app answers again", || {
+        world.page("web.myapp.staging.localhost", "/").0 == 200
+    });
     assert_eq!(world.snapshot("production", "myapp"), before);
-    world.convox_in(&app, &["run", "web", "true", "-r", "staging"]).ok();
+    world
+        .convox_in(&app, &["run", "web", "true", "-r", "staging"])
+        .ok();
 }
 
 #[test]
@@ -322,7 +494,9 @@ fn a_port_that_is_taken_is_named() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     world.set("RACK_SERVER_LISTEN", &address);
-    let reason = world.convox(&["install", "--stack-name", "staging"]).error();
+    let reason = world
+        .convox(&["install", "--stack-name", "staging"])
+        .error();
     assert!(reason.contains(&address), "{reason}");
 }
 
@@ -331,8 +505,13 @@ fn a_port_that_is_taken_is_named() {
 fn dies_in_promote(world: &mut World, point: &str, promoted: bool) {
     let app = tiny_deployed(world);
     let (old, _) = active(world, "production");
-    let before = world.api("production", "/apps/myapp/processes").as_array().map(Vec::len);
-    world.convox_in(&app, &["env", "set", "GREETING=again", "-r", "production"]).ok();
+    let before = world
+        .api("production", "/apps/myapp/processes")
+        .as_array()
+        .map(Vec::len);
+    world
+        .convox_in(&app, &["env", "set", "GREETING=again", "-r", "production"])
+        .ok();
     world.kill_server();
     world.set("RACK_SERVER_FAILPOINTS", &format!("{point}=abort"));
     let failed = world.convox_in(&app, &["releases", "promote", "-r", "production"]);
@@ -340,16 +519,22 @@ fn dies_in_promote(world: &mut World, point: &str, promoted: bool) {
     world.wait_for_end_of_server();
     world.unset("RACK_SERVER_FAILPOINTS");
     // Any command starts the server again.
-    wait_until("the app has settled", || world.api("production", "/apps/myapp")["status"] == "running");
+    wait_until("the app has settled", || {
+        world.api("production", "/apps/myapp")["status"] == "running"
+    });
     let (release, _) = active(world, "production");
     assert_eq!(release != old, promoted, "{point}");
     wait_until("only processes of the active release run", || {
         let processes = world.api("production", "/apps/myapp/processes");
         let processes = processes.as_array().expect("a list");
         Some(processes.len()) == before
-            && processes.iter().all(|process| process["release"] == release && process["status"] == "running")
+            && processes
+                .iter()
+                .all(|process| process["release"] == release && process["status"] == "running")
     });
-    world.convox_in(&app, &["releases", "promote", "-r", "production"]).ok();
+    world
+        .convox_in(&app, &["releases", "promote", "-r", "production"])
+        .ok();
 }
 
 #[test]
@@ -379,7 +564,14 @@ fn a_server_that_dies_after_activation_is_recovered() {
 fn dies_in_import(world: &mut World, point: &str) {
     let app = tiny_deployed(world);
     let (_, build) = active(world, "staging");
-    world.convox_in(&app, &["builds", "export", &build, "-f", "good.tgz", "-r", "staging"]).ok();
+    world
+        .convox_in(
+            &app,
+            &[
+                "builds", "export", &build, "-f", "good.tgz", "-r", "staging",
+            ],
+        )
+        .ok();
     let before = world.snapshot("production", "myapp");
     world.kill_server();
     world.set("RACK_SERVER_FAILPOINTS", &format!("{point}=abort"));
@@ -387,8 +579,12 @@ fn dies_in_import(world: &mut World, point: &str) {
     assert_ne!(failed.status, 0, "{point}: {}", failed.stdout);
     world.wait_for_end_of_server();
     world.unset("RACK_SERVER_FAILPOINTS");
-    wait_until("production is what it was", || world.snapshot("production", "myapp") == before);
-    world.convox_in(&app, &["builds", "import", "good.tgz", "-r", "production"]).ok();
+    wait_until("production is what it was", || {
+        world.snapshot("production", "myapp") == before
+    });
+    world
+        .convox_in(&app, &["builds", "import", "good.tgz", "-r", "production"])
+        .ok();
 }
 
 #[test]
@@ -406,12 +602,24 @@ fn uninstalling_leaves_nothing_of_a_rack_and_touches_no_other() {
     let text = fs::read_to_string(world.path().join("data/server.json")).expect("server.json");
     let server: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let server = server["id"].as_str().expect("an id");
-    world.convox_in(&app, &["rack", "uninstall", "staging", "--force"]).ok();
+    world
+        .convox_in(&app, &["rack", "uninstall", "staging", "--force"])
+        .ok();
     assert_eq!(world.snapshot("production", "myapp"), before);
     assert_eq!(world.page("web.myapp.production.localhost", "/").0, 200);
-    assert!(labelled(server).iter().all(|object| !object.contains("staging")), "{:?}", labelled(server));
-    world.convox_in(&app, &["rack", "uninstall", "production", "--force"]).ok();
+    assert!(
+        labelled(server)
+            .iter()
+            .all(|object| !object.contains("staging")),
+        "{:?}",
+        labelled(server)
+    );
+    world
+        .convox_in(&app, &["rack", "uninstall", "production", "--force"])
+        .ok();
     assert_eq!(labelled(server), Vec::<String>::new());
-    let left = fs::read_dir(world.path().join("data/racks")).expect("racks").count();
+    let left = fs::read_dir(world.path().join("data/racks"))
+        .expect("racks")
+        .count();
     assert_eq!(left, 0, "no files are left");
 }

@@ -38,7 +38,9 @@ impl Environment {
 
     /// The variables by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        self.0
+            .iter()
+            .map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
     /// Whether there are none.
@@ -72,7 +74,11 @@ impl Environment {
 
 impl fmt::Display for Environment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut lines: Vec<_> = self.0.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let mut lines: Vec<_> = self
+            .0
+            .iter()
+            .map(|(key, value)| format!("{key}={value}"))
+            .collect();
         // By whole line, so `A1=` comes before `A=`.
         lines.sort();
         f.write_str(&lines.join("\n"))

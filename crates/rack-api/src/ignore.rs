@@ -41,7 +41,10 @@ impl Ignore {
 
     /// Whether a path is left out. Paths are relative, with `/` between components.
     pub fn excludes(&self, path: &str) -> bool {
-        let path: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+        let path: Vec<&str> = path
+            .split('/')
+            .filter(|part| !part.is_empty() && *part != ".")
+            .collect();
         let mut excluded = false;
         for rule in &self.rules {
             // Whatever matches a directory matches everything below it.
@@ -150,7 +153,9 @@ fn single(pattern: &[char], at: usize, c: char) -> Option<usize> {
                     return (found != negated).then_some(on + 1);
                 }
                 first = false;
-                if pattern.get(on + 1) == Some(&'-') && pattern.get(on + 2).is_some_and(|high| *high != ']') {
+                if pattern.get(on + 1) == Some(&'-')
+                    && pattern.get(on + 2).is_some_and(|high| *high != ']')
+                {
                     found |= (low..=pattern[on + 2]).contains(&c);
                     on += 3;
                 } else {
@@ -199,7 +204,11 @@ mod tests {
             ("\\*", "*", true),
             ("\\*", "x", false),
         ] {
-            assert_eq!(Ignore::parse(file).excludes(path), excluded, "{file:?} on {path:?}");
+            assert_eq!(
+                Ignore::parse(file).excludes(path),
+                excluded,
+                "{file:?} on {path:?}"
+            );
         }
     }
 

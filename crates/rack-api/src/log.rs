@@ -22,7 +22,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { follow: true, prefix: false, since: None, filter: None, tail: None }
+        Self {
+            follow: true,
+            prefix: false,
+            since: None,
+            filter: None,
+            tail: None,
+        }
     }
 }
 
@@ -60,7 +66,11 @@ impl Filter {
 
     /// Whether a message passes.
     pub fn matches(&self, message: &[u8]) -> bool {
-        let has = |term: &String| message.windows(term.len()).any(|part| part == term.as_bytes());
+        let has = |term: &String| {
+            message
+                .windows(term.len())
+                .any(|part| part == term.as_bytes())
+        };
         self.all.iter().all(has)
             && !self.none.iter().any(has)
             && (self.any.is_empty() || self.any.iter().any(has))
@@ -84,7 +94,11 @@ mod tests {
             ("", "anything", true),
         ];
         for (filter, message, passes) in cases {
-            assert_eq!(Filter::parse(filter).matches(message.as_bytes()), passes, "{filter} on {message}");
+            assert_eq!(
+                Filter::parse(filter).matches(message.as_bytes()),
+                passes,
+                "{filter} on {message}"
+            );
         }
     }
 

@@ -28,7 +28,8 @@ pub fn boolean(text: &str) -> bool {
 
 /// Reads a decimal integer with an optional sign.
 pub fn integer(text: &str) -> Result<i64, ParamError> {
-    text.parse().map_err(|_| ParamError::Integer(text.to_owned()))
+    text.parse()
+        .map_err(|_| ParamError::Integer(text.to_owned()))
 }
 
 /// Reads a list.
@@ -43,7 +44,8 @@ pub fn list(text: &str) -> Vec<String> {
 pub fn map(text: &str) -> BTreeMap<String, String> {
     let mut map = BTreeMap::new();
     for (key, value) in form_urlencoded::parse(text.as_bytes()) {
-        map.entry(key.into_owned()).or_insert_with(|| value.into_owned());
+        map.entry(key.into_owned())
+            .or_insert_with(|| value.into_owned());
     }
     map
 }
@@ -111,7 +113,11 @@ pub fn duration(text: &str) -> Result<Duration, ParamError> {
     if !nanos.is_finite() || nanos > i64::MAX as f64 {
         return Err(invalid());
     }
-    Ok(if negative { Duration::ZERO } else { Duration::from_nanos(nanos as u64) })
+    Ok(if negative {
+        Duration::ZERO
+    } else {
+        Duration::from_nanos(nanos as u64)
+    })
 }
 
 /// Writes a duration the way Go prints it: `1h0m0s`, `2m0s`, `1.5s`, `300ms`.
@@ -167,7 +173,10 @@ mod tests {
         ] {
             assert_eq!(duration(text).expect(text).as_nanos(), nanos, "{text}");
         }
-        assert_eq!(duration("5").expect_err("unit").to_string(), "time: missing unit in duration \"5\"");
+        assert_eq!(
+            duration("5").expect_err("unit").to_string(),
+            "time: missing unit in duration \"5\""
+        );
         for text in ["", "x", ".s", "1x", "-", "1h2"] {
             assert!(duration(text).is_err(), "{text}");
         }

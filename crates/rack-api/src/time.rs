@@ -37,5 +37,7 @@ pub mod or_zero {
 
 /// Formats a time in UTC with whole seconds, as log prefixes need it.
 pub fn whole_seconds(time: Timestamp) -> String {
-    Timestamp::from_second(time.as_second()).unwrap_or(time).to_string()
+    Timestamp::from_second(time.as_second())
+        .unwrap_or(time)
+        .to_string()
 }

@@ -60,13 +60,19 @@ fn main() -> ExitCode {
     };
     tracing_subscriber::fmt()
         .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_env("RACK_SERVER_LOG").unwrap_or_else(|_| "info".into()),
+            tracing_subscriber::EnvFilter::try_from_env("RACK_SERVER_LOG")
+                .unwrap_or_else(|_| "info".into()),
         )
         .with_writer(std::io::stderr)
         .init();
     // Read before any thread could be disturbed by it, and used for nothing else.
-    let password = std::env::var("RACK_SERVER_PASSWORD").ok().filter(|password| !password.is_empty());
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let password = std::env::var("RACK_SERVER_PASSWORD")
+        .ok()
+        .filter(|password| !password.is_empty());
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
@@ -79,7 +85,10 @@ fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the one line that says why the program ends")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the one line that says why the program ends"
+)]
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     eprintln!("ERROR: {error}");
     ExitCode::FAILURE
@@ -87,10 +96,16 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
 
 /// The user's data directory (`XDG_DATA_HOME`, else `~/.local/share`).
 fn default_data() -> anyhow::Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local").join("share")));
-    home.map(|home| home.join("twinrack"))
-        .ok_or_else(|| anyhow::anyhow!("no home directory is set: say where to keep state with --data"))
+    let set = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let home =
+        set("XDG_DATA_HOME").or_else(|| set("HOME").map(|home| home.join(".local").join("share")));
+    home.map(|home| home.join("twinrack")).ok_or_else(|| {
+        anyhow::anyhow!("no home directory is set: say where to keep state with --data")
+    })
 }
 
 async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<()> {
@@ -123,7 +138,10 @@ async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<(
         shutdown: shutdown.clone(),
     })
     .await?;
-    let Opened { console, first_password } = opened;
+    let Opened {
+        console,
+        first_password,
+    } = opened;
     if let Some(password) = first_password {
         show_once(&password, address);
     }
@@ -147,7 +165,10 @@ async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<(
 
 /// The password is stored as a digest only, so this is its one appearance; it goes
 /// to standard output, never to the log.
-#[expect(clippy::print_stdout, reason = "the answer to starting a server by hand")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the answer to starting a server by hand"
+)]
 fn show_once(password: &str, address: SocketAddr) {
     println!("Server password, shown this once: {password}");
     println!("Use it with: convox login {address} -p PASSWORD");
@@ -158,7 +179,10 @@ async fn signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        if let (Ok(mut term), Ok(mut hup)) = (signal(SignalKind::terminate()), signal(SignalKind::hangup())) {
+        if let (Ok(mut term), Ok(mut hup)) = (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::hangup()),
+        ) {
             tokio::select! {
                 _ = tokio::signal::ctrl_c() => {}
                 _ = term.recv() => {}

@@ -24,7 +24,9 @@ pub(super) async fn list(Scope(rack): Scope) -> Result<Response> {
 pub(super) async fn create(Scope(rack): Scope, request: Request) -> Result<Response> {
     let params = Params::of_request(request).await?;
     let name = params.text("name").unwrap_or_default();
-    Ok(reply::json(&rack.create_app(name, params.text("generation")).await?))
+    Ok(reply::json(
+        &rack.create_app(name, params.text("generation")).await?,
+    ))
 }
 
 /// `GET /apps/{app}`; with `settled=<duration>` the answer waits until nothing
@@ -39,9 +41,18 @@ pub(super) async fn get(Scope(rack): Scope, Path(app): Path<String>, uri: Uri) -
 }
 
 /// `PUT /apps/{app}`
-pub(super) async fn update(Scope(rack): Scope, Path(app): Path<String>, request: Request) -> Result<Response> {
+pub(super) async fn update(
+    Scope(rack): Scope,
+    Path(app): Path<String>,
+    request: Request,
+) -> Result<Response> {
     let params = Params::of_request(request).await?;
-    rack.update_app(&app, params.boolean("lock"), params.text("parameters").map(map)).await?;
+    rack.update_app(
+        &app,
+        params.boolean("lock"),
+        params.text("parameters").map(map),
+    )
+    .await?;
     Ok(reply::ok())
 }
 
@@ -60,5 +71,7 @@ pub(super) async fn cancel(Scope(rack): Scope, Path(app): Path<String>) -> Resul
 /// `GET /apps/{app}/budget`: a laptop has none, and v3 clients ask with every `ps`.
 pub(super) async fn budget(Scope(rack): Scope, Path(app): Path<String>) -> Result<Response> {
     rack.app(&app).await?;
-    Ok(reply::json(&serde_json::json!({ "config": null, "state": null })))
+    Ok(reply::json(
+        &serde_json::json!({ "config": null, "state": null }),
+    ))
 }

@@ -18,13 +18,23 @@ use crate::rack::Rack;
 use crate::rack::build::DEFAULT_LIMIT;
 
 /// `GET /apps/{app}/builds`
-pub(super) async fn list(Scope(rack): Scope, Path(app): Path<String>, uri: Uri) -> Result<Response> {
-    let limit = Params::of_query(&uri).integer("limit")?.filter(|limit| *limit > 0).unwrap_or(DEFAULT_LIMIT);
+pub(super) async fn list(
+    Scope(rack): Scope,
+    Path(app): Path<String>,
+    uri: Uri,
+) -> Result<Response> {
+    let limit = Params::of_query(&uri)
+        .integer("limit")?
+        .filter(|limit| *limit > 0)
+        .unwrap_or(DEFAULT_LIMIT);
     Ok(reply::json(&rack.builds(&app, limit).await?))
 }
 
 /// `GET /apps/{app}/builds/{id}` and `GET /apps/{app}/builds/{id}.tgz`
-pub(super) async fn get(Scope(rack): Scope, Path((app, id)): Path<(String, String)>) -> Result<Response> {
+pub(super) async fn get(
+    Scope(rack): Scope,
+    Path((app, id)): Path<(String, String)>,
+) -> Result<Response> {
     let Some(id) = id.strip_suffix(".tgz") else {
         return Ok(reply::json(&rack.build(&app, &id).await?));
     };
@@ -33,30 +43,50 @@ pub(super) async fn get(Scope(rack): Scope, Path((app, id)): Path<(String, Strin
 }
 
 fn options(params: &Params) -> CreateOptions {
-    let text = |name: &str| params.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
+    let text = |name: &str| {
+        params
+            .text(name)
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+    };
     CreateOptions {
         build_args: params.text("build-args").map(split).unwrap_or_default(),
         description: text("description"),
         development: params.boolean("development").unwrap_or(false),
         // The name 2017 clients use is `config`.
         manifest: text("manifest").or_else(|| text("config")),
-        no_cache: params.boolean("no-cache").unwrap_or(false) || params.boolean("cache") == Some(false),
+        no_cache: params.boolean("no-cache").unwrap_or(false)
+            || params.boolean("cache") == Some(false),
         git_sha: text("git-sha"),
     }
 }
 
 /// `POST /apps/{app}/builds`: of a stored object, or of a `source` or `image` part
 /// as 2017 clients send it.
-pub(super) async fn create(Scope(rack): Scope, Path(app): Path<String>, request: Request) -> Result<Response> {
+pub(super) async fn create(
+    Scope(rack): Scope,
+    Path(app): Path<String>,
+    request: Request,
+) -> Result<Response> {
     if let Some(boundary) = boundary(request.headers()) {
-        return from_parts(&rack, &app, multer::Multipart::new(request.into_body().into_data_stream(), boundary)).await;
+        return from_parts(
+            &rack,
+            &app,
+            multer::Multipart::new(request.into_body().into_data_stream(), boundary),
+        )
+        .await;
     }
     let params = Params::of_request(request).await?;
     if params.boolean("external") == Some(true) {
-        return Err(Failure::Invalid("external builds are not supported on a local rack: let the rack build".into()).into());
+        return Err(Failure::Invalid(
+            "external builds are not supported on a local rack: let the rack build".into(),
+        )
+        .into());
     }
     let url = params.required("url")?;
-    Ok(reply::json(&rack.create_build(&app, url, &options(&params)).await?))
+    Ok(reply::json(
+        &rack.create_build(&app, url, &options(&params)).await?,
+    ))
 }
 
 fn boundary(headers: &HeaderMap) -> Option<String> {
@@ -68,7 +98,11 @@ fn broken(error: &multer::Error) -> ApiError {
     Failure::Invalid(format!("the upload is not readable: {error}")).into()
 }
 
-async fn from_parts(rack: &Rack, app: &str, mut parts: multer::Multipart<'static>) -> Result<Response> {
+async fn from_parts(
+    rack: &Rack,
+    app: &str,
+    mut parts: multer::Multipart<'static>,
+) -> Result<Response> {
     let mut params = Params::default();
     // The file may come before the fields that say what to do with it.
     let mut source = None;
@@ -89,15 +123,22 @@ async fn from_parts(rack: &Rack, app: &str, mut parts: multer::Multipart<'static
         }
     }
     match source {
-        Some((part, url)) if part == "source" => {
-            Ok(reply::json(&rack.create_build(app, &url, &options(&params)).await?))
-        }
+        Some((part, url)) if part == "source" => Ok(reply::json(
+            &rack.create_build(app, &url, &options(&params)).await?,
+        )),
         Some((_, url)) => Ok(reply::json(&import_object(rack, app, &url, false).await?)),
-        None => Err(Failure::Invalid("the upload has neither a source nor an image part".into()).into()),
+        None => {
+            Err(Failure::Invalid("the upload has neither a source nor an image part".into()).into())
+        }
     }
 }
 
-async fn import_object(rack: &Rack, app: &str, url: &str, foreign: bool) -> Result<rack_api::Build> {
+async fn import_object(
+    rack: &Rack,
+    app: &str,
+    url: &str,
+    foreign: bool,
+) -> Result<rack_api::Build> {
     let key = url
         .strip_prefix("object://")
         .and_then(|rest| rest.split_once('/'))
@@ -114,19 +155,44 @@ async fn import_object(rack: &Rack, app: &str, url: &str, foreign: bool) -> Resu
 /// `POST /apps/{app}/builds/import`: the archive as the body, as a form's `url` of
 /// an uploaded object, or as an `image` part. `force=true` in the query takes the
 /// build of another app.
-pub(super) async fn import(Scope(rack): Scope, Path(app): Path<String>, request: Request) -> Result<Response> {
-    let foreign = Params::of_query(request.uri()).boolean("force").unwrap_or(false);
+pub(super) async fn import(
+    Scope(rack): Scope,
+    Path(app): Path<String>,
+    request: Request,
+) -> Result<Response> {
+    let foreign = Params::of_query(request.uri())
+        .boolean("force")
+        .unwrap_or(false);
     if let Some(boundary) = boundary(request.headers()) {
-        return from_parts(&rack, &app, multer::Multipart::new(request.into_body().into_data_stream(), boundary)).await;
+        return from_parts(
+            &rack,
+            &app,
+            multer::Multipart::new(request.into_body().into_data_stream(), boundary),
+        )
+        .await;
     }
-    let form = request.headers().get(header::CONTENT_TYPE).is_some_and(|kind| {
-        kind.as_bytes().starts_with(b"application/x-www-form-urlencoded")
-    });
+    let form = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| {
+            kind.as_bytes()
+                .starts_with(b"application/x-www-form-urlencoded")
+        });
     if form {
         let params = Params::of_request(request).await?;
         let url = params.required("url")?;
-        return Ok(reply::json(&import_object(&rack, &app, url, foreign).await?));
+        return Ok(reply::json(
+            &import_object(&rack, &app, url, foreign).await?,
+        ));
     }
-    let body = request.into_body().into_data_stream().map_err(std::io::Error::other).boxed();
-    Ok(reply::json(&rack.import_build(&app, StreamReader::new(body), foreign).await?))
+    let body = request
+        .into_body()
+        .into_data_stream()
+        .map_err(std::io::Error::other)
+        .boxed();
+    Ok(reply::json(
+        &rack
+            .import_build(&app, StreamReader::new(body), foreign)
+            .await?,
+    ))
 }

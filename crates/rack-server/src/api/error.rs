@@ -18,16 +18,22 @@ pub(super) type Result<T> = std::result::Result<T, ApiError>;
 
 impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
-        Self { failure, json: false }
+        Self {
+            failure,
+            json: false,
+        }
     }
 }
 
 impl ApiError {
     /// Answers in the form the client asks for.
     pub(super) fn in_form_of(mut self, headers: &HeaderMap) -> Self {
-        self.json = headers
-            .get(header::ACCEPT)
-            .is_some_and(|accept| accept.as_bytes().windows(16).any(|part| part == b"application/json"));
+        self.json = headers.get(header::ACCEPT).is_some_and(|accept| {
+            accept
+                .as_bytes()
+                .windows(16)
+                .any(|part| part == b"application/json")
+        });
         self
     }
 }
@@ -39,7 +45,9 @@ fn status(failure: &Failure) -> StatusCode {
         Failure::Conflict(_) => StatusCode::CONFLICT,
         Failure::Forbidden(_) => StatusCode::FORBIDDEN,
         Failure::Unauthorized => StatusCode::UNAUTHORIZED,
-        Failure::Shutdown | Failure::Engine(EngineError::Unreachable { .. }) => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Shutdown | Failure::Engine(EngineError::Unreachable { .. }) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Failure::Engine(EngineError::NotFound { .. }) => StatusCode::NOT_FOUND,
         Failure::Cancelled(_)
         | Failure::Failed(_)
@@ -64,13 +72,19 @@ impl IntoResponse for ApiError {
         let status = status(&self.failure);
         let message = message(&self.failure);
         let mut response = if self.json {
-            (status, super::reply::json(&serde_json::json!({ "error": message }))).into_response()
+            (
+                status,
+                super::reply::json(&serde_json::json!({ "error": message })),
+            )
+                .into_response()
         } else {
             (status, format!("{message}\n")).into_response()
         };
         if status == StatusCode::UNAUTHORIZED {
             let realm = HeaderValue::from_static("Basic realm=\"convox\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, realm);
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, realm);
         }
         response
     }

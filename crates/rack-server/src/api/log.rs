@@ -20,11 +20,17 @@ fn options(headers: &HeaderMap) -> Result<Options> {
             follow: headers.boolean("follow").unwrap_or(true),
             prefix: headers.boolean("prefix").unwrap_or(false),
             since: headers.duration("since")?,
-            filter: headers.text("filter").filter(|filter| !filter.trim().is_empty()),
-            tail: headers.integer("tail")?.and_then(|lines| usize::try_from(lines).ok()),
+            filter: headers
+                .text("filter")
+                .filter(|filter| !filter.trim().is_empty()),
+            tail: headers
+                .integer("tail")?
+                .and_then(|lines| usize::try_from(lines).ok()),
         })
     };
-    read().map_err(|_| Failure::Invalid("invalid log option: use durations such as 5m and whole numbers".into()))
+    read().map_err(|_| {
+        Failure::Invalid("invalid log option: use durations such as 5m and whole numbers".into())
+    })
 }
 
 fn open<F, Reading>(console: State, request: Request, read: F) -> Response
@@ -32,7 +38,8 @@ where
     F: FnOnce(Rack, Options) -> Reading + Send + 'static,
     Reading: Future<Output = Result<Lines>> + Send,
 {
-    let prepared = of_socket(&console, &request).and_then(|rack| Ok((rack, options(request.headers())?)));
+    let prepared =
+        of_socket(&console, &request).and_then(|rack| Ok((rack, options(request.headers())?)));
     serve(request, async move |reader, writer| {
         let lines = match prepared {
             Ok((rack, options)) => read(rack, options).await,
@@ -43,8 +50,14 @@ where
 }
 
 /// `SOCKET /apps/{app}/logs`
-pub(super) async fn app(Shared(console): Shared<State>, Path(app): Path<String>, request: Request) -> Response {
-    open(console, request, async move |rack, options| rack.app_log(&app, &options).await)
+pub(super) async fn app(
+    Shared(console): Shared<State>,
+    Path(app): Path<String>,
+    request: Request,
+) -> Response {
+    open(console, request, async move |rack, options| {
+        rack.app_log(&app, &options).await
+    })
 }
 
 /// `SOCKET /apps/{app}/builds/{id}/logs`: the whole log, whatever the options say.
@@ -53,7 +66,9 @@ pub(super) async fn build(
     Path((app, id)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    open(console, request, async move |rack, _| rack.build_log(&app, &id).await)
+    open(console, request, async move |rack, _| {
+        rack.build_log(&app, &id).await
+    })
 }
 
 /// `SOCKET /apps/{app}/processes/{pid}/logs`
@@ -62,7 +77,9 @@ pub(super) async fn process(
     Path((app, pid)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    open(console, request, async move |rack, options| rack.process_log(&app, &pid, &options).await)
+    open(console, request, async move |rack, options| {
+        rack.process_log(&app, &pid, &options).await
+    })
 }
 
 /// `SOCKET /apps/{app}/services/{service}/logs`
@@ -71,10 +88,14 @@ pub(super) async fn service(
     Path((app, service)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    open(console, request, async move |rack, options| rack.service_log(&app, &service, &options).await)
+    open(console, request, async move |rack, options| {
+        rack.service_log(&app, &service, &options).await
+    })
 }
 
 /// `SOCKET /system/logs`
 pub(super) async fn system(Shared(console): Shared<State>, request: Request) -> Response {
-    open(console, request, async move |rack, options| Ok(rack.system_log(&options)))
+    open(console, request, async move |rack, options| {
+        Ok(rack.system_log(&options))
+    })
 }

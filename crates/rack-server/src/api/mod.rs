@@ -52,7 +52,10 @@ pub fn routes(console: State) -> Router {
         .route("/system/releases", get(system::releases))
         // apps
         .route("/apps", get(app::list).post(app::create))
-        .route("/apps/{app}", get(app::get).put(app::update).delete(app::delete))
+        .route(
+            "/apps/{app}",
+            get(app::get).put(app::update).delete(app::delete),
+        )
         .route("/apps/{app}/cancel", post(app::cancel))
         .route("/apps/{app}/logs", get(log::app))
         .route("/apps/{app}/budget", get(app::budget))
@@ -61,7 +64,10 @@ pub fn routes(console: State) -> Router {
         .route("/apps/{app}/objects/", post(object::store_unnamed))
         .route(
             "/apps/{app}/objects/{*key}",
-            get(object::fetch).head(object::head).post(object::store).delete(object::delete),
+            get(object::fetch)
+                .head(object::head)
+                .post(object::store)
+                .delete(object::delete),
         )
         // builds
         .route("/apps/{app}/builds", get(build::list).post(build::create))
@@ -69,20 +75,32 @@ pub fn routes(console: State) -> Router {
         .route("/apps/{app}/builds/{id}", get(build::get))
         .route("/apps/{app}/builds/{id}/logs", get(log::build))
         // releases
-        .route("/apps/{app}/releases", get(release::list).post(release::create))
+        .route(
+            "/apps/{app}/releases",
+            get(release::list).post(release::create),
+        )
         .route("/apps/{app}/releases/{id}", get(release::get))
         .route("/apps/{app}/releases/{id}/promote", post(release::promote))
         // processes
         .route("/apps/{app}/processes", get(process::list))
-        .route("/apps/{app}/processes/{pid}", get(process::get).delete(process::stop))
+        .route(
+            "/apps/{app}/processes/{pid}",
+            get(process::get).delete(process::stop),
+        )
         .route("/apps/{app}/processes/{pid}/exec", get(process::exec))
         .route("/apps/{app}/processes/{pid}/logs", get(log::process))
         // services
         .route("/apps/{app}/services", get(service::list))
         .route("/apps/{app}/services/{service}", put(service::update))
         .route("/apps/{app}/services/{service}/logs", get(log::service))
-        .route("/apps/{app}/services/{service}/processes", post(process::run))
-        .route("/apps/{app}/services/{service}/restart", post(service::restart))
+        .route(
+            "/apps/{app}/services/{service}/processes",
+            post(process::run),
+        )
+        .route(
+            "/apps/{app}/services/{service}/restart",
+            post(service::restart),
+        )
         // resources
         .route("/apps/{app}/resources", get(resource::list))
         .route("/apps/{app}/resources/{name}", get(resource::get))
@@ -102,12 +120,18 @@ async fn mark(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
-    headers.insert(SERVER_HEADER, HeaderValue::from_static(env!("CARGO_PKG_VERSION")));
+    headers.insert(
+        SERVER_HEADER,
+        HeaderValue::from_static(env!("CARGO_PKG_VERSION")),
+    );
     if !upgraded {
         if let Ok(id) = HeaderValue::from_str(&rack_api::id::hex(12)) {
             headers.insert("request-id", id);
         }
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(
+            header::X_CONTENT_TYPE_OPTIONS,
+            HeaderValue::from_static("nosniff"),
+        );
         headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     }
     response

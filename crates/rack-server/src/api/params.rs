@@ -41,7 +41,9 @@ impl Params {
 
     fn add(&mut self, encoded: &[u8]) {
         for (name, value) in form_urlencoded::parse(encoded) {
-            self.0.entry(name.into_owned()).or_insert_with(|| value.into_owned());
+            self.0
+                .entry(name.into_owned())
+                .or_insert_with(|| value.into_owned());
         }
     }
 
@@ -71,13 +73,19 @@ impl Params {
     /// An integer, when present and not empty.
     pub(super) fn integer(&self, name: &str) -> Result<Option<i64>> {
         let text = self.text(name).filter(|text| !text.is_empty());
-        Ok(text.map(params::integer).transpose().map_err(|error| invalid(&error))?)
+        Ok(text
+            .map(params::integer)
+            .transpose()
+            .map_err(|error| invalid(&error))?)
     }
 
     /// A duration, when present and not empty.
     pub(super) fn duration(&self, name: &str) -> Result<Option<std::time::Duration>> {
         let text = self.text(name).filter(|text| !text.is_empty());
-        Ok(text.map(params::duration).transpose().map_err(|error| invalid(&error))?)
+        Ok(text
+            .map(params::duration)
+            .transpose()
+            .map_err(|error| invalid(&error))?)
     }
 }
 
@@ -97,7 +105,9 @@ pub(super) struct Headers<'a>(pub(super) &'a HeaderMap);
 impl Headers<'_> {
     /// A text, when present.
     pub(super) fn text(&self, name: &str) -> Option<String> {
-        self.0.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        self.0
+            .get(name)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
     }
 
     /// A boolean, when present.
@@ -108,17 +118,26 @@ impl Headers<'_> {
     /// An integer, when present and not empty.
     pub(super) fn integer(&self, name: &str) -> Result<Option<i64>> {
         let text = self.text(name).filter(|text| !text.is_empty());
-        Ok(text.map(|text| params::integer(&text)).transpose().map_err(|error| invalid(&error))?)
+        Ok(text
+            .map(|text| params::integer(&text))
+            .transpose()
+            .map_err(|error| invalid(&error))?)
     }
 
     /// A terminal dimension, when present.
     pub(super) fn dimension(&self, name: &str) -> Result<Option<u16>> {
-        Ok(self.integer(name)?.and_then(|value| u16::try_from(value).ok()).filter(|value| *value > 0))
+        Ok(self
+            .integer(name)?
+            .and_then(|value| u16::try_from(value).ok())
+            .filter(|value| *value > 0))
     }
 
     /// A duration, when present and not empty.
     pub(super) fn duration(&self, name: &str) -> Result<Option<std::time::Duration>> {
         let text = self.text(name).filter(|text| !text.is_empty());
-        Ok(text.map(|text| params::duration(&text)).transpose().map_err(|error| invalid(&error))?)
+        Ok(text
+            .map(|text| params::duration(&text))
+            .transpose()
+            .map_err(|error| invalid(&error))?)
     }
 }

@@ -23,19 +23,33 @@ use crate::rack::Rack;
 const FRAME: usize = 16 << 10;
 
 /// `GET /apps/{app}/processes`
-pub(super) async fn list(Scope(rack): Scope, Path(app): Path<String>, uri: Uri) -> Result<Response> {
+pub(super) async fn list(
+    Scope(rack): Scope,
+    Path(app): Path<String>,
+    uri: Uri,
+) -> Result<Response> {
     let params = Params::of_query(&uri);
     let text = |name: &str| params.text(name).filter(|text| !text.is_empty());
-    Ok(reply::json(&rack.processes(&app, text("service"), text("release")).await?))
+    Ok(reply::json(
+        &rack
+            .processes(&app, text("service"), text("release"))
+            .await?,
+    ))
 }
 
 /// `GET /apps/{app}/processes/{pid}`
-pub(super) async fn get(Scope(rack): Scope, Path((app, pid)): Path<(String, String)>) -> Result<Response> {
+pub(super) async fn get(
+    Scope(rack): Scope,
+    Path((app, pid)): Path<(String, String)>,
+) -> Result<Response> {
     Ok(reply::json(&rack.process(&app, &pid).await?))
 }
 
 /// `DELETE /apps/{app}/processes/{pid}`
-pub(super) async fn stop(Scope(rack): Scope, Path((app, pid)): Path<(String, String)>) -> Result<Response> {
+pub(super) async fn stop(
+    Scope(rack): Scope,
+    Path((app, pid)): Path<(String, String)>,
+) -> Result<Response> {
     rack.stop_process(&app, &pid).await?;
     Ok(reply::ok())
 }
@@ -49,7 +63,10 @@ pub(super) async fn run(
     let headers = Headers(&headers);
     let options = RunOptions {
         command: headers.text("command"),
-        environment: headers.text("environment").map(|text| map(&text)).unwrap_or_default(),
+        environment: headers
+            .text("environment")
+            .map(|text| map(&text))
+            .unwrap_or_default(),
         height: headers.dimension("height")?,
         width: headers.dimension("width")?,
         memory: headers.integer("memory")?,
@@ -82,14 +99,19 @@ pub(super) async fn exec(
     });
     serve(request, async move |reader, writer| {
         let started = match prepared {
-            Ok((rack, options)) => rack.exec(&app, &pid, &options).await.map(|exec| (rack, exec)),
+            Ok((rack, options)) => rack
+                .exec(&app, &pid, &options)
+                .await
+                .map(|exec| (rack, exec)),
             Err(failure) => Err(failure),
         };
         match started {
             Ok((rack, exec)) => relay(&rack, &app, &pid, exec, reader, writer).await,
             Err(failure) => {
                 // Both, so that every client sees the text and a failing status.
-                let _ = writer.data(format!("ERROR: {}\n", message(&failure)).as_bytes()).await;
+                let _ = writer
+                    .data(format!("ERROR: {}\n", message(&failure)).as_bytes())
+                    .await;
                 let _ = writer.data(exit_status::encode(1).as_bytes()).await;
                 finish(reader, writer).await;
             }
@@ -98,7 +120,11 @@ pub(super) async fn exec(
 }
 
 async fn relay(rack: &Rack, app: &str, pid: &str, exec: Exec, mut reader: Reader, writer: Writer) {
-    let Exec { mut output, mut input, status } = exec;
+    let Exec {
+        mut output,
+        mut input,
+        status,
+    } = exec;
     let receive = async {
         let mut open = true;
         loop {

@@ -23,9 +23,10 @@ pub(super) async fn list(Shared(console): Shared<State>, Caller(access): Caller)
 fn of_server(access: &Access) -> Result<()> {
     match access {
         Access::Server => Ok(()),
-        Access::Rack(_) => {
-            Err(Failure::Forbidden("the server password is needed to make and remove racks".into()).into())
-        }
+        Access::Rack(_) => Err(Failure::Forbidden(
+            "the server password is needed to make and remove racks".into(),
+        )
+        .into()),
     }
 }
 
@@ -38,7 +39,9 @@ pub(super) async fn create(
     of_server(&access)?;
     let params = Params::of_request(request).await?;
     let engine = params.text("engine").filter(|engine| !engine.is_empty());
-    Ok(reply::json(&console.create(params.required("name")?, engine).await?))
+    Ok(reply::json(
+        &console.create(params.required("name")?, engine).await?,
+    ))
 }
 
 /// `DELETE /racks/{name}`; an addition of this server.

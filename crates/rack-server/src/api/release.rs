@@ -12,13 +12,24 @@ use super::scope::Scope;
 use crate::rack::release::DEFAULT_LIMIT;
 
 /// `GET /apps/{app}/releases`
-pub(super) async fn list(Scope(rack): Scope, Path(app): Path<String>, uri: Uri) -> Result<Response> {
-    let limit = Params::of_query(&uri).integer("limit")?.filter(|limit| *limit > 0).unwrap_or(DEFAULT_LIMIT);
+pub(super) async fn list(
+    Scope(rack): Scope,
+    Path(app): Path<String>,
+    uri: Uri,
+) -> Result<Response> {
+    let limit = Params::of_query(&uri)
+        .integer("limit")?
+        .filter(|limit| *limit > 0)
+        .unwrap_or(DEFAULT_LIMIT);
     Ok(reply::json(&rack.releases(&app, limit).await?))
 }
 
 /// `POST /apps/{app}/releases`
-pub(super) async fn create(Scope(rack): Scope, Path(app): Path<String>, request: Request) -> Result<Response> {
+pub(super) async fn create(
+    Scope(rack): Scope,
+    Path(app): Path<String>,
+    request: Request,
+) -> Result<Response> {
     let params = Params::of_request(request).await?;
     let text = |name: &str| params.text(name).map(str::to_owned);
     let options = CreateOptions {
@@ -31,7 +42,10 @@ pub(super) async fn create(Scope(rack): Scope, Path(app): Path<String>, request:
 }
 
 /// `GET /apps/{app}/releases/{id}`
-pub(super) async fn get(Scope(rack): Scope, Path((app, id)): Path<(String, String)>) -> Result<Response> {
+pub(super) async fn get(
+    Scope(rack): Scope,
+    Path((app, id)): Path<(String, String)>,
+) -> Result<Response> {
     Ok(reply::json(&rack.release(&app, &id).await?))
 }
 

@@ -9,7 +9,10 @@ use serde::Serialize;
 pub(super) fn json<T: Serialize>(value: &T) -> Response {
     let text = serde_json::to_string_pretty(value).expect("wire types serialise");
     // These characters occur only inside strings.
-    let text = text.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    let text = text
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026");
     let json = HeaderValue::from_static("application/json");
     ([(header::CONTENT_TYPE, json)], text + "\n").into_response()
 }
@@ -25,7 +28,9 @@ pub(super) fn bytes(body: Body, length: Option<u64>) -> Response {
     let kind = HeaderValue::from_static("application/octet-stream");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     if let Some(length) = length {
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        response
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     response
 }

@@ -13,6 +13,9 @@ pub(super) async fn list(Scope(rack): Scope, Path(app): Path<String>) -> Result<
 }
 
 /// `GET /apps/{app}/resources/{name}`
-pub(super) async fn get(Scope(rack): Scope, Path((app, name)): Path<(String, String)>) -> Result<Response> {
+pub(super) async fn get(
+    Scope(rack): Scope,
+    Path((app, name)): Path<(String, String)>,
+) -> Result<Response> {
     Ok(reply::json(&rack.resource(&app, &name).await?))
 }

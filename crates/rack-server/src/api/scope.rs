@@ -45,8 +45,14 @@ pub(super) fn authenticate(console: &State, headers: &HeaderMap) -> Result<Acces
 /// The rack named by the host `rack.<name>.localhost`.
 fn rack_of_host(parts: (&HeaderMap, &axum::http::Uri)) -> Option<String> {
     let (headers, uri) = parts;
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.host())?;
-    let host = host.rsplit_once(':').map_or(host, |(host, _)| host).to_ascii_lowercase();
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .or(uri.host())?;
+    let host = host
+        .rsplit_once(':')
+        .map_or(host, |(host, _)| host)
+        .to_ascii_lowercase();
     let name = host.strip_prefix("rack.")?.strip_suffix(".localhost")?;
     (!name.contains('.')).then(|| name.to_owned())
 }
@@ -65,7 +71,9 @@ pub(super) fn resolve(console: &State, headers: &HeaderMap, uri: &axum::http::Ur
         (Some(name), _) => console.rack(name),
         (None, Access::Rack(name)) => console.rack(name),
         (None, Access::Server) => Some(console.only_rack().ok_or_else(|| {
-            Failure::Invalid("choose a rack: send its name in the Rack header or use its own password".into())
+            Failure::Invalid(
+                "choose a rack: send its name in the Rack header or use its own password".into(),
+            )
         })?),
     };
     match (rack, access) {
@@ -73,14 +81,20 @@ pub(super) fn resolve(console: &State, headers: &HeaderMap, uri: &axum::http::Ur
         (Some(rack), Access::Rack(name)) if rack.name() == name => Ok(rack),
         // Whoever has one rack's password learns nothing of the others.
         (_, Access::Rack(_)) => Err(Failure::Unauthorized),
-        (None, Access::Server) => Err(Failure::NotFound(format!("rack not found: {}", named.unwrap_or_default()))),
+        (None, Access::Server) => Err(Failure::NotFound(format!(
+            "rack not found: {}",
+            named.unwrap_or_default()
+        ))),
     }
 }
 
 impl FromRequestParts<State> for Scope {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, console: &State) -> std::result::Result<Self, ApiError> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        console: &State,
+    ) -> std::result::Result<Self, ApiError> {
         resolve(console, &parts.headers, &parts.uri)
             .map(Self)
             .map_err(|failure| ApiError::from(failure).in_form_of(&parts.headers))
@@ -90,7 +104,10 @@ impl FromRequestParts<State> for Scope {
 impl FromRequestParts<State> for Caller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, console: &State) -> std::result::Result<Self, ApiError> {
+    async fn from_request_parts(
+        parts: &mut Parts,
+        console: &State,
+    ) -> std::result::Result<Self, ApiError> {
         authenticate(console, &parts.headers)
             .map(Self)
             .map_err(|failure| ApiError::from(failure).in_form_of(&parts.headers))

@@ -31,7 +31,10 @@ pub(super) async fn update(
 }
 
 /// `POST /apps/{app}/services/{service}/restart`
-pub(super) async fn restart(Scope(rack): Scope, Path((app, service)): Path<(String, String)>) -> Result<Response> {
+pub(super) async fn restart(
+    Scope(rack): Scope,
+    Path((app, service)): Path<(String, String)>,
+) -> Result<Response> {
     rack.restart_service(&app, &service).await?;
     Ok(reply::ok())
 }

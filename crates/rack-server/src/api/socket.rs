@@ -36,7 +36,10 @@ where
         .headers()
         .get(header::UPGRADE)
         .is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"));
-    let key = request.headers().get(header::SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok());
+    let key = request
+        .headers()
+        .get(header::SEC_WEBSOCKET_KEY)
+        .and_then(|key| key.to_str().ok());
     let Some(accept) = key.filter(|_| asks).map(accept_key) else {
         return StatusCode::NOT_FOUND.into_response();
     };
@@ -73,7 +76,9 @@ pub(super) async fn send_lines(mut reader: Reader, writer: Writer, lines: Result
     let mut lines = match lines {
         Ok(lines) => lines,
         Err(failure) => {
-            let _ = writer.data(format!("ERROR: {}\n", message(&failure)).as_bytes()).await;
+            let _ = writer
+                .data(format!("ERROR: {}\n", message(&failure)).as_bytes())
+                .await;
             return finish(reader, writer).await;
         }
     };

@@ -124,7 +124,9 @@ pub struct Credentials {
 
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+        f.debug_struct("Credentials")
+            .field("username", &self.username)
+            .finish_non_exhaustive()
     }
 }
 
@@ -283,7 +285,12 @@ pub trait Engine: Send + Sync + 'static {
     async fn remove_labelled(&self, labels: &Labels) -> Result<()>;
 
     /// Builds an image; plain log text goes to `log` as it happens. Returns the image.
-    async fn build(&self, spec: BuildSpec, log: LogSink, cancel: CancellationToken) -> Result<Image>;
+    async fn build(
+        &self,
+        spec: BuildSpec,
+        log: LogSink,
+        cancel: CancellationToken,
+    ) -> Result<Image>;
 
     /// Looks an image up by id or reference.
     async fn image(&self, reference: &str) -> Result<Option<Image>>;

@@ -121,13 +121,30 @@ pub async fn begin(
         started: context.now(),
         ..BuildRow::default()
     };
-    let operation =
-        Build { app: app.to_owned(), id: id.clone(), source, temporary, options: options.into() };
+    let operation = Build {
+        app: app.to_owned(),
+        id: id.clone(),
+        source,
+        temporary,
+        options: options.into(),
+    };
     let operation_id = rack_api::id::hex(16);
     context.store.create_build(row.clone()).await?;
-    super::save(context, &operation_id, &operation, crate::store::Outcome::Running, 0, "").await?;
+    super::save(
+        context,
+        &operation_id,
+        &operation,
+        crate::store::Outcome::Running,
+        0,
+        "",
+    )
+    .await?;
     let cancel = context.shutdown.child_token();
-    let handle = Handle { log, cancel, app: app.to_owned() };
+    let handle = Handle {
+        log,
+        cancel,
+        app: app.to_owned(),
+    };
     context.builds.handles().insert(id.clone(), handle.clone());
     let at = Arc::clone(context);
     context.tasks.spawn(async move {
@@ -156,7 +173,10 @@ impl Operation for Build {
             // `images` records in the same breath, for it has the results at hand.
             return Ok(());
         }
-        let handle = context.builds.get(&self.id).ok_or_else(|| Failure::internal("a build without its handle"))?;
+        let handle = context
+            .builds
+            .get(&self.id)
+            .ok_or_else(|| Failure::internal("a build without its handle"))?;
         let limit = context.settings.build_timeout;
         tokio::select! {
             result = self.build(context, &handle) => result,
@@ -173,14 +193,19 @@ impl Operation for Build {
     }
 
     async fn undo(&mut self, context: &Arc<Context>, _step: &'static str) -> Result<()> {
-        let Some(row) = context.store.build(&self.app, &self.id).await? else { return Ok(()) };
+        let Some(row) = context.store.build(&self.app, &self.id).await? else {
+            return Ok(());
+        };
         if row.status == status::COMPLETE {
             // The server died between the last write of the build and that of its operation.
             return Ok(());
         }
         if let Ok(loaded) = Manifest::load_without_environment(&row.manifest, &BTreeMap::new()) {
             for service in loaded.manifest.services.keys() {
-                context.engine.untag(&context.image_reference(&self.app, service, &self.id)).await?;
+                context
+                    .engine
+                    .untag(&context.image_reference(&self.app, service, &self.id))
+                    .await?;
             }
         }
         Ok(())
@@ -202,7 +227,10 @@ impl Operation for Build {
                 }
                 None => append(&log_path(context, &self.app, &self.id), &line).await?,
             }
-            context.store.fail_build(&self.id, &reason, &logs, context.now()).await?;
+            context
+                .store
+                .fail_build(&self.id, &reason, &logs, context.now())
+                .await?;
         }
         if self.temporary {
             match tokio::fs::remove_file(&self.source).await {
@@ -224,7 +252,9 @@ async fn append(path: &PathBuf, line: &str) -> Result<()> {
         .open(path)
         .await
         .map_err(Failure::io("the build log"))?;
-    file.write_all(line.as_bytes()).await.map_err(Failure::io("the build log"))?;
+    file.write_all(line.as_bytes())
+        .await
+        .map_err(Failure::io("the build log"))?;
     file.sync_all().await.map_err(Failure::io("the build log"))
 }
 
@@ -244,18 +274,24 @@ impl Build {
     async fn build(&self, context: &Arc<Context>, handle: &Handle) -> Result<()> {
         let source = Source::new(&self.source);
         on_source(&source, Source::check).await?;
-        let name = self.options.manifest.clone().unwrap_or_else(|| "convox.yml".into());
+        let name = self
+            .options
+            .manifest
+            .clone()
+            .unwrap_or_else(|| "convox.yml".into());
         let file = source::join(".", &name);
         let wanted = BTreeSet::from([file.clone()]);
         let mut texts = on_source(&source, move |source| source.texts(&wanted)).await?;
-        let text = texts
-            .remove(&file)
-            .ok_or_else(|| Failure::Failed(format!("{name} is not in the source: is it there, and not in .dockerignore?")))?;
+        let text = texts.remove(&file).ok_or_else(|| {
+            Failure::Failed(format!(
+                "{name} is not in the source: is it there, and not in .dockerignore?"
+            ))
+        })?;
         context.store.set_build_manifest(&self.id, &text).await?;
 
         let variables = self.variables(context).await?;
-        let loaded =
-            Manifest::load(&text, &variables).map_err(|errors| Failure::Failed(one_line(&errors.to_string())))?;
+        let loaded = Manifest::load(&text, &variables)
+            .map_err(|errors| Failure::Failed(one_line(&errors.to_string())))?;
         for warning in &loaded.warnings {
             handle.log.line(&format!("WARNING: {warning}")).await?;
         }
@@ -270,10 +306,14 @@ impl Build {
             let image = if let Some(reference) = &service.image {
                 handle.log.line(&format!("Pulling: {reference}")).await?;
                 context.engine.pull(reference, None).await?
-            } else if let Some((_, image)) = built.iter().find(|(recipe, _)| *recipe == service.build) {
+            } else if let Some((_, image)) =
+                built.iter().find(|(recipe, _)| *recipe == service.build)
+            {
                 image.clone()
             } else {
-                let image = self.image(context, handle, &source, &service.build, &variables).await?;
+                let image = self
+                    .image(context, handle, &source, &service.build, &variables)
+                    .await?;
                 built.push((service.build.clone(), image.clone()));
                 image
             };
@@ -307,11 +347,13 @@ impl Build {
     /// (`convox-yml.md` §1).
     async fn variables(&self, context: &Context) -> Result<BTreeMap<String, String>> {
         let latest = context.store.latest_release(&self.app).await?;
-        let mut variables = latest.map(|release| Environment::parse(&release.env).to_map()).unwrap_or_default();
+        let mut variables = latest
+            .map(|release| Environment::parse(&release.env).to_map())
+            .unwrap_or_default();
         for pair in &self.options.build_args {
-            let (key, value) = pair
-                .split_once('=')
-                .ok_or_else(|| Failure::Failed(format!("build argument {pair} is not KEY=VALUE")))?;
+            let (key, value) = pair.split_once('=').ok_or_else(|| {
+                Failure::Failed(format!("build argument {pair} is not KEY=VALUE"))
+            })?;
             variables.insert(key.to_owned(), value.to_owned());
         }
         Ok(variables)
@@ -337,7 +379,8 @@ impl Build {
         let inner = source::join(".", &recipe.dockerfile);
         let spec = BuildSpec {
             args: build_args(text, recipe, variables),
-            target: (self.options.development && has_stage(text, "development")).then(|| "development".to_owned()),
+            target: (self.options.development && has_stage(text, "development"))
+                .then(|| "development".to_owned()),
             no_cache: self.options.no_cache,
             registries: BTreeMap::new(),
             context: source.context(
@@ -357,9 +400,14 @@ impl Build {
                 Ok::<_, Failure>(())
             })
         };
-        let built = context.engine.build(spec, sender, handle.cancel.clone()).await;
+        let built = context
+            .engine
+            .build(spec, sender, handle.cancel.clone())
+            .await;
         // The log is complete before the outcome is looked at.
-        writer.await.map_err(|gone| Failure::internal(format!("writing the build log: {gone}")))??;
+        writer
+            .await
+            .map_err(|gone| Failure::internal(format!("writing the build log: {gone}")))??;
         built.map_err(|error| match error {
             EngineError::Cancelled => Failure::Cancelled("the build was cancelled".into()),
             EngineError::Failed(reason) => Failure::Failed(one_line(&reason)),
@@ -399,7 +447,14 @@ pub(super) fn entrypoint(images: &[ImageRow]) -> String {
     };
     images
         .iter()
-        .map(|image| image.entrypoint.iter().map(quoted).collect::<Vec<_>>().join(" "))
+        .map(|image| {
+            image
+                .entrypoint
+                .iter()
+                .map(quoted)
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
         .rfind(|entrypoint| !entrypoint.is_empty())
         .unwrap_or_default()
 }
@@ -407,7 +462,11 @@ pub(super) fn entrypoint(images: &[ImageRow]) -> String {
 /// Arguments for the `ARG`s a Dockerfile declares (`builds-releases-runtime.md`
 /// §1.5): the environment reaches a build only where it is asked for. The
 /// manifest's own arguments always go along.
-fn build_args(dockerfile: &str, recipe: &Recipe, variables: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+fn build_args(
+    dockerfile: &str,
+    recipe: &Recipe,
+    variables: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
     let mut args: BTreeMap<String, String> = recipe
         .args
         .iter()
@@ -416,7 +475,10 @@ fn build_args(dockerfile: &str, recipe: &Recipe, variables: &BTreeMap<String, St
         .collect();
     for line in dockerfile.lines() {
         let mut words = line.split_whitespace();
-        if !words.next().is_some_and(|word| word.eq_ignore_ascii_case("ARG")) {
+        if !words
+            .next()
+            .is_some_and(|word| word.eq_ignore_ascii_case("ARG"))
+        {
             continue;
         }
         for word in words {
@@ -446,15 +508,34 @@ mod tests {
 
     #[test]
     fn secrets_reach_a_build_only_when_asked_for() {
-        let variables = BTreeMap::from([("A".to_owned(), "1".to_owned()), ("SECRET".to_owned(), "x".to_owned())]);
-        let recipe = Recipe { args: vec!["B=2".into()], ..Recipe::default() };
-        let args = build_args("ARG A=0\nFROM x\narg C\nRUN echo ARG SECRET", &recipe, &variables);
-        assert_eq!(args, BTreeMap::from([("A".to_owned(), "1".to_owned()), ("B".to_owned(), "2".to_owned())]));
+        let variables = BTreeMap::from([
+            ("A".to_owned(), "1".to_owned()),
+            ("SECRET".to_owned(), "x".to_owned()),
+        ]);
+        let recipe = Recipe {
+            args: vec!["B=2".into()],
+            ..Recipe::default()
+        };
+        let args = build_args(
+            "ARG A=0\nFROM x\narg C\nRUN echo ARG SECRET",
+            &recipe,
+            &variables,
+        );
+        assert_eq!(
+            args,
+            BTreeMap::from([
+                ("A".to_owned(), "1".to_owned()),
+                ("B".to_owned(), "2".to_owned())
+            ])
+        );
     }
 
     #[test]
     fn stages_are_found() {
-        assert!(has_stage("FROM x\nFROM --platform=y z AS Development", "development"));
+        assert!(has_stage(
+            "FROM x\nFROM --platform=y z AS Development",
+            "development"
+        ));
         assert!(!has_stage("FROM development", "development"));
     }
 
@@ -468,7 +549,10 @@ mod tests {
             reference: String::new(),
             entrypoint: words.iter().map(|word| (*word).to_owned()).collect(),
         };
-        assert_eq!(entrypoint(&[row(&["/bin/x", "a b", "it's"])]), r"/bin/x 'a b' 'it'\''s'");
+        assert_eq!(
+            entrypoint(&[row(&["/bin/x", "a b", "it's"])]),
+            r"/bin/x 'a b' 'it'\''s'"
+        );
         assert_eq!(entrypoint(&[row(&["x"]), row(&[])]), "x");
     }
 }

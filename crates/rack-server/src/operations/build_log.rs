@@ -34,18 +34,29 @@ impl BuildLog {
     /// Starts a log.
     pub async fn create(path: PathBuf) -> Result<Arc<Self>> {
         if let Some(parent) = path.parent() {
-            tokio::fs::create_dir_all(parent).await.map_err(Failure::io("the build log"))?;
+            tokio::fs::create_dir_all(parent)
+                .await
+                .map_err(Failure::io("the build log"))?;
         }
-        let file = File::create(&path).await.map_err(Failure::io("the build log"))?;
-        Ok(Arc::new(Self { file: Mutex::new(file), path, progress: watch::channel(Progress::default()).0 }))
+        let file = File::create(&path)
+            .await
+            .map_err(Failure::io("the build log"))?;
+        Ok(Arc::new(Self {
+            file: Mutex::new(file),
+            path,
+            progress: watch::channel(Progress::default()).0,
+        }))
     }
 
     /// Appends text.
     pub async fn write(&self, text: &[u8]) -> Result<()> {
         let mut file = self.file.lock().await;
-        file.write_all(text).await.map_err(Failure::io("the build log"))?;
+        file.write_all(text)
+            .await
+            .map_err(Failure::io("the build log"))?;
         file.flush().await.map_err(Failure::io("the build log"))?;
-        self.progress.send_modify(|progress| progress.length += text.len() as u64);
+        self.progress
+            .send_modify(|progress| progress.length += text.len() as u64);
         Ok(())
     }
 
@@ -56,7 +67,12 @@ impl BuildLog {
 
     /// Makes the log durable; the build may be recorded as ended after this.
     pub async fn sync(&self) -> Result<()> {
-        self.file.lock().await.sync_all().await.map_err(Failure::io("the build log"))
+        self.file
+            .lock()
+            .await
+            .sync_all()
+            .await
+            .map_err(Failure::io("the build log"))
     }
 
     /// Ends the log for its followers; called once the build record is final.
@@ -74,19 +90,25 @@ impl BuildLog {
     pub fn follow(&self) -> impl Stream<Item = std::io::Result<Bytes>> + Send + use<> {
         let path = self.path.clone();
         let progress = self.progress.subscribe();
-        futures::stream::try_unfold((path, progress, 0_u64), |(path, mut progress, offset)| async move {
-            // A sender that is gone has written all it ever will.
-            let seen = match progress.wait_for(|now| now.ended || now.length > offset).await {
-                Ok(seen) => *seen,
-                Err(_) => return Ok(None),
-            };
-            if seen.length == offset {
-                return Ok(None);
-            }
-            let chunk = read(&path, offset, seen.length - offset).await?;
-            let next = offset + chunk.len() as u64;
-            Ok(Some((chunk, (path, progress, next))))
-        })
+        futures::stream::try_unfold(
+            (path, progress, 0_u64),
+            |(path, mut progress, offset)| async move {
+                // A sender that is gone has written all it ever will.
+                let seen = match progress
+                    .wait_for(|now| now.ended || now.length > offset)
+                    .await
+                {
+                    Ok(seen) => *seen,
+                    Err(_) => return Ok(None),
+                };
+                if seen.length == offset {
+                    return Ok(None);
+                }
+                let chunk = read(&path, offset, seen.length - offset).await?;
+                let next = offset + chunk.len() as u64;
+                Ok(Some((chunk, (path, progress, next))))
+            },
+        )
     }
 }
 

@@ -122,7 +122,10 @@ impl Context {
     }
 
     /// The time.
-    #[expect(clippy::unused_self, reason = "the clock belongs to the rack, so that it can be replaced")]
+    #[expect(
+        clippy::unused_self,
+        reason = "the clock belongs to the rack, so that it can be replaced"
+    )]
     pub fn now(&self) -> Timestamp {
         Timestamp::now()
     }
@@ -134,6 +137,20 @@ impl Context {
             Arc::clone(locks.entry(app.to_owned()).or_default())
         };
         lock.lock_owned().await
+    }
+
+    /// Waits until what a former server left is being dealt with: nothing new may
+    /// begin before. Fails when the engine that takes is not there.
+    pub async fn ready(&self) -> Result<()> {
+        let mut recovered = self.recovered.subscribe();
+        while !*recovered.borrow_and_update() {
+            tokio::select! {
+                _ = recovered.changed() => {}
+                () = tokio::time::sleep(Duration::from_millis(500)) => drop(self.engine.info().await?),
+                () = self.shutdown.cancelled() => return Err(Failure::Shutdown),
+            }
+        }
+        Ok(())
     }
 
     /// Looks an app up.
@@ -176,14 +193,29 @@ impl Context {
     pub fn volume(&self, app: &str, kind: &str, name: &str) -> String {
         let name: String = name
             .chars()
-            .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' })
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
+                    c
+                } else {
+                    '_'
+                }
+            })
             .collect();
-        format!("twinrack-{}-{}-{app}-{kind}-{}", self.rack, self.rack_id, name.trim_start_matches('_'))
+        format!(
+            "twinrack-{}-{}-{app}-{kind}-{}",
+            self.rack,
+            self.rack_id,
+            name.trim_start_matches('_')
+        )
     }
 
     /// A fresh container name.
     pub fn container(&self, app: &str, kind: &str, name: &str) -> String {
-        format!("twinrack-{}-{app}-{kind}-{name}-{}", self.rack, rack_api::id::hex(6))
+        format!(
+            "twinrack-{}-{app}-{kind}-{name}-{}",
+            self.rack,
+            rack_api::id::hex(6)
+        )
     }
 
     /// Repository and tag that keep the image of a build's service.
@@ -200,14 +232,18 @@ impl Context {
     /// `system/<engine>/<object> text`.
     pub fn log(&self, app: &str, object: &str, text: &str) {
         let stream = format!("system/{}/{object}", self.engine.kind());
-        self.logs.app(app).append(self.now(), &stream, text.as_bytes());
+        self.logs
+            .app(app)
+            .append(self.now(), &stream, text.as_bytes());
     }
 
     /// Writes a line to the rack's own log and to the server's.
     pub fn rack_log(&self, text: &str) {
         tracing::info!(rack = self.rack, "{text}");
         let stream = format!("system/rack/{}", self.rack);
-        self.logs.rack().append(self.now(), &stream, text.as_bytes());
+        self.logs
+            .rack()
+            .append(self.now(), &stream, text.as_bytes());
     }
 
     /// Directory for files that do not outlive an operation; emptied at start.

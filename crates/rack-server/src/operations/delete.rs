@@ -34,13 +34,18 @@ impl Operation for Delete {
             "processes" => {
                 context.builds.cancel_app(&self.app);
                 for member in context.fleet.all_of_app(&self.app) {
-                    member.retiring.store(true, std::sync::atomic::Ordering::SeqCst);
+                    member
+                        .retiring
+                        .store(true, std::sync::atomic::Ordering::SeqCst);
                     member.done.cancel();
                     context.fleet.remove(&member.id);
                 }
                 fleet::withdraw_others(context, &self.app, &[]);
                 // Containers first, then the volumes they hold.
-                Ok(context.engine.remove_labelled(&context.app_labels(&self.app)).await?)
+                Ok(context
+                    .engine
+                    .remove_labelled(&context.app_labels(&self.app))
+                    .await?)
             }
             "images" => {
                 for reference in context.store.image_references(&self.app).await? {
@@ -49,9 +54,14 @@ impl Operation for Delete {
                 Ok(())
             }
             "files" => {
-                context.logs.remove(&self.app).map_err(Failure::io("the app's log"))?;
+                context
+                    .logs
+                    .remove(&self.app)
+                    .map_err(Failure::io("the app's log"))?;
                 match tokio::fs::remove_dir_all(context.dir.join("objects").join(&self.app)).await {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Failure::io("the app's objects")(error)),
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        Err(Failure::io("the app's objects")(error))
+                    }
                     _ => Ok(()),
                 }
             }

@@ -34,7 +34,10 @@ pub struct Export {
 /// Spools the images of a build and checks everything about them.
 pub async fn prepare(context: &Arc<Context>, build: &BuildRow) -> Result<Export> {
     if build.status != status::COMPLETE {
-        return Err(Failure::Conflict(format!("build {} is {}: only complete builds can be exported", build.id, build.status)));
+        return Err(Failure::Conflict(format!(
+            "build {} is {}: only complete builds can be exported",
+            build.id, build.status
+        )));
     }
     let images = context.store.images(&build.id).await?;
     if images.is_empty() {
@@ -48,24 +51,44 @@ pub async fn prepare(context: &Arc<Context>, build: &BuildRow) -> Result<Export>
             )));
         }
     }
-    let references: BTreeMap<String, String> =
-        images.values().map(|image| (image.service.clone(), image.reference.clone())).collect();
+    let references: BTreeMap<String, String> = images
+        .values()
+        .map(|image| (image.service.clone(), image.reference.clone()))
+        .collect();
     let record = record_of(build);
     let source = Source {
         rack: format!("{}/{}", rack_api::rack::ORGANIZATION, context.rack),
-        engine: context.engine.info().await.map(|info| format!("{} {}", info.kind, info.version))?,
+        engine: context
+            .engine
+            .info()
+            .await
+            .map(|info| format!("{} {}", info.kind, info.version))?,
     };
     let required = required_environment(&build.manifest);
-    let saved = context.engine.save(&references.values().cloned().collect::<Vec<_>>()).await?;
+    let saved = context
+        .engine
+        .save(&references.values().cloned().collect::<Vec<_>>())
+        .await?;
     let directory = context.scratch();
     let saved = SyncIoBridge::new(saved);
     tokio::task::spawn_blocking(move || {
         let mut saved = saved;
-        let mut spool = tempfile::tempfile_in(directory).map_err(Failure::io("a temporary file for the export"))?;
-        io::copy(&mut saved, &mut io::BufWriter::with_capacity(256 << 10, &mut spool))
-            .map_err(Failure::io("the engine's images"))?;
-        let prepared = artifact::prepare(Format::Default, &record, &required, &source, &references, &mut spool)
-            .map_err(|error| Failure::Failed(one_line(&format!("cannot export: {error}"))))?;
+        let mut spool = tempfile::tempfile_in(directory)
+            .map_err(Failure::io("a temporary file for the export"))?;
+        io::copy(
+            &mut saved,
+            &mut io::BufWriter::with_capacity(256 << 10, &mut spool),
+        )
+        .map_err(Failure::io("the engine's images"))?;
+        let prepared = artifact::prepare(
+            Format::Default,
+            &record,
+            &required,
+            &source,
+            &references,
+            &mut spool,
+        )
+        .map_err(|error| Failure::Failed(one_line(&format!("cannot export: {error}"))))?;
         Ok(Export { prepared, spool })
     })
     .await
@@ -83,7 +106,9 @@ impl Export {
                 let _ = sender.blocking_send(Err(io::Error::other(error.to_string())));
             }
         });
-        futures::stream::unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|item| (item, receiver)) })
+        futures::stream::unfold(receiver, |mut receiver| async move {
+            receiver.recv().await.map(|item| (item, receiver))
+        })
     }
 }
 

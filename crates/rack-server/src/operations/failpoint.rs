@@ -39,12 +39,20 @@ impl FromStr for Failpoints {
 impl Failpoints {
     /// Passes the point before a step.
     pub(crate) fn hit(&self, operation: &str, step: &str) -> Result<()> {
-        if self.0.is_empty() { Ok(()) } else { self.pass(&format!("{operation}.{step}")) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            self.pass(&format!("{operation}.{step}"))
+        }
     }
 
     /// Passes the point after a step.
     pub(crate) fn hit_after(&self, operation: &str, step: &str) -> Result<()> {
-        if self.0.is_empty() { Ok(()) } else { self.pass(&format!("{operation}.{step}.after")) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            self.pass(&format!("{operation}.{step}.after"))
+        }
     }
 
     fn pass(&self, name: &str) -> Result<()> {

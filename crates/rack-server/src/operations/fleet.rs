@@ -113,12 +113,20 @@ impl Fleet {
 
     /// Processes of a service that are not on the way out.
     pub fn of_service(&self, app: &str, service: &str) -> Vec<Arc<Member>> {
-        self.of_app(app).into_iter().filter(|member| member.service == service).collect()
+        self.of_app(app)
+            .into_iter()
+            .filter(|member| member.service == service)
+            .collect()
     }
 
     /// All processes of an app, those on the way out included.
     pub fn all_of_app(&self, app: &str) -> Vec<Arc<Member>> {
-        self.state().members.values().filter(|member| member.app == app).cloned().collect()
+        self.state()
+            .members
+            .values()
+            .filter(|member| member.app == app)
+            .cloned()
+            .collect()
     }
 
     /// Processes of an app that are not on the way out, in a stable order.
@@ -160,8 +168,15 @@ impl Fleet {
     pub fn crashed(&self, app: &str, service: &str) -> u32 {
         let now = tokio::time::Instant::now();
         let mut state = self.state();
-        let (count, last) = state.crashes.entry((app.to_owned(), service.to_owned())).or_insert((0, now));
-        *count = if now.duration_since(*last) > CRASH_MEMORY { 1 } else { *count + 1 };
+        let (count, last) = state
+            .crashes
+            .entry((app.to_owned(), service.to_owned()))
+            .or_insert((0, now));
+        *count = if now.duration_since(*last) > CRASH_MEMORY {
+            1
+        } else {
+            *count + 1
+        };
         *last = now;
         *count
     }
@@ -183,7 +198,12 @@ impl Fleet {
 
     /// Services of an app that have a route.
     fn routed_services(&self, app: &str) -> Vec<String> {
-        self.state().routes.keys().filter(|(of, _)| of == app).map(|(_, service)| service.clone()).collect()
+        self.state()
+            .routes
+            .keys()
+            .filter(|(of, _)| of == app)
+            .map(|(_, service)| service.clone())
+            .collect()
     }
 }
 
@@ -200,7 +220,9 @@ pub fn publish(context: &Context, app: &str, service: &str) -> Result<()> {
         .members
         .values()
         .filter(|member| member.app == app && member.service == service)
-        .filter(|member| member.routed.load(Ordering::SeqCst) && member.healthy.load(Ordering::SeqCst))
+        .filter(|member| {
+            member.routed.load(Ordering::SeqCst) && member.healthy.load(Ordering::SeqCst)
+        })
         .filter_map(|member| member.target.clone())
         .collect();
     // Under the lock, so that of two changes the later one is also published later.
@@ -216,7 +238,9 @@ pub fn withdraw_others(context: &Context, app: &str, services: &[String]) {
     for service in context.fleet.routed_services(app) {
         if !services.contains(&service) {
             context.fleet.set_route(app, &service, None);
-            context.router.withdraw(&Key::new(&context.rack, app, service));
+            context
+                .router
+                .withdraw(&Key::new(&context.rack, app, service));
         }
     }
 }

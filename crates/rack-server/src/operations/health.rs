@@ -20,7 +20,12 @@ const IN_A_ROW: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// Waits until a process is healthy. Fails when it ends first or the deadline passes.
-pub async fn wait(context: &Arc<Context>, member: &Member, health: &Health, timeout: Duration) -> Result<()> {
+pub async fn wait(
+    context: &Arc<Context>,
+    member: &Member,
+    health: &Health,
+    timeout: Duration,
+) -> Result<()> {
     let mut exit = member.exit.subscribe();
     let deadline = Instant::now() + timeout + Duration::from_secs(health.grace);
     tokio::select! {
@@ -107,11 +112,19 @@ pub async fn watch(context: &Arc<Context>, member: &Arc<Member>, health: &Health
             Err(reason) => {
                 (good, bad) = (0, bad + 1);
                 if was && bad == IN_A_ROW && !member.retiring.load(Ordering::SeqCst) {
-                    context.log(&member.app, &member.object(), &format!("unhealthy, taken out of the route: {reason}"));
+                    context.log(
+                        &member.app,
+                        &member.object(),
+                        &format!("unhealthy, taken out of the route: {reason}"),
+                    );
                 }
             }
         }
-        let is = if was { bad < IN_A_ROW } else { good >= IN_A_ROW };
+        let is = if was {
+            bad < IN_A_ROW
+        } else {
+            good >= IN_A_ROW
+        };
         if is != was && !member.retiring.load(Ordering::SeqCst) {
             member.healthy.store(is, Ordering::SeqCst);
             if is {

@@ -52,7 +52,10 @@ impl<R: Read> Read for Tee<R> {
 }
 
 /// Receives an archive into a temporary file, verifying it on the way.
-pub async fn receive(context: &Context, body: impl AsyncRead + Send + Unpin + 'static) -> Result<Received> {
+pub async fn receive(
+    context: &Context,
+    body: impl AsyncRead + Send + Unpin + 'static,
+) -> Result<Received> {
     let limits = context.settings.archive_limits.clone();
     let directory = context.scratch();
     let from = SyncIoBridge::new(body);
@@ -62,10 +65,15 @@ pub async fn receive(context: &Context, body: impl AsyncRead + Send + Unpin + 's
             .tempfile_in(&directory)
             .map_err(Failure::io("a temporary file for the archive"))?;
         let (file, path) = file.into_parts();
-        let mut tee = Tee { from, to: io::BufWriter::with_capacity(256 << 10, file) };
+        let mut tee = Tee {
+            from,
+            to: io::BufWriter::with_capacity(256 << 10, file),
+        };
         let contents = artifact::verify(&mut tee, &limits)
             .map_err(|error| Failure::Invalid(one_line(&format!("cannot import: {error}"))))?;
-        tee.to.flush().map_err(Failure::io("a temporary file for the archive"))?;
+        tee.to
+            .flush()
+            .map_err(Failure::io("a temporary file for the archive"))?;
         Ok(Received { path, contents })
     })
     .await
@@ -86,7 +94,12 @@ pub struct Import {
 }
 
 /// Imports a received archive into an app. `foreign` allows a build of another app.
-pub async fn import(context: &Arc<Context>, app: &str, received: Received, foreign: bool) -> Result<BuildRow> {
+pub async fn import(
+    context: &Arc<Context>,
+    app: &str,
+    received: Received,
+    foreign: bool,
+) -> Result<BuildRow> {
     let id = rack_api::id::build();
     check(app, &received.contents, foreign)?;
     let operation = Import {
@@ -106,10 +119,11 @@ pub async fn import(context: &Arc<Context>, app: &str, received: Received, forei
 }
 
 fn record(contents: &Contents) -> Result<&BuildRecord> {
-    contents
-        .build
-        .as_ref()
-        .ok_or_else(|| Failure::Invalid("cannot import: the archive has no build.json, so it is not a build".into()))
+    contents.build.as_ref().ok_or_else(|| {
+        Failure::Invalid(
+            "cannot import: the archive has no build.json, so it is not a build".into(),
+        )
+    })
 }
 
 /// Everything that can be refused before the engine is touched.
@@ -123,11 +137,15 @@ fn check(app: &str, contents: &Contents, foreign: bool) -> Result<()> {
     }
     let manifest = load(build)?;
     if manifest.services.is_empty() {
-        return Err(Failure::Invalid("cannot import: the manifest in the archive declares no services".into()));
+        return Err(Failure::Invalid(
+            "cannot import: the manifest in the archive declares no services".into(),
+        ));
     }
     for service in manifest.services.keys() {
         if !contents.services.contains_key(service) {
-            return Err(Failure::Invalid(format!("cannot import: the archive has no image for service {service}")));
+            return Err(Failure::Invalid(format!(
+                "cannot import: the archive has no image for service {service}"
+            )));
         }
     }
     Ok(())
@@ -137,7 +155,10 @@ fn load(build: &BuildRecord) -> Result<Manifest> {
     Manifest::load_without_environment(&build.manifest, &BTreeMap::new())
         .map(|loaded| loaded.manifest)
         .map_err(|errors| {
-            Failure::Invalid(format!("cannot import: the manifest in the archive: {}", one_line(&errors.to_string())))
+            Failure::Invalid(format!(
+                "cannot import: the manifest in the archive: {}",
+                one_line(&errors.to_string())
+            ))
         })
 }
 
@@ -164,17 +185,24 @@ impl Operation for Import {
             return Ok(());
         }
         for service in self.services.keys() {
-            context.engine.untag(&context.image_reference(&self.app, service, &self.id)).await?;
+            context
+                .engine
+                .untag(&context.image_reference(&self.app, service, &self.id))
+                .await?;
         }
         match tokio::fs::remove_file(log_path(context, &self.app, &self.id)).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::io("the build log")(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Failure::io("the build log")(error))
+            }
             _ => Ok(()),
         }
     }
 
     async fn finish(&mut self, _context: &Arc<Context>, _failure: Option<&Failure>) -> Result<()> {
         match tokio::fs::remove_file(&self.archive).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Failure::io("the received archive")(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Failure::io("the received archive")(error))
+            }
             _ => Ok(()),
         }
     }
@@ -182,7 +210,11 @@ impl Operation for Import {
 
 fn same(image: &Image, expected: &ServiceImage) -> bool {
     image.config_digest == expected.config_digest.as_str()
-        && image.diff_ids.iter().map(String::as_str).eq(expected.diff_ids.iter().map(artifact::Digest::as_str))
+        && image
+            .diff_ids
+            .iter()
+            .map(String::as_str)
+            .eq(expected.diff_ids.iter().map(artifact::Digest::as_str))
 }
 
 impl Import {
@@ -191,9 +223,19 @@ impl Import {
         for (service, expected) in &self.services {
             // An image id is the digest of its configuration, which names every
             // layer: what is there under that id is what the archive holds.
-            match context.engine.image(expected.config_digest.as_str()).await? {
+            match context
+                .engine
+                .image(expected.config_digest.as_str())
+                .await?
+            {
                 Some(image) if same(&image, expected) => {
-                    context.engine.tag(&image.id, &context.image_reference(&self.app, service, &self.id)).await?;
+                    context
+                        .engine
+                        .tag(
+                            &image.id,
+                            &context.image_reference(&self.app, service, &self.id),
+                        )
+                        .await?;
                 }
                 _ => present = false,
             }
@@ -205,7 +247,9 @@ impl Import {
         for (service, expected) in &self.services {
             let reference = context.image_reference(&self.app, service, &self.id);
             let image = context.engine.image(&reference).await?.ok_or_else(|| {
-                Failure::Failed(format!("cannot import: the engine did not keep the image of service {service}"))
+                Failure::Failed(format!(
+                    "cannot import: the engine did not keep the image of service {service}"
+                ))
             })?;
             if !same(&image, expected) {
                 return Err(Failure::Failed(format!(
@@ -219,39 +263,59 @@ impl Import {
 
     /// Streams the images to the engine under their new names only.
     async fn feed(&self, context: &Arc<Context>) -> Result<()> {
-        let contents = self.contents.clone().ok_or_else(|| Failure::internal("an import without its contents"))?;
+        let contents = self
+            .contents
+            .clone()
+            .ok_or_else(|| Failure::internal("an import without its contents"))?;
         let limits = context.settings.archive_limits.clone();
         let archive = self.archive.clone();
         let tags: BTreeMap<_, _> = self
             .services
             .keys()
-            .map(|service| (service.clone(), context.image_reference(&self.app, service, &self.id)))
+            .map(|service| {
+                (
+                    service.clone(),
+                    context.image_reference(&self.app, service, &self.id),
+                )
+            })
             .collect();
         let (reader, writer) = tokio::io::duplex(PIPE);
         let writer = SyncIoBridge::new(writer);
         let writing = tokio::task::spawn_blocking(move || {
-            let file = std::fs::File::open(&archive).map_err(Failure::io("the received archive"))?;
+            let file =
+                std::fs::File::open(&archive).map_err(Failure::io("the received archive"))?;
             let from = io::BufReader::with_capacity(256 << 10, file);
             let tag = |service: &str| tags.get(service).cloned().unwrap_or_default();
             artifact::write_docker_load(from, &contents, &tag, writer, &limits)
                 .map_err(|error| Failure::Failed(one_line(&format!("cannot import: {error}"))))
         });
         let loaded = context.engine.load(Box::pin(reader)).await;
-        let written = writing.await.map_err(|gone| Failure::internal(format!("loading images: {gone}")))?;
+        let written = writing
+            .await
+            .map_err(|gone| Failure::internal(format!("loading images: {gone}")))?;
         // The engine's own words explain a broken pipe, not the other way round.
         loaded?;
         written
     }
 
     async fn record(&mut self, context: &Arc<Context>) -> Result<()> {
-        let contents = self.contents.as_ref().ok_or_else(|| Failure::internal("an import without its contents"))?;
+        let contents = self
+            .contents
+            .as_ref()
+            .ok_or_else(|| Failure::internal("an import without its contents"))?;
         let build = record(contents)?;
         let manifest = load(build)?;
         let latest = context.store.latest_release(&self.app).await?;
-        let variables = latest.map(|release| Environment::parse(&release.env).to_map()).unwrap_or_default();
+        let variables = latest
+            .map(|release| Environment::parse(&release.env).to_map())
+            .unwrap_or_default();
         let missing = manifest.missing_environment(&variables);
         let provenance = Provenance {
-            rack: contents.index.as_ref().map(|index| index.source.rack.clone()).unwrap_or_default(),
+            rack: contents
+                .index
+                .as_ref()
+                .map(|index| index.source.rack.clone())
+                .unwrap_or_default(),
             app: build.app.clone(),
             build: build.id.clone(),
         };
@@ -281,21 +345,40 @@ impl Import {
             description: build.description.clone(),
             now: context.now(),
         };
-        context.store.complete_build(row, self.images.clone(), release).await?;
+        context
+            .store
+            .complete_build(row, self.images.clone(), release)
+            .await?;
         Ok(())
     }
 
     /// The log of an imported build says where it came from.
-    async fn write_log(&self, context: &Context, from: &Provenance, contents: &Contents) -> Result<()> {
-        let rack = if from.rack.is_empty() { "another rack" } else { &from.rack };
-        let mut text = format!("Imported build {} of app {} from {rack}\n", from.build, from.app);
+    async fn write_log(
+        &self,
+        context: &Context,
+        from: &Provenance,
+        contents: &Contents,
+    ) -> Result<()> {
+        let rack = if from.rack.is_empty() {
+            "another rack"
+        } else {
+            &from.rack
+        };
+        let mut text = format!(
+            "Imported build {} of app {} from {rack}\n",
+            from.build, from.app
+        );
         for (service, image) in &contents.services {
             text.push_str(&format!("Verified {service}: {}\n", image.config_digest));
         }
         let path = log_path(context, &self.app, &self.id);
         if let Some(parent) = path.parent() {
-            tokio::fs::create_dir_all(parent).await.map_err(Failure::io("the build log"))?;
+            tokio::fs::create_dir_all(parent)
+                .await
+                .map_err(Failure::io("the build log"))?;
         }
-        tokio::fs::write(&path, text).await.map_err(Failure::io("the build log"))
+        tokio::fs::write(&path, text)
+            .await
+            .map_err(Failure::io("the build log"))
     }
 }

@@ -67,12 +67,15 @@ pub async fn execute<O: Operation>(context: &Arc<Context>, id: String, operation
 
 /// Runs an operation from the step a dead server had begun last.
 pub(crate) async fn take_up<O: Operation>(context: &Arc<Context>, row: OperationRow) -> Result<O> {
-    let operation: O = serde_json::from_str(&row.payload)
-        .map_err(|error| Failure::internal(format!("unreadable {} operation: {error}", row.kind)))?;
+    let operation: O = serde_json::from_str(&row.payload).map_err(|error| {
+        Failure::internal(format!("unreadable {} operation: {error}", row.kind))
+    })?;
     let interrupted = match row.outcome {
         Outcome::Unwinding => Some(Failure::Interrupted(row.reason.clone())),
         _ if O::RESUMES => None,
-        _ => Some(Failure::Interrupted("the server was stopped while it was under way".into())),
+        _ => Some(Failure::Interrupted(
+            "the server was stopped while it was under way".into(),
+        )),
     };
     carry_on(context, row.id, operation, row.step, interrupted).await
 }
@@ -111,7 +114,15 @@ async fn carry_on<O: Operation>(
         return Err(failure);
     }
     let reason = failure.to_string();
-    save(context, &id, &operation, Outcome::Unwinding, reached, &reason).await?;
+    save(
+        context,
+        &id,
+        &operation,
+        Outcome::Unwinding,
+        reached,
+        &reason,
+    )
+    .await?;
     for step in O::STEPS[..=reached].iter().rev() {
         if let Err(error) = operation.undo(context, step).await {
             // An undo that fails must not keep the others from being tried.

@@ -57,7 +57,10 @@ impl Plan {
             .await?
             .ok_or_else(|| Failure::NotFound(format!("release not found: {release}")))?;
         if release.build.is_empty() {
-            return Err(Failure::Invalid(format!("no build for release: {}", release.id)));
+            return Err(Failure::Invalid(format!(
+                "no build for release: {}",
+                release.id
+            )));
         }
         let build = context
             .store
@@ -65,7 +68,9 @@ impl Plan {
             .await?
             .ok_or_else(|| Failure::NotFound(format!("build not found: {}", release.build)))?;
         if release.manifest.trim().is_empty() {
-            return Err(Failure::Invalid("can not promote a release with an empty manifest".into()));
+            return Err(Failure::Invalid(
+                "can not promote a release with an empty manifest".into(),
+            ));
         }
         let variables = Environment::parse(&release.env).to_map();
         let loaded = Manifest::load(&release.manifest, &variables)
@@ -81,13 +86,25 @@ impl Plan {
         let mut services = Vec::new();
         for service in manifest.services.values() {
             let image = images.get(&service.name).cloned().ok_or_else(|| {
-                Failure::Invalid(format!("build {} has no image for service {}", build.id, service.name))
+                Failure::Invalid(format!(
+                    "build {} has no image for service {}",
+                    build.id, service.name
+                ))
             })?;
             let scale = scales.get(&service.name).copied().unwrap_or_default();
-            let environment = environment(context, app, &release, &build, &manifest, service, &resources, &variables);
+            let environment = environment(
+                context, app, &release, &build, &manifest, service, &resources, &variables,
+            );
             services.push(ServicePlan::new(service.clone(), image, scale, environment));
         }
-        Ok(Self { release, build, manifest, services, resources, warnings })
+        Ok(Self {
+            release,
+            build,
+            manifest,
+            services,
+            resources,
+            warnings,
+        })
     }
 
     /// The plan of one service.
@@ -114,13 +131,28 @@ impl Plan {
 
 /// Joins the lines of a text, for messages are one line.
 pub fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 impl ServicePlan {
-    fn new(service: Service, image: ImageRow, scale: ScaleRow, environment: BTreeMap<String, String>) -> Self {
-        let positive = |set: Option<i64>, default: u64| set.and_then(|n| u64::try_from(n).ok()).unwrap_or(default);
-        let count = if service.agent { 1 } else { positive(scale.count, service.scale.min) };
+    fn new(
+        service: Service,
+        image: ImageRow,
+        scale: ScaleRow,
+        environment: BTreeMap<String, String>,
+    ) -> Self {
+        let positive = |set: Option<i64>, default: u64| {
+            set.and_then(|n| u64::try_from(n).ok()).unwrap_or(default)
+        };
+        let count = if service.agent {
+            1
+        } else {
+            positive(scale.count, service.scale.min)
+        };
         Self {
             count,
             cpu: positive(scale.cpu, service.scale.cpu),
@@ -145,7 +177,11 @@ impl ServicePlan {
         if let Some(port) = &service.port {
             labels.insert(label::PORT.into(), format!("{}:{}", port.scheme, port.port));
         }
-        let aliases = if kind == SERVICE { vec![format!("{}.{app}.{}", service.name, context.rack)] } else { Vec::new() };
+        let aliases = if kind == SERVICE {
+            vec![format!("{}.{app}.{}", service.name, context.rack)]
+        } else {
+            Vec::new()
+        };
         ProcessSpec {
             name: context.container(app, kind, &service.name),
             image: self.image.id.clone(),
@@ -159,7 +195,12 @@ impl ServicePlan {
             volumes: service
                 .volumes
                 .iter()
-                .map(|volume| (context.volume(app, "volume", &volume.source), volume.path.clone()))
+                .map(|volume| {
+                    (
+                        context.volume(app, "volume", &volume.source),
+                        volume.path.clone(),
+                    )
+                })
                 .collect(),
             memory_limit: None,
             memory_reservation: i64::try_from(self.memory).ok(),
@@ -173,10 +214,16 @@ impl ServicePlan {
 
     /// Makes what processes of this service need besides their image.
     pub async fn prepare(&self, context: &Arc<Context>, app: &str) -> Result<()> {
-        context.engine.ensure_network(&context.network(), &context.labels()).await?;
+        context
+            .engine
+            .ensure_network(&context.network(), &context.labels())
+            .await?;
         for volume in &self.service.volumes {
             let name = context.volume(app, "volume", &volume.source);
-            context.engine.ensure_volume(&name, &context.app_labels(app)).await?;
+            context
+                .engine
+                .ensure_volume(&name, &context.app_labels(app))
+                .await?;
         }
         Ok(())
     }
@@ -191,7 +238,10 @@ pub const RESOURCE: &str = "resource";
 
 /// Weakest first: platform, links, resources, what the service declares
 /// (`convox-yml.md` §4.3, `builds-releases-runtime.md` §3.6).
-#[expect(clippy::too_many_arguments, reason = "the environment is where everything meets")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the environment is where everything meets"
+)]
 fn environment(
     context: &Context,
     app: &str,
@@ -215,10 +265,17 @@ fn environment(
         environment.insert("PORT".to_owned(), port.port.to_string());
     }
     for link in &service.links {
-        if let Some(port) = manifest.services.get(link).and_then(|linked| linked.port.as_ref()) {
+        if let Some(port) = manifest
+            .services
+            .get(link)
+            .and_then(|linked| linked.port.as_ref())
+        {
             environment.insert(
                 format!("{}_URL", manifest::resource_variable_prefix(link)),
-                format!("{}://{link}.{app}.{}:{}", port.scheme, context.rack, port.port),
+                format!(
+                    "{}://{link}.{app}.{}:{}",
+                    port.scheme, context.rack, port.port
+                ),
             );
         }
     }

@@ -48,7 +48,10 @@ pub async fn validate(context: &Context, app: &str, release: &str) -> Result<Pla
     for service in &plan.services {
         if let Some(domains) = rollout::domains(service) {
             let key = Key::new(&context.rack, app, &service.service.name);
-            context.router.check(&key, &domains).map_err(|claimed| Failure::Conflict(claimed.to_string()))?;
+            context
+                .router
+                .check(&key, &domains)
+                .map_err(|claimed| Failure::Conflict(claimed.to_string()))?;
         }
     }
     Ok(plan)
@@ -56,10 +59,16 @@ pub async fn validate(context: &Context, app: &str, release: &str) -> Result<Pla
 
 impl Promote {
     fn wants(&self, service: &str) -> bool {
-        self.services.as_ref().is_none_or(|services| services.iter().any(|name| name == service))
+        self.services
+            .as_ref()
+            .is_none_or(|services| services.iter().any(|name| name == service))
     }
 
-    fn rollout<'a>(&'a self, context: &'a Arc<Context>, cancel: &'a CancellationToken) -> Rollout<'a> {
+    fn rollout<'a>(
+        &'a self,
+        context: &'a Arc<Context>,
+        cancel: &'a CancellationToken,
+    ) -> Rollout<'a> {
         Rollout {
             context,
             app: &self.app,
@@ -67,13 +76,18 @@ impl Promote {
             id: &self.rollout,
             minimum: self.minimum,
             maximum: self.maximum,
-            timeout: self.timeout.map_or(context.settings.promote_timeout, Duration::from_secs),
+            timeout: self
+                .timeout
+                .map_or(context.settings.promote_timeout, Duration::from_secs),
             cancel,
         }
     }
 
     fn token(&self, context: &Context) -> CancellationToken {
-        let mut promotes = context.promotes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut promotes = context
+            .promotes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         promotes.entry(self.app.clone()).or_default().clone()
     }
 
@@ -96,7 +110,11 @@ impl Operation for Promote {
         let cancel = self.token(context);
         let plan = self.plan(context).await?;
         let rollout = self.rollout(context, &cancel);
-        let wanted = || plan.services.iter().filter(|service| self.wants(&service.service.name));
+        let wanted = || {
+            plan.services
+                .iter()
+                .filter(|service| self.wants(&service.service.name))
+        };
         match step {
             "resources" => {
                 context.set_app_status(&self.app, status::UPDATING).await?;
@@ -109,14 +127,24 @@ impl Operation for Promote {
                 resource::ensure(context, &self.app, &plan.resources).await
             }
             "rollout" => {
-                context.log(&self.app, "promote", &format!("promoting release {}", self.release));
+                context.log(
+                    &self.app,
+                    "promote",
+                    &format!("promoting release {}", self.release),
+                );
                 // All services are waited for even when one fails: undoing must not
                 // race with processes that are still being started.
-                let results = future::join_all(wanted().map(|service| rollout.service(service))).await;
+                let results =
+                    future::join_all(wanted().map(|service| rollout.service(service))).await;
                 results.into_iter().collect::<Result<Vec<()>>>().map(drop)
             }
             "activate" => {
-                for member in context.fleet.of_app(&self.app).iter().filter(|member| member.rollout == self.rollout) {
+                for member in context
+                    .fleet
+                    .of_app(&self.app)
+                    .iter()
+                    .filter(|member| member.rollout == self.rollout)
+                {
                     if let Some(status) = member.exited() {
                         return Err(Failure::Failed(format!(
                             "{}: process {} exited with status {status} before the release was activated",
@@ -125,9 +153,14 @@ impl Operation for Promote {
                         )));
                     }
                 }
-                let services: Vec<_> = wanted().map(|service| service.service.name.clone()).collect();
+                let services: Vec<_> = wanted()
+                    .map(|service| service.service.name.clone())
+                    .collect();
                 let all = self.services.is_none();
-                context.store.activate(&self.app, &self.release, &self.rollout, &services, all).await?;
+                context
+                    .store
+                    .activate(&self.app, &self.release, &self.rollout, &services, all)
+                    .await?;
                 for service in wanted() {
                     rollout.switch(service)?;
                 }
@@ -138,16 +171,25 @@ impl Operation for Promote {
                 for service in wanted() {
                     rollout.switch(service)?;
                 }
-                let names: Vec<_> = plan.services.iter().map(|service| service.service.name.clone()).collect();
+                let names: Vec<_> = plan
+                    .services
+                    .iter()
+                    .map(|service| service.service.name.clone())
+                    .collect();
                 let mut old = Vec::new();
                 for member in context.fleet.of_app(&self.app) {
-                    let service = plan.services.iter().find(|service| service.service.name == member.service);
+                    let service = plan
+                        .services
+                        .iter()
+                        .find(|service| service.service.name == member.service);
                     match service {
                         Some(service) if member.rollout == self.rollout => {
                             let (context, member) = (Arc::clone(context), Arc::clone(&member));
                             let health = service.service.health.clone();
                             let tasks = context.tasks.clone();
-                            tasks.spawn(async move { health::watch(&context, &member, &health).await });
+                            tasks.spawn(
+                                async move { health::watch(&context, &member, &health).await },
+                            );
                         }
                         Some(_) if !self.wants(&member.service) => {}
                         _ => old.push(member),
@@ -184,16 +226,31 @@ impl Operation for Promote {
     }
 
     async fn finish(&mut self, context: &Arc<Context>, failure: Option<&Failure>) -> Result<()> {
-        context.promotes.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.app);
+        context
+            .promotes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.app);
         match failure {
             None => {
                 context.fleet.forget_crashes(&self.app);
-                context.log(&self.app, "promote", &format!("release {} is active", self.release));
+                context.log(
+                    &self.app,
+                    "promote",
+                    &format!("release {} is active", self.release),
+                );
             }
             Some(failure) => {
                 let reason = failure.to_string();
-                context.store.set_release_reason(&self.release, &reason).await?;
-                context.log(&self.app, "promote", &format!("release {} was rolled back: {reason}", self.release));
+                context
+                    .store
+                    .set_release_reason(&self.release, &reason)
+                    .await?;
+                context.log(
+                    &self.app,
+                    "promote",
+                    &format!("release {} was rolled back: {reason}", self.release),
+                );
             }
         }
         context.set_app_status(&self.app, status::RUNNING).await

@@ -1,6 +1,7 @@
 //! What a server does first with a rack it finds: everything a former server left
 //! half done is brought to an end, and what should run is brought up.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ pub fn begin(context: &Arc<Context>) {
         if let Err(error) = recover(&context).await {
             context.rack_log(&format!("could not recover: {error}"));
         }
+        // Even then: refusing all work for ever would help nobody.
         context.recovered.send_replace(true);
     });
 }
@@ -44,47 +46,79 @@ pub fn begin(context: &Arc<Context>) {
 async fn recover(context: &Arc<Context>) -> Result<()> {
     let open = context.store.open_operations().await?;
     // Promotes need to find the processes they have started.
-    let promoting: Vec<_> = open.iter().filter(|row| row.kind == Promote::KIND).map(rollout_of).collect();
+    let promoting: Vec<_> = open
+        .iter()
+        .filter(|row| row.kind == Promote::KIND)
+        .map(rollout_of)
+        .collect();
     supervise::take_over(context, &promoting).await?;
-    let mut busy = Vec::new();
+    let mut changing: BTreeMap<String, Vec<OperationRow>> = BTreeMap::new();
     for row in open {
-        let what = format!("{} of app {}", row.kind, row.app);
-        context.rack_log(&format!("taking up the {what} a former server left"));
         if row.kind == Promote::KIND || row.kind == Delete::KIND {
-            busy.push(row.app.clone());
-        }
-        let outcome = match row.kind.as_str() {
-            Build::KIND => take_up::<Build>(context, row).await.map(drop),
-            Import::KIND => take_up::<Import>(context, row).await.map(drop),
-            Promote::KIND => {
-                let _alone = context.lock_app(&row.app).await;
-                take_up::<Promote>(context, row).await.map(drop)
-            }
-            Delete::KIND => take_up::<Delete>(context, row).await.map(drop),
-            other => {
-                tracing::error!(kind = other, "an operation of an unknown kind was left");
-                continue;
-            }
-        };
-        match outcome {
-            Ok(()) => context.rack_log(&format!("finished the {what}")),
-            Err(failure) => context.rack_log(&format!("ended the {what}: {failure}")),
+            changing.entry(row.app.clone()).or_default().push(row);
+        } else {
+            end(context, row).await;
         }
     }
     for app in context.store.apps().await? {
-        if app.status != status::RUNNING && app.status != status::DELETING {
+        if !changing.contains_key(&app.name)
+            && app.status != status::RUNNING
+            && app.status != status::DELETING
+        {
             context.set_app_status(&app.name, status::RUNNING).await?;
         }
-        if app.release.is_empty() || app.status == status::DELETING {
-            continue;
-        }
-        if let Err(error) = supervise::converge(context, &app.name).await {
-            context.log(&app.name, "rack", &format!("could not bring the app up: {error}"));
+    }
+    // Their apps are locked before anybody else may change anything, so that what
+    // is new never overtakes what is old.
+    for (app, rows) in changing {
+        let alone = context.lock_app(&app).await;
+        let context = Arc::clone(context);
+        let tasks = context.tasks.clone();
+        tasks.spawn(async move {
+            for row in rows {
+                end(&context, row).await;
+            }
+            drop(alone);
+            bring_up(&context, &app).await;
+        });
+    }
+    context.recovered.send_replace(true);
+    for app in context.store.apps().await? {
+        if app.status == status::RUNNING && !app.release.is_empty() {
+            bring_up(context, &app.name).await;
         }
     }
     Ok(())
 }
 
+async fn bring_up(context: &Arc<Context>, app: &str) {
+    if let Err(error) = supervise::converge(context, app).await {
+        context.log(app, "rack", &format!("could not bring the app up: {error}"));
+    }
+}
+
+/// Brings one operation to its end.
+async fn end(context: &Arc<Context>, row: OperationRow) {
+    let what = format!("{} of app {}", row.kind, row.app);
+    context.rack_log(&format!("taking up the {what} a former server left"));
+    let outcome = match row.kind.as_str() {
+        Build::KIND => take_up::<Build>(context, row).await.map(drop),
+        Import::KIND => take_up::<Import>(context, row).await.map(drop),
+        Promote::KIND => take_up::<Promote>(context, row).await.map(drop),
+        Delete::KIND => take_up::<Delete>(context, row).await.map(drop),
+        other => {
+            tracing::error!(kind = other, "an operation of an unknown kind was left");
+            return;
+        }
+    };
+    match outcome {
+        Ok(()) => context.rack_log(&format!("finished the {what}")),
+        Err(failure) => context.rack_log(&format!("ended the {what}: {failure}")),
+    }
+}
+
 fn rollout_of(row: &OperationRow) -> String {
-    serde_json::from_str::<Promote>(&row.payload).map(|promote| promote.rollout).unwrap_or_default()
+    serde_json::from_str::<Promote>(&row.payload)
+        .map(|promote| promote.rollout)
+        .unwrap_or_default()
 }

@@ -103,7 +103,12 @@ impl ResourcePlan {
         let given = variables.get(&variable).filter(|url| !url.is_empty());
         let password = match given {
             Some(_) => String::new(),
-            None => context.store.resource_password(app, &resource.name, rack_api::id::password()).await?,
+            None => {
+                context
+                    .store
+                    .resource_password(app, &resource.name, rack_api::id::password())
+                    .await?
+            }
         };
         let host = format!("{}.resource.{app}.{}", resource.name, context.rack);
         let url = match given {
@@ -112,12 +117,22 @@ impl ResourcePlan {
                 "{}://app:{password}@{host}:{}/app{}",
                 kind_of.scheme,
                 kind_of.port,
-                if kind_of.word == "postgres" { "?sslmode=disable" } else { "" }
+                if kind_of.word == "postgres" {
+                    "?sslmode=disable"
+                } else {
+                    ""
+                }
             ),
             None => format!("{}://{host}:{}/0", kind_of.scheme, kind_of.port),
         };
-        let version = resource.options.get("version").map_or(kind_of.version, String::as_str);
-        let image = resource.image.clone().unwrap_or_else(|| format!("{}:{version}", kind_of.repository));
+        let version = resource
+            .options
+            .get("version")
+            .map_or(kind_of.version, String::as_str);
+        let image = resource
+            .image
+            .clone()
+            .unwrap_or_else(|| format!("{}:{version}", kind_of.repository));
         Ok(Self {
             name: resource.name.clone(),
             kind: resource.kind.clone(),
@@ -134,24 +149,43 @@ impl ResourcePlan {
     /// Variables a service that lists the resource gets (`convox-yml.md` §12.2).
     pub(crate) fn variables(&self, only: Option<&str>) -> BTreeMap<String, String> {
         let blank = |text: String| if self.external { String::new() } else { text };
-        let accounts = |text: &str| blank(if self.kind_of.accounts { text.to_owned() } else { String::new() });
+        let accounts = |text: &str| {
+            blank(if self.kind_of.accounts {
+                text.to_owned()
+            } else {
+                String::new()
+            })
+        };
         let values = [
             ("URL", self.url.clone()),
             ("USER", accounts("app")),
             ("PASS", accounts(&self.password)),
             ("HOST", blank(self.host.clone())),
             ("PORT", blank(self.kind_of.port.to_string())),
-            ("NAME", if self.kind_of.accounts { accounts("app") } else { blank("0".into()) }),
+            (
+                "NAME",
+                if self.kind_of.accounts {
+                    accounts("app")
+                } else {
+                    blank("0".into())
+                },
+            ),
         ];
         match only {
             Some(variable) => {
                 let suffix = variable.rsplit('_').next().unwrap_or_default();
-                let value = values.iter().find(|(name, _)| *name == suffix).unwrap_or(&values[0]);
+                let value = values
+                    .iter()
+                    .find(|(name, _)| *name == suffix)
+                    .unwrap_or(&values[0]);
                 BTreeMap::from([(variable.to_owned(), value.1.clone())])
             }
             None => {
                 let prefix = manifest::resource_variable_prefix(&self.name);
-                values.into_iter().map(|(suffix, value)| (format!("{prefix}_{suffix}"), value)).collect()
+                values
+                    .into_iter()
+                    .map(|(suffix, value)| (format!("{prefix}_{suffix}"), value))
+                    .collect()
             }
         }
     }
@@ -166,7 +200,11 @@ impl ResourcePlan {
         for (name, value) in &self.options {
             hash.update(format!("{name}={value}\0"));
         }
-        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        hash.finalize()
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
     }
 
     fn process(&self, context: &Context, app: &str, image: &str) -> ProcessSpec {
@@ -193,7 +231,10 @@ impl ResourcePlan {
             network: context.network(),
             aliases: vec![self.host.clone()],
             ports: vec![self.kind_of.port],
-            volumes: vec![(context.volume(app, RESOURCE, &self.name), self.kind_of.data.to_owned())],
+            volumes: vec![(
+                context.volume(app, RESOURCE, &self.name),
+                self.kind_of.data.to_owned(),
+            )],
             ..ProcessSpec::default()
         }
     }
@@ -201,7 +242,16 @@ impl ResourcePlan {
     /// Words that succeed inside the process once it accepts connections over the network.
     fn readiness(&self) -> Vec<String> {
         let words: &[&str] = match self.kind_of.word {
-            "postgres" => &["pg_isready", "-q", "-h", "127.0.0.1", "-U", "app", "-d", "app"],
+            "postgres" => &[
+                "pg_isready",
+                "-q",
+                "-h",
+                "127.0.0.1",
+                "-U",
+                "app",
+                "-d",
+                "app",
+            ],
             _ => &["redis-cli", "-h", "127.0.0.1", "ping"],
         };
         words.iter().map(|word| (*word).to_owned()).collect()
@@ -221,16 +271,25 @@ pub async fn find(context: &Context, app: &str, name: &str) -> Result<Option<Pro
 pub async fn ensure(context: &Arc<Context>, app: &str, resources: &[ResourcePlan]) -> Result<()> {
     for resource in resources.iter().filter(|resource| !resource.external) {
         // One-offs, promotes and supervision may all want the same resource at once.
-        let _alone = context.lock_app(&format!("{app}/resource/{}", resource.name)).await;
+        let _alone = context
+            .lock_app(&format!("{app}/resource/{}", resource.name))
+            .await;
         ensure_one(context, app, resource).await?;
     }
     Ok(())
 }
 
 async fn ensure_one(context: &Arc<Context>, app: &str, resource: &ResourcePlan) -> Result<()> {
-    let image = context.engine.pull(&resource.image, None).await.map_err(|error| {
-        Failure::Failed(format!("resource {}: image {}: {error}", resource.name, resource.image))
-    })?;
+    let image = context
+        .engine
+        .pull(&resource.image, None)
+        .await
+        .map_err(|error| {
+            Failure::Failed(format!(
+                "resource {}: image {}: {error}",
+                resource.name, resource.image
+            ))
+        })?;
     let spec = resource.process(context, app, &image.id);
     if let Some(process) = find(context, app, &resource.name).await? {
         let same = process.labels.get(label::FINGERPRINT) == spec.labels.get(label::FINGERPRINT);
@@ -244,16 +303,33 @@ async fn ensure_one(context: &Arc<Context>, app: &str, resource: &ResourcePlan) 
             supervise::look_after_resource(context, app, &resource.name, &process.id).await;
             return wait_ready(context, resource, &process.id).await;
         }
-        context.log(app, &resource.name, "resource changed: replacing its process, keeping its data");
-        context.engine.stop(&process.id, Duration::from_secs(30)).await?;
+        context.log(
+            app,
+            &resource.name,
+            "resource changed: replacing its process, keeping its data",
+        );
+        context
+            .engine
+            .stop(&process.id, Duration::from_secs(30))
+            .await?;
         context.engine.remove(&process.id).await?;
     }
-    context.engine.ensure_network(&context.network(), &context.labels()).await?;
     context
         .engine
-        .ensure_volume(&context.volume(app, RESOURCE, &resource.name), &context.app_labels(app))
+        .ensure_network(&context.network(), &context.labels())
         .await?;
-    context.log(app, &resource.name, &format!("starting {} resource", resource.kind));
+    context
+        .engine
+        .ensure_volume(
+            &context.volume(app, RESOURCE, &resource.name),
+            &context.app_labels(app),
+        )
+        .await?;
+    context.log(
+        app,
+        &resource.name,
+        &format!("starting {} resource", resource.kind),
+    );
     let id = context.engine.create(&spec).await?;
     if let Err(error) = context.engine.start(&id).await {
         context.engine.remove(&id).await?;
@@ -281,7 +357,12 @@ async fn wait_ready(context: &Arc<Context>, resource: &ResourcePlan, id: &str) -
                     resource.name
                 )));
             }
-            _ => return Err(Failure::Failed(format!("resource {} disappeared", resource.name))),
+            _ => {
+                return Err(Failure::Failed(format!(
+                    "resource {} disappeared",
+                    resource.name
+                )));
+            }
         }
         if ready(context, resource, id).await? {
             context.fleet.set_ready(id);
@@ -303,7 +384,10 @@ async fn wait_ready(context: &Arc<Context>, resource: &ResourcePlan, id: &str) -
 }
 
 async fn ready(context: &Arc<Context>, resource: &ResourcePlan, id: &str) -> Result<bool> {
-    let spec = ExecSpec { command: resource.readiness(), ..ExecSpec::default() };
+    let spec = ExecSpec {
+        command: resource.readiness(),
+        ..ExecSpec::default()
+    };
     match context.engine.exec(id, spec).await {
         Ok(mut exec) => {
             tokio::io::copy(&mut exec.output, &mut tokio::io::sink())
@@ -311,7 +395,9 @@ async fn ready(context: &Arc<Context>, resource: &ResourcePlan, id: &str) -> Res
                 .map_err(Failure::io("resource readiness"))?;
             Ok(exec.status.await? == 0)
         }
-        Err(unreachable @ crate::engine::EngineError::Unreachable { .. }) => Err(unreachable.into()),
+        Err(unreachable @ crate::engine::EngineError::Unreachable { .. }) => {
+            Err(unreachable.into())
+        }
         // The process may be too young to execute anything in.
         Err(_) => Ok(false),
     }

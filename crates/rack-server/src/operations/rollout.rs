@@ -70,10 +70,17 @@ pub async fn start(
     let id = context.engine.create(&spec).await?;
     if let Err(error) = context.engine.start(&id).await {
         context.engine.remove(&id).await?;
-        return Err(Failure::Failed(format!("{}: could not start: {error}", plan.service.name)));
+        return Err(Failure::Failed(format!(
+            "{}: could not start: {error}",
+            plan.service.name
+        )));
     }
     let member = supervise::adopt(context, &id, &spec.labels, Some(plan.service.drain));
-    context.log(app, &member.object(), &format!("started for release {release}"));
+    context.log(
+        app,
+        &member.object(),
+        &format!("started for release {release}"),
+    );
     Ok(member)
 }
 
@@ -88,11 +95,19 @@ impl Rollout<'_> {
             self.minimum.unwrap_or(deployment.minimum),
             self.maximum.unwrap_or(deployment.maximum),
         );
-        let mut new: Vec<Arc<Member>> = self.members(name).into_iter().filter(|member| member.rollout == self.id).collect();
+        let mut new: Vec<Arc<Member>> = self
+            .members(name)
+            .into_iter()
+            .filter(|member| member.rollout == self.id)
+            .collect();
         // A server that died may have left some of the new set behind.
         self.become_healthy(plan, &new).await?;
         while (new.len() as u64) < plan.count {
-            let old: Vec<_> = self.members(name).into_iter().filter(|member| member.rollout != self.id).collect();
+            let old: Vec<_> = self
+                .members(name)
+                .into_iter()
+                .filter(|member| member.rollout != self.id)
+                .collect();
             let missing = plan.count - new.len() as u64;
             let room = most.saturating_sub((old.len() + new.len()) as u64);
             let in_place = room < missing;
@@ -103,13 +118,17 @@ impl Rollout<'_> {
                 for member in new.iter().filter(|_| in_place) {
                     supervise::route(self.context, member);
                 }
-                let gone = old.iter().take(surplus as usize).map(|member| supervise::retire(self.context, member));
+                let gone = old
+                    .iter()
+                    .take(surplus as usize)
+                    .map(|member| supervise::retire(self.context, member));
                 future::try_join_all(gone).await?;
                 continue;
             }
-            let batch = future::try_join_all((0..room.min(missing)).map(|_| {
-                start(self.context, self.app, plan, self.release, self.id)
-            }))
+            let batch = future::try_join_all(
+                (0..room.min(missing))
+                    .map(|_| start(self.context, self.app, plan, self.release, self.id)),
+            )
             .await?;
             self.become_healthy(plan, &batch).await?;
             new.extend(batch);
@@ -153,12 +172,20 @@ impl Rollout<'_> {
             })
             .await;
         }
-        self.context.log(self.app, &member.object(), &failure.to_string());
-        match self.context.logs.app(self.app).last_lines(&member.stream(), LAST_LINES).await {
+        self.context
+            .log(self.app, &member.object(), &failure.to_string());
+        match self
+            .context
+            .logs
+            .app(self.app)
+            .last_lines(&member.stream(), LAST_LINES)
+            .await
+        {
             Ok(lines) => {
                 for line in lines {
                     let line = String::from_utf8_lossy(&line).into_owned();
-                    self.context.log(self.app, &member.object(), &format!("  | {line}"));
+                    self.context
+                        .log(self.app, &member.object(), &format!("  | {line}"));
                 }
             }
             Err(error) => tracing::error!(%error, "could not read back a log"),
@@ -170,12 +197,19 @@ impl Rollout<'_> {
     pub fn switch(&self, plan: &ServicePlan) -> Result<Vec<Arc<Member>>> {
         let name = &plan.service.name;
         self.context.fleet.set_route(self.app, name, domains(plan));
-        let (new, old): (Vec<_>, Vec<_>) = self.members(name).into_iter().partition(|member| member.rollout == self.id);
+        let (new, old): (Vec<_>, Vec<_>) = self
+            .members(name)
+            .into_iter()
+            .partition(|member| member.rollout == self.id);
         for member in &new {
-            member.routed.store(true, std::sync::atomic::Ordering::SeqCst);
+            member
+                .routed
+                .store(true, std::sync::atomic::Ordering::SeqCst);
         }
         for member in &old {
-            member.routed.store(false, std::sync::atomic::Ordering::SeqCst);
+            member
+                .routed
+                .store(false, std::sync::atomic::Ordering::SeqCst);
         }
         fleet::publish(self.context, self.app, name)?;
         Ok(old)

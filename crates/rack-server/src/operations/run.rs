@@ -28,9 +28,9 @@ pub struct Request {
 
 /// The command clients send to keep a process alive for an exec: `sleep SECONDS`.
 fn is_placeholder(command: &str) -> bool {
-    command
-        .strip_prefix("sleep ")
-        .is_some_and(|seconds| !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit()))
+    command.strip_prefix("sleep ").is_some_and(|seconds| {
+        !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit())
+    })
 }
 
 /// Starts a one-off process. Returns its full engine id.
@@ -74,7 +74,9 @@ pub async fn start(context: &Arc<Context>, app: &str, request: Request) -> Resul
     if let Err(error) = started.await {
         context.engine.remove(&id).await?;
         return Err(match error {
-            Failure::Engine(error) => Failure::Failed(format!("{}: could not start: {error}", request.service)),
+            Failure::Engine(error) => {
+                Failure::Failed(format!("{}: could not start: {error}", request.service))
+            }
             other => other,
         });
     }
@@ -85,9 +87,19 @@ pub async fn start(context: &Arc<Context>, app: &str, request: Request) -> Resul
 /// Stops a one-off process and removes it; a placeholder is not worth waiting for.
 pub async fn stop(context: &Arc<Context>, app: &str, id: &str, grace: Duration) -> Result<()> {
     let short = &id[..id.len().min(12)];
-    let placeholder = context.store.run(app, short).await?.is_some_and(|run| is_placeholder(&run.command));
-    context.engine.stop(id, if placeholder { Duration::ZERO } else { grace }).await?;
-    context.store.end_run(short, if placeholder { 137 } else { 143 }, context.now()).await?;
+    let placeholder = context
+        .store
+        .run(app, short)
+        .await?
+        .is_some_and(|run| is_placeholder(&run.command));
+    context
+        .engine
+        .stop(id, if placeholder { Duration::ZERO } else { grace })
+        .await?;
+    context
+        .store
+        .end_run(short, if placeholder { 137 } else { 143 }, context.now())
+        .await?;
     context.engine.remove(id).await?;
     Ok(())
 }
@@ -99,7 +111,13 @@ mod tests {
     #[test]
     fn only_a_plain_sleep_is_a_placeholder() {
         assert!(is_placeholder("sleep 3600"));
-        for command in ["sleep", "sleep ", "sleep 1; rake", "sleep 1h", "echo sleep 1"] {
+        for command in [
+            "sleep",
+            "sleep ",
+            "sleep 1; rake",
+            "sleep 1h",
+            "echo sleep 1",
+        ] {
             assert!(!is_placeholder(command), "{command}");
         }
     }

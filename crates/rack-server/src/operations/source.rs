@@ -35,7 +35,9 @@ impl Source {
 
     fn open(&self) -> Result<tar::Archive<MultiGzDecoder<BufReader<File>>>> {
         let file = File::open(&self.path).map_err(Failure::io("the uploaded source"))?;
-        Ok(tar::Archive::new(MultiGzDecoder::new(BufReader::with_capacity(64 << 10, file))))
+        Ok(tar::Archive::new(MultiGzDecoder::new(
+            BufReader::with_capacity(64 << 10, file),
+        )))
     }
 
     /// Reads those of the named files that are there; text only.
@@ -49,11 +51,16 @@ impl Source {
                 continue;
             }
             let mut text = Vec::new();
-            entry.by_ref().take(LARGEST_TEXT + 1).read_to_end(&mut text).map_err(unreadable)?;
+            entry
+                .by_ref()
+                .take(LARGEST_TEXT + 1)
+                .read_to_end(&mut text)
+                .map_err(unreadable)?;
             if text.len() as u64 > LARGEST_TEXT {
                 return Err(Failure::Failed(format!("{name} is larger than 4 MiB")));
             }
-            let text = String::from_utf8(text).map_err(|_| Failure::Failed(format!("{name} is not UTF-8 text")))?;
+            let text = String::from_utf8(text)
+                .map_err(|_| Failure::Failed(format!("{name} is not UTF-8 text")))?;
             found.insert(name, text);
         }
         Ok(found)
@@ -75,14 +82,25 @@ impl Source {
         Box::pin(reader)
     }
 
-    fn copy(&self, root: &str, ignore: &Ignore, keep: &[String], to: &mut impl Write) -> Result<()> {
+    fn copy(
+        &self,
+        root: &str,
+        ignore: &Ignore,
+        keep: &[String],
+        to: &mut impl Write,
+    ) -> Result<()> {
         let mut archive = self.open()?;
         let mut out = tar::Builder::new(to);
-        let broken = |error: io::Error| Failure::Io { what: "the build context".into(), source: error };
+        let broken = |error: io::Error| Failure::Io {
+            what: "the build context".into(),
+            source: error,
+        };
         for entry in archive.entries().map_err(unreadable)? {
             let mut entry = entry.map_err(unreadable)?;
             let name = clean(&entry.path_bytes())?;
-            let Some(name) = below(root, &name) else { continue };
+            let Some(name) = below(root, &name) else {
+                continue;
+            };
             if name.is_empty() || (ignore.excludes(name) && !keep.iter().any(|kept| kept == name)) {
                 continue;
             }
@@ -94,22 +112,31 @@ impl Source {
             header.set_gid(0);
             let kind = entry.header().entry_type();
             if kind.is_symlink() || kind.is_hard_link() {
-                let target = entry.link_name_bytes().map(|target| target.into_owned()).unwrap_or_default();
-                let mut target = String::from_utf8(target)
-                    .map_err(|_| Failure::Failed(format!("the target of link {name} is not UTF-8")))?;
+                let target = entry
+                    .link_name_bytes()
+                    .map(|target| target.into_owned())
+                    .unwrap_or_default();
+                let mut target = String::from_utf8(target).map_err(|_| {
+                    Failure::Failed(format!("the target of link {name} is not UTF-8"))
+                })?;
                 if kind.is_hard_link() {
                     let cleaned = clean(target.as_bytes())?;
-                    let Some(moved) = below(root, &cleaned) else { continue };
+                    let Some(moved) = below(root, &cleaned) else {
+                        continue;
+                    };
                     target = moved.to_owned();
                 }
                 header.set_size(0);
-                out.append_link(&mut header, &name, &target).map_err(broken)?;
+                out.append_link(&mut header, &name, &target)
+                    .map_err(broken)?;
             } else if kind.is_dir() {
                 header.set_size(0);
-                out.append_data(&mut header, format!("{name}/"), io::empty()).map_err(broken)?;
+                out.append_data(&mut header, format!("{name}/"), io::empty())
+                    .map_err(broken)?;
             } else if kind.is_file() {
                 header.set_size(entry.size());
-                out.append_data(&mut header, &name, &mut entry).map_err(broken)?;
+                out.append_data(&mut header, &name, &mut entry)
+                    .map_err(broken)?;
             }
         }
         out.into_inner().map_err(broken)?.flush().map_err(broken)
@@ -128,7 +155,9 @@ impl Source {
 }
 
 fn unreadable(error: io::Error) -> Failure {
-    Failure::Failed(format!("the uploaded source is not a readable gzip tar: {error}"))
+    Failure::Failed(format!(
+        "the uploaded source is not a readable gzip tar: {error}"
+    ))
 }
 
 /// The path of an entry, relative and without `.`; those that leave the root are refused.

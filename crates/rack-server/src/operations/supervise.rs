@@ -88,8 +88,17 @@ pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels, drain: Option<u6
     let text = |name: &str| labels.get(name).cloned().unwrap_or_default();
     let port = text(label::PORT);
     let target = port.split_once(':').and_then(|(scheme, port)| {
-        let scheme = if scheme == "https" { Scheme::Https } else { Scheme::Http };
-        Some(Target::new(Arc::clone(&context.engine), id, port.parse().ok()?, scheme))
+        let scheme = if scheme == "https" {
+            Scheme::Https
+        } else {
+            Scheme::Http
+        };
+        Some(Target::new(
+            Arc::clone(&context.engine),
+            id,
+            port.parse().ok()?,
+            scheme,
+        ))
     });
     let member = Arc::new(Member {
         id: id.to_owned(),
@@ -128,9 +137,15 @@ pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels, drain: Option<u6
 /// Waits until a process's log is stored to its end, within reason.
 async fn collected(member: &Member) {
     let mut collected = member.collected.subscribe();
-    let waited = tokio::time::timeout(LOG_LAG, async { collected.wait_for(|done| *done).await.is_ok() }).await;
+    let waited = tokio::time::timeout(LOG_LAG, async {
+        collected.wait_for(|done| *done).await.is_ok()
+    })
+    .await;
     if waited.is_err() {
-        tracing::warn!(process = member.short_id(), "the end of a process's log is late");
+        tracing::warn!(
+            process = member.short_id(),
+            "the end of a process's log is late"
+        );
     }
 }
 
@@ -147,14 +162,23 @@ async fn ended(context: &Arc<Context>, member: &Arc<Member>, status: i64) -> Res
         // A rollout under way sees the end itself.
         return Ok(());
     }
-    let oom = context.engine.process(&member.id).await.ok().flatten().is_some_and(|state| state.out_of_memory);
+    let oom = context
+        .engine
+        .process(&member.id)
+        .await
+        .ok()
+        .flatten()
+        .is_some_and(|state| state.out_of_memory);
     let why = if oom { " (out of memory)" } else { "" };
     let crashes = context.fleet.crashed(&member.app, &member.service);
     let pause = Duration::from_secs(1 << (crashes - 1).min(6)).min(LONGEST_BACKOFF);
     context.log(
         &member.app,
         &member.object(),
-        &format!("process exited with status {status}{why}; starting another in {} s", pause.as_secs()),
+        &format!(
+            "process exited with status {status}{why}; starting another in {} s",
+            pause.as_secs()
+        ),
     );
     tokio::select! {
         () = tokio::time::sleep(pause) => {}
@@ -171,9 +195,15 @@ pub async fn retire(context: &Arc<Context>, member: &Arc<Member>) -> Result<()> 
     fleet::publish(context, &member.app, &member.service)?;
     if let Some(target) = &member.target
         && member.exited().is_none()
-        && tokio::time::timeout(member.drain, target.drained()).await.is_err()
+        && tokio::time::timeout(member.drain, target.drained())
+            .await
+            .is_err()
     {
-        context.log(&member.app, &member.object(), "open requests outlasted the drain time and are cut");
+        context.log(
+            &member.app,
+            &member.object(),
+            "open requests outlasted the drain time and are cut",
+        );
     }
     if member.exited().is_none() {
         context.log(&member.app, &member.object(), "stopping");
@@ -222,7 +252,9 @@ pub async fn scale(context: &Arc<Context>, app: &str) -> Result<()> {
         plan.services.iter().all(|service| {
             let members = context.fleet.of_service(app, &service.service.name);
             members.len() as u64 == service.count
-                && members.iter().all(|member| member.routed.load(Ordering::SeqCst))
+                && members
+                    .iter()
+                    .all(|member| member.routed.load(Ordering::SeqCst))
         })
     };
     while !settled() && tokio::time::Instant::now() < deadline {
@@ -239,7 +271,10 @@ pub async fn converge_locked(context: &Arc<Context>, app: &str) -> Result<()> {
     let Some(row) = context.store.app(app).await? else {
         return Ok(());
     };
-    if row.release.is_empty() || row.status == rack_api::app::status::DELETING || context.shutdown.is_cancelled() {
+    if row.release.is_empty()
+        || row.status == rack_api::app::status::DELETING
+        || context.shutdown.is_cancelled()
+    {
         return Ok(());
     }
     let plan = Plan::load(context, app, &row.release).await?;
@@ -251,7 +286,9 @@ pub async fn converge_locked(context: &Arc<Context>, app: &str) -> Result<()> {
             // Not rolled out with the active release: the next promote does it.
             continue;
         };
-        context.fleet.set_route(app, name, rollout::domains(service));
+        context
+            .fleet
+            .set_route(app, name, rollout::domains(service));
         let (mut current, others): (Vec<_>, Vec<_>) = context
             .fleet
             .of_service(app, name)
@@ -270,12 +307,19 @@ pub async fn converge_locked(context: &Arc<Context>, app: &str) -> Result<()> {
         }
         fleet::publish(context, app, name)?;
     }
-    let services: Vec<_> = plan.services.iter().map(|service| service.service.name.clone()).collect();
+    let services: Vec<_> = plan
+        .services
+        .iter()
+        .map(|service| service.service.name.clone())
+        .collect();
     fleet::withdraw_others(context, app, &services);
     Ok(())
 }
 
-fn retire_task(context: &Arc<Context>, member: &Arc<Member>) -> impl Future<Output = Result<()>> + use<> {
+fn retire_task(
+    context: &Arc<Context>,
+    member: &Arc<Member>,
+) -> impl Future<Output = Result<()>> + use<> {
     // Marked at once, so that nobody counts it any more.
     member.retiring.store(true, Ordering::SeqCst);
     let (context, member) = (Arc::clone(context), Arc::clone(member));
@@ -313,7 +357,11 @@ pub fn settle(context: &Arc<Context>, member: Arc<Member>, service: &ServicePlan
             Err(_) if member.exited().is_some() => {} // `ended` has seen it
             Err(Failure::Shutdown) => {}
             Err(failure) => {
-                context.log(&member.app, &member.object(), &format!("{failure}; replacing it"));
+                context.log(
+                    &member.app,
+                    &member.object(),
+                    &format!("{failure}; replacing it"),
+                );
                 if let Err(error) = context.engine.stop(&member.id, member.grace).await {
                     tracing::error!(%error, "could not stop an unhealthy process");
                 }
@@ -342,25 +390,44 @@ pub async fn look_after_resource(context: &Arc<Context>, app: &str, name: &str, 
     let (app, name, id) = (app.to_owned(), name.to_owned(), id.to_owned());
     let stream = format!("resource/{name}/{}", &id[..id.len().min(12)]);
     let (at, of, from) = (Arc::clone(context), app.clone(), id.clone());
-    context.tasks.spawn(async move { collect(&at, &of, &stream, &from).await });
+    context
+        .tasks
+        .spawn(async move { collect(&at, &of, &stream, &from).await });
     let at = Arc::clone(context);
     context.tasks.spawn(async move {
         let status = wait_end(&at, &id).await;
         at.fleet.unwatch(&id);
         let Some(status) = status else { return };
         // One that was replaced or deleted is gone; one that crashed is still there.
-        if !matches!(at.engine.process(&id).await, Ok(Some(ProcessState { phase: Phase::Exited(_), .. }))) {
+        if !matches!(
+            at.engine.process(&id).await,
+            Ok(Some(ProcessState {
+                phase: Phase::Exited(_),
+                ..
+            }))
+        ) {
             return;
         }
         let crashes = at.fleet.crashed(&app, &format!("resource/{name}"));
         let pause = Duration::from_secs(1 << (crashes - 1).min(6)).min(LONGEST_BACKOFF);
-        at.log(&app, &name, &format!("resource exited with status {status}; starting it again in {} s", pause.as_secs()));
+        at.log(
+            &app,
+            &name,
+            &format!(
+                "resource exited with status {status}; starting it again in {} s",
+                pause.as_secs()
+            ),
+        );
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = at.shutdown.cancelled() => return,
         }
         if let Err(error) = converge(&at, &app).await {
-            at.log(&app, &name, &format!("could not start the resource again: {error}"));
+            at.log(
+                &app,
+                &name,
+                &format!("could not start the resource again: {error}"),
+            );
         }
     });
 }
@@ -378,11 +445,17 @@ pub fn look_after_run(context: &Arc<Context>, app: &str, service: &str, id: &str
             let (context, id) = (Arc::clone(&context), id.clone());
             tokio::spawn(async move { collect(&context, &app, &stream, &id).await })
         };
-        let Some(status) = wait_end(&context, &id).await else { return };
+        let Some(status) = wait_end(&context, &id).await else {
+            return;
+        };
         if tokio::time::timeout(LOG_LAG, collector).await.is_err() {
             tracing::warn!(id, "the end of a process's log is late");
         }
-        if let Err(error) = context.store.end_run(&id[..id.len().min(12)], status, context.now()).await {
+        if let Err(error) = context
+            .store
+            .end_run(&id[..id.len().min(12)], status, context.now())
+            .await
+        {
             tracing::error!(%error, "could not record the end of a process");
         }
         if let Err(error) = context.engine.remove(&id).await {
@@ -397,7 +470,13 @@ pub fn look_after_run(context: &Arc<Context>, app: &str, service: &str, id: &str
 pub async fn take_over(context: &Arc<Context>, promoting: &[String]) -> Result<()> {
     let mut current: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for state in context.engine.processes(&context.labels()).await? {
-        let text = |name: &str| state.labels.get(name).map(String::as_str).unwrap_or_default();
+        let text = |name: &str| {
+            state
+                .labels
+                .get(name)
+                .map(String::as_str)
+                .unwrap_or_default()
+        };
         let (app, name) = (text(label::APP), text(label::NAME));
         let exists = context.store.app(app).await?.is_some();
         match text(label::KIND) {
@@ -406,8 +485,12 @@ pub async fn take_over(context: &Arc<Context>, promoting: &[String]) -> Result<(
                 if !current.contains_key(app) {
                     current.insert(app.to_owned(), context.store.rollouts(app).await?);
                 }
-                let wanted = current[app].get(name).is_some_and(|rollout| rollout == text(label::ROLLOUT));
-                let underway = promoting.iter().any(|rollout| rollout == text(label::ROLLOUT));
+                let wanted = current[app]
+                    .get(name)
+                    .is_some_and(|rollout| rollout == text(label::ROLLOUT));
+                let underway = promoting
+                    .iter()
+                    .any(|rollout| rollout == text(label::ROLLOUT));
                 if (wanted || underway) && state.phase == Phase::Running {
                     adopt(context, &state.id, &state.labels, None);
                 } else {
@@ -428,9 +511,13 @@ pub async fn take_over(context: &Arc<Context>, promoting: &[String]) -> Result<(
         if app.release.is_empty() {
             continue;
         }
-        let Ok(plan) = Plan::load(context, &app.name, &app.release).await else { continue };
+        let Ok(plan) = Plan::load(context, &app.name, &app.release).await else {
+            continue;
+        };
         for service in &plan.services {
-            context.fleet.set_route(&app.name, &service.service.name, rollout::domains(service));
+            context
+                .fleet
+                .set_route(&app.name, &service.service.name, rollout::domains(service));
             for member in context.fleet.of_service(&app.name, &service.service.name) {
                 if !promoting.contains(&member.rollout) {
                     settle(context, member, service);

@@ -25,7 +25,14 @@ fn show(row: AppRow) -> App {
 impl Rack {
     /// Lists apps by name.
     pub async fn apps(&self) -> Result<Vec<App>> {
-        Ok(self.context.store.apps().await?.into_iter().map(show).collect())
+        Ok(self
+            .context
+            .store
+            .apps()
+            .await?
+            .into_iter()
+            .map(show)
+            .collect())
     }
 
     /// Looks an app up.
@@ -64,7 +71,12 @@ impl Rack {
             }
             _ => return Err(Failure::Invalid("unknown generation".into())),
         }
-        if !self.context.store.create_app(name, "2", status::RUNNING, self.context.now()).await? {
+        if !self
+            .context
+            .store
+            .create_app(name, "2", status::RUNNING, self.context.now())
+            .await?
+        {
             return Err(Failure::Conflict(format!("app already exists: {name}")));
         }
         self.context.rack_log(&format!("app {name} created"));
@@ -73,6 +85,7 @@ impl Rack {
 
     /// Deletes an app with everything that is its own.
     pub async fn delete_app(&self, name: &str) -> Result<()> {
+        self.context.ready().await?;
         let row = self.context.app(name).await?;
         if row.locked {
             return Err(Failure::Conflict(format!("app is locked: {name}")));
@@ -82,7 +95,9 @@ impl Rack {
         self.cancel_promote(name);
         let _alone = self.context.lock_app(name).await;
         self.context.set_app_status(name, status::DELETING).await?;
-        let delete = Delete { app: name.to_owned() };
+        let delete = Delete {
+            app: name.to_owned(),
+        };
         operations::execute(&self.context, rack_api::id::hex(16), delete).await?;
         self.context.rack_log(&format!("app {name} deleted"));
         Ok(())
@@ -108,8 +123,15 @@ impl Rack {
     }
 
     fn cancel_promote(&self, app: &str) -> bool {
-        let promotes = self.context.promotes.lock().unwrap_or_else(PoisonError::into_inner);
-        promotes.get(app).map(tokio_util::sync::CancellationToken::cancel).is_some()
+        let promotes = self
+            .context
+            .promotes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        promotes
+            .get(app)
+            .map(tokio_util::sync::CancellationToken::cancel)
+            .is_some()
     }
 
     /// Cancels the promote under way; without one, the builds under way.
@@ -117,7 +139,11 @@ impl Rack {
         let row = self.context.app(name).await?;
         if row.status == status::UPDATING {
             // A promote that has not begun yet finds the token cancelled.
-            let mut promotes = self.context.promotes.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut promotes = self
+                .context
+                .promotes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             promotes.entry(name.to_owned()).or_default().cancel();
             return Ok(());
         }
@@ -133,7 +159,11 @@ impl Rack {
         let tasks = context.tasks.clone();
         tasks.spawn(async move {
             if let Err(error) = supervise::converge(&context, &app).await {
-                context.log(&app, "rack", &format!("could not bring the app up: {error}"));
+                context.log(
+                    &app,
+                    "rack",
+                    &format!("could not bring the app up: {error}"),
+                );
             }
         });
     }
@@ -154,10 +184,18 @@ fn check_name(name: &str, rack: &str) -> Result<()> {
     if name.chars().any(|c| c.is_ascii_uppercase()) {
         return refuse("App name cannot contain Uppercase characters");
     }
-    if !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_') {
-        return refuse("App name can only contain lowercase letters, numbers, hyphens and underscores");
+    if !name
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
+    {
+        return refuse(
+            "App name can only contain lowercase letters, numbers, hyphens and underscores",
+        );
     }
-    if !name.starts_with(|c: char| c.is_ascii_lowercase()) || name.ends_with(['-', '_']) || name.contains("__") {
+    if !name.starts_with(|c: char| c.is_ascii_lowercase())
+        || name.ends_with(['-', '_'])
+        || name.contains("__")
+    {
         return refuse("App name must start with a letter and end with a letter or number");
     }
     if name.len() > 30 {
@@ -175,7 +213,9 @@ mod tests {
         for name in ["myapp", "my-app", "my_app2"] {
             assert!(check_name(name, "staging").is_ok(), "{name}");
         }
-        for name in ["", "staging", "rack", "system", "MyApp", "my.app", "../x", "-a", "a-", "a/b", "1a"] {
+        for name in [
+            "", "staging", "rack", "system", "MyApp", "my.app", "../x", "-a", "a-", "a/b", "1a",
+        ] {
             assert!(check_name(name, "staging").is_err(), "{name}");
         }
     }

@@ -33,7 +33,10 @@ impl Rack {
             status: row.status,
             started: Some(row.started),
             ended: row.ended,
-            images: images.into_values().map(|image| (image.service, image.config_digest)).collect(),
+            images: images
+                .into_values()
+                .map(|image| (image.service, image.config_digest))
+                .collect(),
             provenance: row.provenance,
             missing_environment: row.missing,
         })
@@ -71,17 +74,27 @@ impl Rack {
     }
 
     /// Starts a build of a stored object, `object://<app>/<key>`.
-    pub async fn create_build(&self, app: &str, url: &str, options: &CreateOptions) -> Result<Build> {
+    pub async fn create_build(
+        &self,
+        app: &str,
+        url: &str,
+        options: &CreateOptions,
+    ) -> Result<Build> {
         self.context.app(app).await?;
-        let rest = url
-            .strip_prefix("object://")
-            .ok_or_else(|| Failure::Invalid(format!("only object:// sources are supported (got {url})")))?;
+        let rest = url.strip_prefix("object://").ok_or_else(|| {
+            Failure::Invalid(format!("only object:// sources are supported (got {url})"))
+        })?;
         let (owner, key) = rest.split_once('/').unwrap_or((rest, ""));
         if owner != app {
-            return Err(Failure::Invalid(format!("source {url} belongs to another app")));
+            return Err(Failure::Invalid(format!(
+                "source {url} belongs to another app"
+            )));
         }
         let path = self.object_path(app, key)?;
-        if !tokio::fs::try_exists(&path).await.map_err(Failure::io("the uploaded source"))? {
+        if !tokio::fs::try_exists(&path)
+            .await
+            .map_err(Failure::io("the uploaded source"))?
+        {
             return Err(Failure::NotFound(format!("object not found: {key}")));
         }
         self.begin_build(app, path, false, options).await
@@ -99,7 +112,14 @@ impl Rack {
         self.begin_build(app, path, true, options).await
     }
 
-    async fn begin_build(&self, app: &str, path: PathBuf, temporary: bool, options: &CreateOptions) -> Result<Build> {
+    async fn begin_build(
+        &self,
+        app: &str,
+        path: PathBuf,
+        temporary: bool,
+        options: &CreateOptions,
+    ) -> Result<Build> {
+        self.context.ready().await?;
         if options.build_args.iter().any(|pair| !pair.contains('=')) {
             return Err(Failure::Invalid("invalid build args".into()));
         }
@@ -108,7 +128,10 @@ impl Rack {
     }
 
     async fn spool(&self, mut source: impl AsyncRead + Unpin) -> Result<PathBuf> {
-        let path = self.context.scratch().join(format!("source-{}.tgz", rack_api::id::hex(16)));
+        let path = self
+            .context
+            .scratch()
+            .join(format!("source-{}.tgz", rack_api::id::hex(16)));
         let written = async {
             let mut file = tokio::fs::File::create(&path).await?;
             tokio::io::copy(&mut source, &mut file).await?;
@@ -122,24 +145,34 @@ impl Rack {
     }
 
     /// Streams a build's log from its first byte; live until the build has ended.
-    pub async fn build_log(&self, app: &str, id: &str) -> Result<BoxStream<'static, std::io::Result<Bytes>>> {
+    pub async fn build_log(
+        &self,
+        app: &str,
+        id: &str,
+    ) -> Result<BoxStream<'static, std::io::Result<Bytes>>> {
         let row = self.build_row(app, id).await?;
         if let Some(handle) = self.context.builds.get(&row.id) {
             return Ok(handle.log.follow().boxed());
         }
         if row.status == status::RUNNING {
             // Left by a former server and about to be ended by recovery.
-            return Err(Failure::Conflict(format!("build {} is being recovered: try again", row.id)));
+            return Err(Failure::Conflict(format!(
+                "build {} is being recovered: try again",
+                row.id
+            )));
         }
         match tokio::fs::File::open(build::log_path(&self.context, app, &row.id)).await {
             Ok(file) => Ok(tokio_util::io::ReaderStream::new(file).boxed()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(futures::stream::empty().boxed()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(futures::stream::empty().boxed())
+            }
             Err(error) => Err(Failure::io("the build log")(error)),
         }
     }
 
     /// Prepares the archive of a build. Returns its name and what will stream it.
     pub async fn export_build(&self, app: &str, id: &str) -> Result<(String, Export)> {
+        self.context.ready().await?;
         let row = self.build_row(app, id).await?;
         let export = export::prepare(&self.context, &row).await?;
         Ok((format!("{}.tgz", row.id), export))
@@ -152,6 +185,7 @@ impl Rack {
         archive: impl AsyncRead + Send + Unpin + 'static,
         foreign: bool,
     ) -> Result<Build> {
+        self.context.ready().await?;
         self.context.app(app).await?;
         let received = import::receive(&self.context, archive).await?;
         let row = import::import(&self.context, app, received, foreign).await?;

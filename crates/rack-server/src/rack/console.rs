@@ -130,7 +130,9 @@ fn private_directory(path: &Path) -> Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path).map_err(Failure::io(path.display().to_string()))
+    builder
+        .create(path)
+        .map_err(Failure::io(path.display().to_string()))
 }
 
 impl Console {
@@ -138,7 +140,8 @@ impl Console {
     pub async fn open(options: Options) -> Result<Opened> {
         let data = options.data;
         private_directory(&data.join("racks"))?;
-        let lock = File::create(data.join("lock")).map_err(Failure::io(data.display().to_string()))?;
+        let lock =
+            File::create(data.join("lock")).map_err(Failure::io(data.display().to_string()))?;
         if lock.try_lock().is_err() {
             return Err(Failure::Conflict(format!(
                 "another server uses {}: stop it or choose another directory with --data",
@@ -150,11 +153,20 @@ impl Console {
             (Some(file), None) => (file, None),
             (stored, Some(password)) => {
                 let id = stored.map_or_else(|| rack_api::id::hex(16), |file| file.id);
-                (ServerFile { id, password: PasswordHash::new(&password) }, None)
+                (
+                    ServerFile {
+                        id,
+                        password: PasswordHash::new(&password),
+                    },
+                    None,
+                )
             }
             (None, None) => {
                 let password = rack_api::id::password();
-                let file = ServerFile { id: rack_api::id::hex(16), password: PasswordHash::new(&password) };
+                let file = ServerFile {
+                    id: rack_api::id::hex(16),
+                    password: PasswordHash::new(&password),
+                };
                 (file, Some(password))
             }
         };
@@ -181,12 +193,16 @@ impl Console {
             _lock: lock,
         });
         console.open_racks().await?;
-        Ok(Opened { console, first_password })
+        Ok(Opened {
+            console,
+            first_password,
+        })
     }
 
     async fn open_racks(self: &Arc<Self>) -> Result<()> {
         let racks = self.data.join("racks");
-        let entries = std::fs::read_dir(&racks).map_err(Failure::io(racks.display().to_string()))?;
+        let entries =
+            std::fs::read_dir(&racks).map_err(Failure::io(racks.display().to_string()))?;
         for entry in entries {
             let entry = entry.map_err(Failure::io(racks.display().to_string()))?;
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -261,7 +277,9 @@ impl Console {
             .keys()
             .map(|name| RackListing {
                 name: name.clone(),
-                organization: Organization { name: ORGANIZATION.into() },
+                organization: Organization {
+                    name: ORGANIZATION.into(),
+                },
                 provider: "local".into(),
                 status: "running".into(),
             })
@@ -270,7 +288,10 @@ impl Console {
 
     /// Looks a rack up by `name` or `personal/name`.
     pub fn rack(&self, name: &str) -> Option<Rack> {
-        let name = name.strip_prefix(ORGANIZATION).and_then(|rest| rest.strip_prefix('/')).unwrap_or(name);
+        let name = name
+            .strip_prefix(ORGANIZATION)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .unwrap_or(name);
         self.read().get(name).map(|entry| entry.rack.clone())
     }
 
@@ -284,7 +305,11 @@ impl Console {
 
     /// Whom a password lets in. Every stored password is looked at, whatever the outcome.
     pub fn authenticate(&self, password: &[u8]) -> Option<Access> {
-        let server = self.password.lock().unwrap_or_else(PoisonError::into_inner).matches(password);
+        let server = self
+            .password
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .matches(password);
         let mut access = server.then_some(Access::Server);
         for (name, entry) in self.read().iter() {
             if entry.file.password.matches(password) && access.is_none() {
@@ -305,7 +330,11 @@ impl Console {
             return Err(Failure::Conflict(format!("rack already exists: {name}")));
         }
         let password = rack_api::id::password();
-        let file = RackFile { id: rack_api::id::hex(8), engine, password: PasswordHash::new(&password) };
+        let file = RackFile {
+            id: rack_api::id::hex(8),
+            engine,
+            password: PasswordHash::new(&password),
+        };
         let fresh = self.data.join("racks").join(format!(".new-{}", file.id));
         private_directory(&fresh)?;
         let text = serde_json::to_string_pretty(&file).expect("plain data serialises");
@@ -315,14 +344,21 @@ impl Console {
         recover::begin(&rack.context);
         rack.context.rack_log(&format!("rack {name} created"));
         self.write().insert(name.to_owned(), Entry { rack, file });
-        Ok(CreatedRack { name: name.to_owned(), password })
+        Ok(CreatedRack {
+            name: name.to_owned(),
+            password,
+        })
     }
 
     /// Removes a rack with everything of it. Nothing else is touched.
     pub async fn delete(&self, name: &str) -> Result<()> {
         let _alone = self.change.lock().await;
         let name = name.strip_prefix("personal/").unwrap_or(name);
-        let Some((rack, id)) = self.read().get(name).map(|entry| (entry.rack.clone(), entry.file.id.clone())) else {
+        let Some((rack, id)) = self
+            .read()
+            .get(name)
+            .map(|entry| (entry.rack.clone(), entry.file.id.clone()))
+        else {
             return Err(Failure::NotFound(format!("rack not found: {name}")));
         };
         // Fails before anything is gone while the engine cannot be reached.
@@ -331,8 +367,14 @@ impl Console {
         let gone = self.data.join("racks").join(format!(".gone-{id}"));
         rack.context.shutdown.cancel();
         rack.context.tasks.close();
-        if tokio::time::timeout(STOP_GRACE, rack.context.tasks.wait()).await.is_err() {
-            tracing::warn!(rack = name, "background work of a removed rack is slow to end");
+        if tokio::time::timeout(STOP_GRACE, rack.context.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                rack = name,
+                "background work of a removed rack is slow to end"
+            );
         }
         self.router.withdraw_rack(name);
         std::fs::rename(&path, &gone).map_err(Failure::io("the rack's directory"))?;
@@ -358,15 +400,21 @@ impl Console {
             }
         }
         let path = path.to_owned();
-        tokio::task::spawn_blocking(move || std::fs::remove_dir_all(&path).map_err(Failure::io("the rack's directory")))
-            .await
-            .map_err(|gone| Failure::internal(format!("removing a rack: {gone}")))?
+        tokio::task::spawn_blocking(move || {
+            std::fs::remove_dir_all(&path).map_err(Failure::io("the rack's directory"))
+        })
+        .await
+        .map_err(|gone| Failure::internal(format!("removing a rack: {gone}")))?
     }
 
     /// Lets background work of all racks end and makes logs durable.
     pub async fn stop(&self) {
         self.shutdown.cancel();
-        let contexts: Vec<_> = self.read().values().map(|entry| Arc::clone(&entry.rack.context)).collect();
+        let contexts: Vec<_> = self
+            .read()
+            .values()
+            .map(|entry| Arc::clone(&entry.rack.context))
+            .collect();
         let ending = futures::future::join_all(contexts.iter().map(|context| {
             context.tasks.close();
             context.tasks.wait()
@@ -406,7 +454,17 @@ mod tests {
         for name in ["staging", "a", "pr-17"] {
             assert!(check_name(name).is_ok(), "{name}");
         }
-        for name in ["", "1a", "A", "a_b", "a.b", "a/b", "..", "a-", "abcdefghijklmnopqrstuvwxyz0"] {
+        for name in [
+            "",
+            "1a",
+            "A",
+            "a_b",
+            "a.b",
+            "a/b",
+            "..",
+            "a-",
+            "abcdefghijklmnopqrstuvwxyz0",
+        ] {
             assert!(check_name(name).is_err(), "{name}");
         }
     }

@@ -25,12 +25,26 @@ impl Rack {
     }
 
     /// Stores an object whole or not at all; an empty key gets a generated one.
-    pub async fn store_object(&self, app: &str, key: &str, mut body: impl AsyncRead + Unpin) -> Result<Object> {
+    pub async fn store_object(
+        &self,
+        app: &str,
+        key: &str,
+        mut body: impl AsyncRead + Unpin,
+    ) -> Result<Object> {
         self.context.app(app).await?;
-        let key = if key.trim_matches('/').is_empty() { format!("tmp/{}", rack_api::id::hex(30)) } else { clean(key)? };
+        let key = if key.trim_matches('/').is_empty() {
+            format!("tmp/{}", rack_api::id::hex(30))
+        } else {
+            clean(key)?
+        };
         let path = self.object_path(app, &key)?;
-        let parent = path.parent().ok_or_else(|| Failure::Invalid("invalid object key".into()))?;
-        let temporary = self.context.scratch().join(format!("object-{}", rack_api::id::hex(16)));
+        let parent = path
+            .parent()
+            .ok_or_else(|| Failure::Invalid("invalid object key".into()))?;
+        let temporary = self
+            .context
+            .scratch()
+            .join(format!("object-{}", rack_api::id::hex(16)));
         let stored = async {
             tokio::fs::create_dir_all(parent).await?;
             let mut file = tokio::fs::File::create(&temporary).await?;
@@ -43,7 +57,9 @@ impl Rack {
             let _ = tokio::fs::remove_file(&temporary).await;
             return Err(Failure::io("storing the object")(error));
         }
-        Ok(Object { url: format!("object://{app}/{key}") })
+        Ok(Object {
+            url: format!("object://{app}/{key}"),
+        })
     }
 
     /// Opens an object.
@@ -57,7 +73,9 @@ impl Rack {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
             Err(error) => return Err(Failure::io("the object")(error)),
         }
-        tokio::fs::File::open(&path).await.map_err(Failure::io("the object"))
+        tokio::fs::File::open(&path)
+            .await
+            .map_err(Failure::io("the object"))
     }
 
     /// Removes an object.
@@ -90,13 +108,25 @@ impl Rack {
             Err(error) => return Err(Failure::io("listing objects")(error)),
         };
         let mut keys = Vec::new();
-        while let Some(entry) = entries.next_entry().await.map_err(Failure::io("listing objects"))? {
+        while let Some(entry) = entries
+            .next_entry()
+            .await
+            .map_err(Failure::io("listing objects"))?
+        {
             let name = entry.file_name().to_string_lossy().into_owned();
             if !name.starts_with(start) {
                 continue;
             }
-            let slash = if entry.file_type().await.is_ok_and(|kind| kind.is_dir()) { "/" } else { "" };
-            let above = if directory.is_empty() { String::new() } else { format!("{directory}/") };
+            let slash = if entry.file_type().await.is_ok_and(|kind| kind.is_dir()) {
+                "/"
+            } else {
+                ""
+            };
+            let above = if directory.is_empty() {
+                String::new()
+            } else {
+                format!("{directory}/")
+            };
             keys.push(format!("{above}{name}{slash}"));
         }
         keys.sort();

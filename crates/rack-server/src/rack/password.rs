@@ -27,19 +27,28 @@ fn digest(salt: &str, password: &[u8]) -> String {
     hash.update(salt.as_bytes());
     hash.update([0]);
     hash.update(password);
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 impl PasswordHash {
     /// Digests a password with a fresh salt.
     pub fn new(password: &str) -> Self {
         let salt = rack_api::id::hex(32);
-        Self { digest: digest(&salt, password.as_bytes()), salt }
+        Self {
+            digest: digest(&salt, password.as_bytes()),
+            salt,
+        }
     }
 
     /// Whether this is the password, in time that does not depend on the answer.
     pub fn matches(&self, password: &[u8]) -> bool {
-        digest(&self.salt, password).as_bytes().ct_eq(self.digest.as_bytes()).into()
+        digest(&self.salt, password)
+            .as_bytes()
+            .ct_eq(self.digest.as_bytes())
+            .into()
     }
 }
 

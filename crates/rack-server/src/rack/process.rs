@@ -14,7 +14,11 @@ use crate::operations::{Failure, Result, run, supervise};
 const ID_LENGTH: usize = 12;
 
 fn text<'a>(state: &'a ProcessState, name: &str) -> &'a str {
-    state.labels.get(name).map(String::as_str).unwrap_or_default()
+    state
+        .labels
+        .get(name)
+        .map(String::as_str)
+        .unwrap_or_default()
 }
 
 impl Rack {
@@ -23,9 +27,15 @@ impl Rack {
         let word = match (&state.phase, &member) {
             (Phase::Created, _) => status::PENDING,
             (Phase::Exited(_), _) => status::CRASHED,
-            (Phase::Running, Some(member)) if member.retiring.load(Ordering::SeqCst) => status::STOPPING,
-            (Phase::Running, Some(member)) if member.healthy.load(Ordering::SeqCst) => status::RUNNING,
-            (Phase::Running, Some(member)) if member.routed.load(Ordering::SeqCst) => status::UNHEALTHY,
+            (Phase::Running, Some(member)) if member.retiring.load(Ordering::SeqCst) => {
+                status::STOPPING
+            }
+            (Phase::Running, Some(member)) if member.healthy.load(Ordering::SeqCst) => {
+                status::RUNNING
+            }
+            (Phase::Running, Some(member)) if member.routed.load(Ordering::SeqCst) => {
+                status::UNHEALTHY
+            }
             (Phase::Running, Some(_)) => status::STARTING,
             (Phase::Running, None) => status::RUNNING,
         };
@@ -33,7 +43,9 @@ impl Rack {
             "" => state.command.join(" "),
             command => command.to_owned(),
         };
-        let port = text(state, label::PORT).split_once(':').map(|(_, port)| port.to_owned());
+        let port = text(state, label::PORT)
+            .split_once(':')
+            .map(|(_, port)| port.to_owned());
         Process {
             id: state.id[..state.id.len().min(ID_LENGTH)].to_owned(),
             app: text(state, label::APP).to_owned(),
@@ -44,7 +56,11 @@ impl Rack {
             instance: self.context.engine.kind().to_owned(),
             memory: 0.0,
             name: text(state, label::NAME).to_owned(),
-            ports: if text(state, label::KIND) == SERVICE { port.into_iter().collect() } else { Vec::new() },
+            ports: if text(state, label::KIND) == SERVICE {
+                port.into_iter().collect()
+            } else {
+                Vec::new()
+            },
             release: text(state, label::RELEASE).to_owned(),
             started: state.started,
             status: word.to_owned(),
@@ -52,7 +68,11 @@ impl Rack {
     }
 
     async fn states(&self, app: &str) -> Result<Vec<ProcessState>> {
-        let states = self.context.engine.processes(&self.context.app_labels(app)).await?;
+        let states = self
+            .context
+            .engine
+            .processes(&self.context.app_labels(app))
+            .await?;
         Ok(states
             .into_iter()
             .filter(|state| match text(state, label::KIND) {
@@ -65,7 +85,12 @@ impl Rack {
     }
 
     /// Lists an app's processes, sorted by name and id.
-    pub async fn processes(&self, app: &str, service: Option<&str>, release: Option<&str>) -> Result<Vec<Process>> {
+    pub async fn processes(
+        &self,
+        app: &str,
+        service: Option<&str>,
+        release: Option<&str>,
+    ) -> Result<Vec<Process>> {
         self.context.app(app).await?;
         let mut processes: Vec<_> = self
             .states(app)
@@ -85,7 +110,11 @@ impl Rack {
         if id.is_empty() || !id.chars().all(|c| c.is_ascii_hexdigit()) {
             return Err(missing());
         }
-        let mut found = self.states(app).await?.into_iter().filter(|state| state.id.starts_with(id));
+        let mut found = self
+            .states(app)
+            .await?
+            .into_iter()
+            .filter(|state| state.id.starts_with(id));
         match (found.next(), found.next()) {
             (Some(state), None) => Ok(state),
             (Some(_), Some(_)) => Err(Failure::Invalid(format!("process id {id} is ambiguous"))),
@@ -101,6 +130,7 @@ impl Rack {
 
     /// Starts a one-off process.
     pub async fn run(&self, app: &str, service: &str, options: &RunOptions) -> Result<Process> {
+        self.context.ready().await?;
         let row = self.context.app(app).await?;
         let release = match options.release.as_deref().filter(|id| !id.is_empty()) {
             Some(id) => self.release_row(app, id).await?.id,
@@ -112,7 +142,12 @@ impl Rack {
         let request = run::Request {
             service: service.to_owned(),
             release,
-            command: options.command.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned),
+            command: options
+                .command
+                .as_deref()
+                .map(str::trim)
+                .filter(|text| !text.is_empty())
+                .map(str::to_owned),
             environment: options.environment.clone(),
             memory: options.memory,
         };
@@ -120,12 +155,17 @@ impl Rack {
         match self.context.engine.process(&id).await? {
             Some(state) => Ok(self.show_process(&state)),
             // It was so quick that it is gone already.
-            None => Ok(Process { id: id[..id.len().min(ID_LENGTH)].to_owned(), app: app.to_owned(), ..Process::default() }),
+            None => Ok(Process {
+                id: id[..id.len().min(ID_LENGTH)].to_owned(),
+                app: app.to_owned(),
+                ..Process::default()
+            }),
         }
     }
 
     /// Stops a process: a one-off is removed, one of a service is replaced.
     pub async fn stop_process(&self, app: &str, id: &str) -> Result<()> {
+        self.context.ready().await?;
         let state = self.state(app, id).await?;
         let grace = Duration::from_secs(text(&state, label::GRACE).parse().unwrap_or(30));
         if text(&state, label::KIND) == RUN {
@@ -165,15 +205,27 @@ impl Rack {
             let image = self.context.engine.image(&state.image).await?;
             command.extend(image.map(|image| image.entrypoint).unwrap_or_default());
         }
-        command.extend(["sh".to_owned(), "-c".to_owned(), options.command.trim().to_owned()]);
+        command.extend([
+            "sh".to_owned(),
+            "-c".to_owned(),
+            options.command.trim().to_owned(),
+        ]);
         let size = options.height.zip(options.width);
-        let spec = ExecSpec { command, tty: options.tty, size, stdin: true, ..ExecSpec::default() };
+        let spec = ExecSpec {
+            command,
+            tty: options.tty,
+            size,
+            stdin: true,
+            ..ExecSpec::default()
+        };
         Ok(self.context.engine.exec(&state.id, spec).await?)
     }
 
     /// The client of an exec has gone away: a one-off goes with it.
     pub async fn abandon(&self, app: &str, id: &str) {
-        let Ok(state) = self.state(app, id).await else { return };
+        let Ok(state) = self.state(app, id).await else {
+            return;
+        };
         if text(&state, label::KIND) == RUN
             && let Err(error) = run::stop(&self.context, app, &state.id, Duration::ZERO).await
         {
@@ -194,7 +246,11 @@ impl Rack {
 
     /// All processes of the rack, resources included, as `rack ps --all` shows them.
     pub async fn all_processes(&self) -> Result<Vec<Process>> {
-        let states = self.context.engine.processes(&self.context.labels()).await?;
+        let states = self
+            .context
+            .engine
+            .processes(&self.context.labels())
+            .await?;
         let mut processes: Vec<_> = states
             .iter()
             .filter(|state| text(state, label::KIND) != RUN || state.phase == Phase::Running)

@@ -49,7 +49,13 @@ impl Rack {
     pub async fn releases(&self, app: &str, limit: i64) -> Result<Vec<Release>> {
         self.context.app(app).await?;
         let rows = self.context.store.releases(app, limit).await?;
-        Ok(rows.into_iter().map(|row| Release { env: String::new(), ..show(row) }).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| Release {
+                env: String::new(),
+                ..show(row)
+            })
+            .collect())
     }
 
     /// Looks a release up.
@@ -61,12 +67,21 @@ impl Rack {
     /// Makes a release from the latest one and what is given (`builds-releases-runtime.md` §3.2).
     pub async fn create_release(&self, app: &str, options: &CreateOptions) -> Result<Release> {
         self.context.app(app).await?;
-        let parent = match options.parent_release.as_deref().filter(|id| !id.is_empty()) {
+        let parent = match options
+            .parent_release
+            .as_deref()
+            .filter(|id| !id.is_empty())
+        {
             Some(id) => Some(self.release_row(app, id).await?),
             None => self.context.store.latest_release(app).await?,
         };
         let (mut build, old_env, mut manifest, mut description) = match parent {
-            Some(parent) => (parent.build, Environment::parse(&parent.env), parent.manifest, parent.description),
+            Some(parent) => (
+                parent.build,
+                Environment::parse(&parent.env),
+                parent.manifest,
+                parent.description,
+            ),
             None => Default::default(),
         };
         if let Some(id) = options.build.as_deref().filter(|id| !id.is_empty()) {
@@ -77,7 +92,10 @@ impl Rack {
             manifest = row.manifest;
             description = row.description;
         }
-        let env = options.env.as_deref().map_or_else(|| old_env.clone(), Environment::parse);
+        let env = options
+            .env
+            .as_deref()
+            .map_or_else(|| old_env.clone(), Environment::parse);
         let diff = env.diff(&old_env);
         if options.env.is_some() && !diff.is_empty() {
             description = format!("env {diff}");
@@ -104,6 +122,7 @@ impl Rack {
     /// Checks everything that can be checked, then promotes in the background;
     /// the app is `updating` when this returns.
     pub async fn promote(&self, app: &str, id: &str, options: &PromoteOptions) -> Result<()> {
+        self.context.ready().await?;
         let row = self.context.app(app).await?;
         let force = options.force == Some(true);
         if row.status != status::RUNNING && !(force && row.status == status::UPDATING) {
@@ -111,12 +130,16 @@ impl Rack {
         }
         let release = self.release_row(app, id).await?;
         if release.manifest.trim().is_empty() {
-            return Err(Failure::Invalid("can not promote a release with an empty manifest".into()));
+            return Err(Failure::Invalid(
+                "can not promote a release with an empty manifest".into(),
+            ));
         }
         if !row.release.is_empty() {
             let active = self.release_row(app, &row.release).await?;
             if release.created < active.created {
-                return Err(Failure::Invalid("can not promote an older release, try rollback".into()));
+                return Err(Failure::Invalid(
+                    "can not promote an older release, try rollback".into(),
+                ));
             }
         }
         promote::validate(&self.context, app, &release.id).await?;
@@ -137,12 +160,21 @@ impl Rack {
     pub(super) async fn begin_promote(&self, operation: Promote, force: bool) -> Result<()> {
         let context = Arc::clone(&self.context);
         let app = operation.app.clone();
-        if !context.store.change_app_status(&app, status::RUNNING, status::UPDATING).await? && !force {
-            return Err(Failure::Forbidden(updating(&context.app(&app).await?.status)));
+        if !context
+            .store
+            .change_app_status(&app, status::RUNNING, status::UPDATING)
+            .await?
+            && !force
+        {
+            return Err(Failure::Forbidden(updating(
+                &context.app(&app).await?.status,
+            )));
         }
         context.changed.send_modify(|count| *count += 1);
         let id = rack_api::id::hex(16);
-        if let Err(error) = operations::save(&context, &id, &operation, Outcome::Running, 0, "").await {
+        if let Err(error) =
+            operations::save(&context, &id, &operation, Outcome::Running, 0, "").await
+        {
             context.set_app_status(&app, status::RUNNING).await?;
             return Err(error);
         }

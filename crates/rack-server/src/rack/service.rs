@@ -34,11 +34,16 @@ impl Rack {
             .iter()
             .map(|plan| {
                 let service = &plan.service;
-                let routed = service.port.as_ref().filter(|_| service.reachable_from_outside());
+                let routed = service
+                    .port
+                    .as_ref()
+                    .filter(|_| service.reachable_from_outside());
                 Service {
                     count: as_number(plan.count),
                     cpu: as_number(plan.cpu),
-                    domain: routed.map(|_| self.context.host(app, &service.name)).unwrap_or_default(),
+                    domain: routed
+                        .map(|_| self.context.host(app, &service.name))
+                        .unwrap_or_default(),
                     memory: as_number(plan.memory),
                     name: service.name.clone(),
                     ports: routed
@@ -68,15 +73,33 @@ impl Rack {
 
     /// Sets the number or size of a service's processes. A new number takes effect
     /// at once, a new size by replacing the processes.
-    pub async fn update_service(&self, app: &str, name: &str, options: UpdateOptions) -> Result<()> {
+    pub async fn update_service(
+        &self,
+        app: &str,
+        name: &str,
+        options: UpdateOptions,
+    ) -> Result<()> {
+        self.context.ready().await?;
         let release = self.known_service(app, name).await?;
-        if options.count.is_some_and(|count| !(0..=MOST).contains(&count)) {
-            return Err(Failure::Invalid(format!("count must be between 0 and {MOST}")));
+        if options
+            .count
+            .is_some_and(|count| !(0..=MOST).contains(&count))
+        {
+            return Err(Failure::Invalid(format!(
+                "count must be between 0 and {MOST}"
+            )));
         }
-        if options.cpu.is_some_and(|cpu| cpu < 0) || options.memory.is_some_and(|memory| memory < 4) {
-            return Err(Failure::Invalid("cpu must not be negative and memory at least 4 MiB".into()));
+        if options.cpu.is_some_and(|cpu| cpu < 0) || options.memory.is_some_and(|memory| memory < 4)
+        {
+            return Err(Failure::Invalid(
+                "cpu must not be negative and memory at least 4 MiB".into(),
+            ));
         }
-        let scale = ScaleRow { count: options.count, cpu: options.cpu, memory: options.memory };
+        let scale = ScaleRow {
+            count: options.count,
+            cpu: options.cpu,
+            memory: options.memory,
+        };
         if options.cpu.is_some() || options.memory.is_some() {
             self.context.store.set_scale(app, name, scale).await?;
             return self.roll(app, &release, name).await;
@@ -84,7 +107,12 @@ impl Rack {
         if options.count.is_none() {
             return Ok(());
         }
-        if !self.context.store.change_app_status(app, status::RUNNING, status::UPDATING).await? {
+        if !self
+            .context
+            .store
+            .change_app_status(app, status::RUNNING, status::UPDATING)
+            .await?
+        {
             return Err(Failure::Forbidden("app is currently updating".into()));
         }
         self.context.store.set_scale(app, name, scale).await?;
@@ -103,6 +131,7 @@ impl Rack {
 
     /// Replaces a service's processes by new ones of the same release, without a gap.
     pub async fn restart_service(&self, app: &str, name: &str) -> Result<()> {
+        self.context.ready().await?;
         let release = self.known_service(app, name).await?;
         self.roll(app, &release, name).await
     }

@@ -53,6 +53,10 @@ impl Rack {
 
     /// Lists the versions the rack has had: this one.
     pub fn system_releases(&self) -> Vec<Release> {
-        vec![Release { id: VERSION.into(), created: Some(self.context.started), ..Release::default() }]
+        vec![Release {
+            id: VERSION.into(),
+            created: Some(self.context.started),
+            ..Release::default()
+        }]
     }
 }

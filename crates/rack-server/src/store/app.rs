@@ -64,15 +64,24 @@ impl Store {
     /// Lists apps by name.
     pub async fn apps(&self) -> Result<Vec<AppRow>> {
         self.call(|db| {
-            let mut query = db.prepare_cached(&format!("SELECT {COLUMNS} FROM apps ORDER BY name"))?;
-            let rows = query.query_map([], read)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            let mut query =
+                db.prepare_cached(&format!("SELECT {COLUMNS} FROM apps ORDER BY name"))?;
+            let rows = query
+                .query_map([], read)?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
             rows.into_iter().map(finish).collect()
         })
         .await
     }
 
     /// Creates an app; false when the name is taken.
-    pub async fn create_app(&self, name: &str, generation: &str, status: &'static str, now: Timestamp) -> Result<bool> {
+    pub async fn create_app(
+        &self,
+        name: &str,
+        generation: &str,
+        status: &'static str,
+        now: Timestamp,
+    ) -> Result<bool> {
         let (name, generation) = (name.to_owned(), generation.to_owned());
         self.call(move |db| {
             Ok(db.execute(
@@ -87,24 +96,39 @@ impl Store {
     pub async fn lock_app(&self, name: &str, locked: bool) -> Result<()> {
         let name = name.to_owned();
         self.call(move |db| {
-            db.execute("UPDATE apps SET locked = ? WHERE name = ?", params![locked, name])?;
+            db.execute(
+                "UPDATE apps SET locked = ? WHERE name = ?",
+                params![locked, name],
+            )?;
             Ok(())
         })
         .await
     }
 
     /// Replaces an app's parameters.
-    pub async fn set_app_parameters(&self, name: &str, parameters: &BTreeMap<String, String>) -> Result<()> {
+    pub async fn set_app_parameters(
+        &self,
+        name: &str,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<()> {
         let (name, parameters) = (name.to_owned(), to_json(parameters));
         self.call(move |db| {
-            db.execute("UPDATE apps SET parameters = ? WHERE name = ?", params![parameters, name])?;
+            db.execute(
+                "UPDATE apps SET parameters = ? WHERE name = ?",
+                params![parameters, name],
+            )?;
             Ok(())
         })
         .await
     }
 
     /// Moves an app from one status to another; false when it was in a third.
-    pub async fn change_app_status(&self, name: &str, from: &'static str, to: &'static str) -> Result<bool> {
+    pub async fn change_app_status(
+        &self,
+        name: &str,
+        from: &'static str,
+        to: &'static str,
+    ) -> Result<bool> {
         let name = name.to_owned();
         self.call(move |db| {
             Ok(db.execute(
@@ -119,7 +143,10 @@ impl Store {
     pub async fn set_app_status(&self, name: &str, status: &'static str) -> Result<()> {
         let name = name.to_owned();
         self.call(move |db| {
-            db.execute("UPDATE apps SET status = ? WHERE name = ?", params![status, name])?;
+            db.execute(
+                "UPDATE apps SET status = ? WHERE name = ?",
+                params![status, name],
+            )?;
             Ok(())
         })
         .await
@@ -128,12 +155,26 @@ impl Store {
     /// Makes a release the active one and its rollout the current one of the
     /// given services, in one step. Rollouts of services not named are dropped
     /// when `all` says the list is complete.
-    pub async fn activate(&self, app: &str, release: &str, rollout: &str, services: &[String], all: bool) -> Result<()> {
-        let (app, release, rollout, services) =
-            (app.to_owned(), release.to_owned(), rollout.to_owned(), services.to_vec());
+    pub async fn activate(
+        &self,
+        app: &str,
+        release: &str,
+        rollout: &str,
+        services: &[String],
+        all: bool,
+    ) -> Result<()> {
+        let (app, release, rollout, services) = (
+            app.to_owned(),
+            release.to_owned(),
+            rollout.to_owned(),
+            services.to_vec(),
+        );
         self.call(move |db| {
             let transaction = db.transaction()?;
-            transaction.execute("UPDATE apps SET release = ? WHERE name = ?", params![release, app])?;
+            transaction.execute(
+                "UPDATE apps SET release = ? WHERE name = ?",
+                params![release, app],
+            )?;
             transaction.execute("UPDATE releases SET reason = '' WHERE id = ?", [&release])?;
             if all {
                 transaction.execute("DELETE FROM rollouts WHERE app = ?", [&app])?;
@@ -155,7 +196,8 @@ impl Store {
     pub async fn rollouts(&self, app: &str) -> Result<BTreeMap<String, String>> {
         let app = app.to_owned();
         self.call(move |db| {
-            let mut query = db.prepare_cached("SELECT service, rollout FROM rollouts WHERE app = ?")?;
+            let mut query =
+                db.prepare_cached("SELECT service, rollout FROM rollouts WHERE app = ?")?;
             let rows = query.query_map([app], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })
@@ -167,8 +209,18 @@ impl Store {
         let name = name.to_owned();
         self.call(move |db| {
             let transaction = db.transaction()?;
-            transaction.execute("DELETE FROM images WHERE build IN (SELECT id FROM builds WHERE app = ?)", [&name])?;
-            for table in ["builds", "releases", "scales", "rollouts", "resources", "runs"] {
+            transaction.execute(
+                "DELETE FROM images WHERE build IN (SELECT id FROM builds WHERE app = ?)",
+                [&name],
+            )?;
+            for table in [
+                "builds",
+                "releases",
+                "scales",
+                "rollouts",
+                "resources",
+                "runs",
+            ] {
                 transaction.execute(&format!("DELETE FROM {table} WHERE app = ?"), [&name])?;
             }
             transaction.execute("DELETE FROM apps WHERE name = ?", [&name])?;

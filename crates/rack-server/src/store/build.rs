@@ -88,8 +88,12 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(BuildRow, Option<String>, String)> {
     ))
 }
 
-fn finish((mut build, provenance, missing): (BuildRow, Option<String>, String)) -> Result<BuildRow> {
-    build.provenance = provenance.map(|text| from_json("provenance", &text)).transpose()?;
+fn finish(
+    (mut build, provenance, missing): (BuildRow, Option<String>, String),
+) -> Result<BuildRow> {
+    build.provenance = provenance
+        .map(|text| from_json("provenance", &text))
+        .transpose()?;
     build.missing = from_json("missing environment", &missing)?;
     Ok(build)
 }
@@ -143,11 +147,13 @@ impl Store {
     pub async fn build(&self, app: &str, id: &str) -> Result<Option<BuildRow>> {
         let (app, id) = (app.to_owned(), id.to_owned());
         self.call(move |db| {
-            db.prepare_cached(&format!("SELECT {COLUMNS} FROM builds WHERE app = ? AND id = ?"))?
-                .query_row([app, id], read)
-                .optional()?
-                .map(finish)
-                .transpose()
+            db.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM builds WHERE app = ? AND id = ?"
+            ))?
+            .query_row([app, id], read)
+            .optional()?
+            .map(finish)
+            .transpose()
         })
         .await
     }
@@ -159,7 +165,9 @@ impl Store {
             let mut query = db.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM builds WHERE app = ? ORDER BY sequence DESC LIMIT ?"
             ))?;
-            let rows = query.query_map(params![app, limit], read)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            let rows = query
+                .query_map(params![app, limit], read)?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
             rows.into_iter().map(finish).collect()
         })
         .await
@@ -174,14 +182,23 @@ impl Store {
     pub async fn set_build_manifest(&self, id: &str, manifest: &str) -> Result<()> {
         let (id, manifest) = (id.to_owned(), manifest.to_owned());
         self.call(move |db| {
-            db.execute("UPDATE builds SET manifest = ? WHERE id = ?", params![manifest, id])?;
+            db.execute(
+                "UPDATE builds SET manifest = ? WHERE id = ?",
+                params![manifest, id],
+            )?;
             Ok(())
         })
         .await
     }
 
     /// Ends a build without a release; does nothing to one that has ended already.
-    pub async fn fail_build(&self, id: &str, reason: &str, logs: &str, ended: Timestamp) -> Result<()> {
+    pub async fn fail_build(
+        &self,
+        id: &str,
+        reason: &str,
+        logs: &str,
+        ended: Timestamp,
+    ) -> Result<()> {
         let (id, reason, logs) = (id.to_owned(), reason.to_owned(), logs.to_owned());
         self.call(move |db| {
             db.execute(
@@ -210,12 +227,19 @@ impl Store {
             build.release.clone_from(&release.id);
             // A build keeps its place in the list while it goes from running to complete.
             let sequence: Option<i64> = transaction
-                .query_row("SELECT sequence FROM builds WHERE id = ?", [&build.id], |row| row.get(0))
+                .query_row(
+                    "SELECT sequence FROM builds WHERE id = ?",
+                    [&build.id],
+                    |row| row.get(0),
+                )
                 .optional()?;
             transaction.execute("DELETE FROM builds WHERE id = ?", [&build.id])?;
             insert(&transaction, &build)?;
             if let Some(sequence) = sequence {
-                transaction.execute("UPDATE builds SET sequence = ? WHERE id = ?", params![sequence, build.id])?;
+                transaction.execute(
+                    "UPDATE builds SET sequence = ? WHERE id = ?",
+                    params![sequence, build.id],
+                )?;
             }
             insert_images(&transaction, &build.id, &images)?;
             transaction.commit()?;
@@ -262,8 +286,9 @@ impl Store {
     pub async fn image_references(&self, app: &str) -> Result<Vec<String>> {
         let app = app.to_owned();
         self.call(move |db| {
-            let mut query =
-                db.prepare_cached("SELECT reference FROM images WHERE build IN (SELECT id FROM builds WHERE app = ?)")?;
+            let mut query = db.prepare_cached(
+                "SELECT reference FROM images WHERE build IN (SELECT id FROM builds WHERE app = ?)",
+            )?;
             let rows = query.query_map([app], |row| row.get(0))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })

@@ -54,7 +54,9 @@ pub enum StoreError {
         reason: String,
     },
     /// The database was made by a newer program.
-    #[error("database has version {found}, this program knows up to {known}: use a newer rack-server")]
+    #[error(
+        "database has version {found}, this program knows up to {known}: use a newer rack-server"
+    )]
     Newer {
         /// Version found.
         found: i64,
@@ -130,7 +132,9 @@ impl Store {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "cache_size", -512)?;
         migrate(&mut connection)?;
-        Ok(Self { connection: Arc::new(Mutex::new(connection)) })
+        Ok(Self {
+            connection: Arc::new(Mutex::new(connection)),
+        })
     }
 
     /// Runs a closure on the database, off the async threads.
@@ -179,5 +183,8 @@ fn to_json<T: serde::Serialize>(value: &T) -> String {
 }
 
 fn from_json<T: serde::de::DeserializeOwned>(what: &'static str, text: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| StoreError::Corrupt { what, reason: error.to_string() })
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt {
+        what,
+        reason: error.to_string(),
+    })
 }

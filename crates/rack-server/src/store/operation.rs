@@ -32,7 +32,10 @@ impl Outcome {
         [Self::Running, Self::Unwinding, Self::Done, Self::Failed]
             .into_iter()
             .find(|outcome| outcome.word() == word)
-            .ok_or_else(|| StoreError::Corrupt { what: "operation outcome", reason: word.to_owned() })
+            .ok_or_else(|| StoreError::Corrupt {
+                what: "operation outcome",
+                reason: word.to_owned(),
+            })
     }
 }
 
@@ -101,7 +104,9 @@ impl Store {
                 "SELECT id, app, kind, outcome, step, payload, reason FROM operations
                  WHERE outcome IN ('running', 'unwinding') ORDER BY created, id",
             )?;
-            let rows = query.query_map([], read)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            let rows = query
+                .query_map([], read)?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
             rows.into_iter()
                 .map(|(mut operation, outcome)| {
                     operation.outcome = Outcome::parse(&outcome)?;

@@ -62,17 +62,22 @@ fn read(row: &Row<'_>) -> rusqlite::Result<ReleaseRow> {
 
 fn latest(db: &Connection, app: &str) -> Result<Option<ReleaseRow>> {
     Ok(db
-        .prepare_cached(&format!("SELECT {COLUMNS} FROM releases WHERE app = ? ORDER BY created DESC LIMIT 1"))?
+        .prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM releases WHERE app = ? ORDER BY created DESC LIMIT 1"
+        ))?
         .query_row([app], read)
         .optional()?)
 }
 
 pub(super) fn insert(db: &Connection, new: NewRelease) -> Result<ReleaseRow> {
-    let last: Option<i64> = db.query_row("SELECT max(created) FROM releases", [], |row| row.get(0))?;
+    let last: Option<i64> =
+        db.query_row("SELECT max(created) FROM releases", [], |row| row.get(0))?;
     let created = last.map_or(to_nanos(new.now), |last| to_nanos(new.now).max(last + 1));
     let env = match new.env {
         Some(env) => env,
-        None => latest(db, &new.app)?.map(|release| release.env).unwrap_or_default(),
+        None => latest(db, &new.app)?
+            .map(|release| release.env)
+            .unwrap_or_default(),
     };
     db.execute(
         "INSERT INTO releases (id, app, build, env, manifest, description, created) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -96,7 +101,9 @@ impl Store {
         let (app, id) = (app.to_owned(), id.to_owned());
         self.call(move |db| {
             Ok(db
-                .prepare_cached(&format!("SELECT {COLUMNS} FROM releases WHERE app = ? AND id = ?"))?
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM releases WHERE app = ? AND id = ?"
+                ))?
                 .query_row([app, id], read)
                 .optional()?)
         })
@@ -137,7 +144,10 @@ impl Store {
     pub async fn set_release_reason(&self, id: &str, reason: &str) -> Result<()> {
         let (id, reason) = (id.to_owned(), reason.to_owned());
         self.call(move |db| {
-            db.execute("UPDATE releases SET reason = ? WHERE id = ?", params![reason, id])?;
+            db.execute(
+                "UPDATE releases SET reason = ? WHERE id = ?",
+                params![reason, id],
+            )?;
             Ok(())
         })
         .await

@@ -26,7 +26,8 @@ impl Store {
     pub async fn resource_names(&self, app: &str) -> Result<Vec<String>> {
         let app = app.to_owned();
         self.call(move |db| {
-            let mut query = db.prepare_cached("SELECT name FROM resources WHERE app = ? ORDER BY name")?;
+            let mut query =
+                db.prepare_cached("SELECT name FROM resources WHERE app = ? ORDER BY name")?;
             let rows = query.query_map([app], |row| row.get(0))?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })

@@ -22,9 +22,17 @@ impl Store {
     pub async fn scales(&self, app: &str) -> Result<BTreeMap<String, ScaleRow>> {
         let app = app.to_owned();
         self.call(move |db| {
-            let mut query = db.prepare_cached("SELECT service, count, cpu, memory FROM scales WHERE app = ?")?;
+            let mut query =
+                db.prepare_cached("SELECT service, count, cpu, memory FROM scales WHERE app = ?")?;
             let rows = query.query_map([app], |row| {
-                Ok((row.get(0)?, ScaleRow { count: row.get(1)?, cpu: row.get(2)?, memory: row.get(3)? }))
+                Ok((
+                    row.get(0)?,
+                    ScaleRow {
+                        count: row.get(1)?,
+                        cpu: row.get(2)?,
+                        memory: row.get(3)?,
+                    },
+                ))
             })?;
             Ok(rows.collect::<rusqlite::Result<_>>()?)
         })

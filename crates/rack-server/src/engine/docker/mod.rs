@@ -17,8 +17,8 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    BuildSpec, Connection, Credentials, Engine, EngineInfo, Exec, ExecSpec, Image, Labels, LogChunk, LogSink,
-    ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
+    BuildSpec, Connection, Credentials, Engine, EngineInfo, Exec, ExecSpec, Image, Labels,
+    LogChunk, LogSink, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
 };
 
 mod address;
@@ -64,7 +64,12 @@ impl Engine for Docker {
         self.labelled_remove(labels).await
     }
 
-    async fn build(&self, spec: BuildSpec, log: LogSink, cancel: CancellationToken) -> Result<Image> {
+    async fn build(
+        &self,
+        spec: BuildSpec,
+        log: LogSink,
+        cancel: CancellationToken,
+    ) -> Result<Image> {
         self.image_build(spec, log, cancel).await
     }
 
