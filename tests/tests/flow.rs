@@ -186,7 +186,7 @@ fn with_file(app: &Path, name: &str, text: &str) {
 }
 
 /// A deploy script that stops at its first failing line.
-const SCRIPT: &str = r#"
+const SCRIPT: &str = r"
 set -e
 convox switch staging
 BUILD_ID=$(convox build --id)
@@ -196,7 +196,7 @@ convox builds export $BUILD_ID > b.tgz
 convox switch production
 RELEASE_ID=$(convox builds import b.tgz --id)
 convox releases promote $RELEASE_ID --wait
-"#;
+";
 
 /// Changes the deployed app, runs the script, and checks that it fails with this
 /// in its reason and that production is what it was.
@@ -238,7 +238,7 @@ fn failing_tests_stop_the_script() {
             app,
             "bin/rake",
             "#!/bin/sh\necho 'failed: one is not two' >&2\nexit 3\n",
-        )
+        );
     };
     fails(&World::docker(), change, "failed: one is not two");
 }
@@ -252,7 +252,7 @@ fn a_release_that_exits_is_rolled_back() {
             app,
             "bin/serve",
             "#!/bin/sh\necho 'no such table' >&2\nexit 7\n",
-        )
+        );
     };
     fails(&world, change, "exited with status 7");
     let logs = world

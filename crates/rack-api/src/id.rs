@@ -27,6 +27,15 @@ pub fn hex(digits: usize) -> String {
         .collect()
 }
 
+/// Writes bytes as lower-case hexadecimal digits.
+pub fn to_hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).expect("below 16");
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
 /// Makes a password of 32 letters and digits (190 bits), safe in URLs unescaped.
 pub fn password() -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -62,6 +71,7 @@ mod tests {
             assert!(is_release(&release()));
             assert_eq!(hex(12).len(), 12);
         }
+        assert_eq!(to_hex(&[0, 0x1f, 0xff]), "001fff");
         assert!(!is_build("RABCDEFGHIJ"));
         assert!(!is_build("BABCDEFGHI"));
         assert!(!is_build("Babcdefghij"));

@@ -105,25 +105,24 @@ impl Run {
                 }
             }
         };
-        let outcome = match signal {
-            Some(signal) => Ok(Exit::signal(signal)),
-            None => {
-                let attached = async {
-                    until_running(&rack, &app, &process).await?;
-                    attach(
-                        &context.ui,
-                        &rack.client,
-                        &app,
-                        &process.id,
-                        command,
-                        entrypoint,
-                    )
-                    .await
-                };
-                tokio::select! {
-                    status = attached => status.map(Exit::remote),
-                    signal = signals.next() => Ok(Exit::signal(signal)),
-                }
+        let outcome = if let Some(signal) = signal {
+            Ok(Exit::signal(signal))
+        } else {
+            let attached = async {
+                until_running(&rack, &app, &process).await?;
+                attach(
+                    &context.ui,
+                    &rack.client,
+                    &app,
+                    &process.id,
+                    command,
+                    entrypoint,
+                )
+                .await
+            };
+            tokio::select! {
+                status = attached => status.map(Exit::remote),
+                signal = signals.next() => Ok(Exit::signal(signal)),
             }
         };
         stop(&rack, &app, &process.id, &context.ui).await;

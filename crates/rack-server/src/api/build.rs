@@ -69,12 +69,8 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response> {
     if let Some(boundary) = boundary(request.headers()) {
-        return from_parts(
-            &rack,
-            &app,
-            multer::Multipart::new(request.into_body().into_data_stream(), boundary),
-        )
-        .await;
+        let parts = multer::Multipart::new(request.into_body().into_data_stream(), boundary);
+        return from_parts(&rack, &app, parts, false).await;
     }
     let params = Params::of_request(request).await?;
     if params.boolean("external") == Some(true) {
@@ -102,6 +98,7 @@ async fn from_parts(
     rack: &Rack,
     app: &str,
     mut parts: multer::Multipart<'static>,
+    foreign: bool,
 ) -> Result<Response> {
     let mut params = Params::default();
     // The file may come before the fields that say what to do with it.
@@ -126,7 +123,7 @@ async fn from_parts(
         Some((part, url)) if part == "source" => Ok(reply::json(
             &rack.create_build(app, &url, &options(&params)).await?,
         )),
-        Some((_, url)) => Ok(reply::json(&import_object(rack, app, &url, false).await?)),
+        Some((_, url)) => Ok(reply::json(&import_object(rack, app, &url, foreign).await?)),
         None => {
             Err(Failure::Invalid("the upload has neither a source nor an image part".into()).into())
         }
@@ -164,12 +161,8 @@ pub(super) async fn import(
         .boolean("force")
         .unwrap_or(false);
     if let Some(boundary) = boundary(request.headers()) {
-        return from_parts(
-            &rack,
-            &app,
-            multer::Multipart::new(request.into_body().into_data_stream(), boundary),
-        )
-        .await;
+        let parts = multer::Multipart::new(request.into_body().into_data_stream(), boundary);
+        return from_parts(&rack, &app, parts, foreign).await;
     }
     let form = request
         .headers()

@@ -10,8 +10,11 @@ use crate::operations::Failure;
 /// (`rack-api.md` §1.6).
 pub(super) struct ApiError {
     failure: Failure,
-    json: bool,
 }
+
+/// The message of an error answer, left with it for [`as_json`].
+#[derive(Clone)]
+struct Message(String);
 
 /// Result of a handler.
 pub(super) type Result<T> = std::result::Result<T, ApiError>;
@@ -25,22 +28,27 @@ impl From<Failure> for ApiError {
     }
 }
 
-impl ApiError {
-    /// Answers in the form the client asks for.
-    pub(super) fn in_form_of(mut self, headers: &HeaderMap) -> Self {
-        self.json = headers.get(header::ACCEPT).is_some_and(|accept| {
-            accept
-                .as_bytes()
-                .windows(16)
-                .any(|part| part == b"application/json")
-        });
-        self
-    }
+/// Whether a client lists JSON among what it accepts.
+pub(super) fn wants_json(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(header::ACCEPT);
+    accepted.iter().any(|accept| accept.as_bytes().windows(16).any(|part| part == b"application/json"))
+}
+
+/// Turns an error answer into JSON.
+pub(super) fn as_json(response: Response) -> Response {
+    let Some(Message(message)) = response.extensions().get::<Message>().cloned() else { return response };
+    let (mut parts, _) = response.into_parts();
+    let (json, body) = super::reply::json(&serde_json::json!({ "error": message })).into_parts();
+    parts.headers.remove(header::CONTENT_LENGTH);
+    parts.headers.extend(json.headers);
+    Response::from_parts(parts, body)
 }
 
 fn status(failure: &Failure) -> StatusCode {
     match failure {
-        Failure::NotFound(_) => StatusCode::NOT_FOUND,
+        Failure::NotFound(_) | Failure::Engine(EngineError::NotFound { .. }) => {
+            StatusCode::NOT_FOUND
+        }
         Failure::Invalid(_) => StatusCode::BAD_REQUEST,
         Failure::Conflict(_) => StatusCode::CONFLICT,
         Failure::Forbidden(_) => StatusCode::FORBIDDEN,
@@ -48,7 +56,6 @@ fn status(failure: &Failure) -> StatusCode {
         Failure::Shutdown | Failure::Engine(EngineError::Unreachable { .. }) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
-        Failure::Engine(EngineError::NotFound { .. }) => StatusCode::NOT_FOUND,
         Failure::Cancelled(_)
         | Failure::Failed(_)
         | Failure::Interrupted(_)

@@ -25,9 +25,10 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, delete, get, post, put};
 
+use crate::operations::Failure;
 use crate::rack::console::Console;
 
 /// What handlers have at hand.
@@ -115,9 +116,15 @@ async fn unknown() -> StatusCode {
     StatusCode::NOT_FOUND
 }
 
-/// Adds the headers every routed answer carries.
+/// Adds the headers every routed answer carries, and gives errors their form.
 async fn mark(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    let json = error::wants_json(request.headers());
+    // In a task of its own: a client that hangs up must not stop a change half way.
+    let mut response = match tokio::spawn(next.run(request)).await {
+        Ok(response) if json => error::as_json(response),
+        Ok(response) => response,
+        Err(gone) => error::ApiError::from(Failure::internal(format!("a handler ended early: {gone}"))).into_response(),
+    };
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(

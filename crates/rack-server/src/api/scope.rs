@@ -68,8 +68,7 @@ pub(super) fn resolve(console: &State, headers: &HeaderMap, uri: &axum::http::Ur
         .map(str::to_owned)
         .or_else(|| rack_of_host((headers, uri)));
     let rack = match (&named, &access) {
-        (Some(name), _) => console.rack(name),
-        (None, Access::Rack(name)) => console.rack(name),
+        (Some(name), _) | (None, Access::Rack(name)) => console.rack(name),
         (None, Access::Server) => Some(console.only_rack().ok_or_else(|| {
             Failure::Invalid(
                 "choose a rack: send its name in the Rack header or use its own password".into(),
@@ -97,7 +96,7 @@ impl FromRequestParts<State> for Scope {
     ) -> std::result::Result<Self, ApiError> {
         resolve(console, &parts.headers, &parts.uri)
             .map(Self)
-            .map_err(|failure| ApiError::from(failure).in_form_of(&parts.headers))
+            .map_err(ApiError::from)
     }
 }
 
@@ -110,7 +109,7 @@ impl FromRequestParts<State> for Caller {
     ) -> std::result::Result<Self, ApiError> {
         authenticate(console, &parts.headers)
             .map(Self)
-            .map_err(|failure| ApiError::from(failure).in_form_of(&parts.headers))
+            .map_err(ApiError::from)
     }
 }
 

@@ -61,7 +61,7 @@ pub struct Context {
     pub shutdown: CancellationToken,
     /// Background work, waited for at the end.
     pub tasks: TaskTracker,
-    /// Promotes that may be cancelled, by app.
+    /// Promotes that may be cancelled, by rollout.
     pub promotes: Mutex<HashMap<String, CancellationToken>>,
     /// Bumped whenever the status of an app changes.
     pub changed: watch::Sender<u64>,
@@ -122,10 +122,6 @@ impl Context {
     }
 
     /// The time.
-    #[expect(
-        clippy::unused_self,
-        reason = "the clock belongs to the rack, so that it can be replaced"
-    )]
     pub fn now(&self) -> Timestamp {
         Timestamp::now()
     }

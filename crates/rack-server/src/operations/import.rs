@@ -369,7 +369,11 @@ impl Import {
             from.build, from.app
         );
         for (service, image) in &contents.services {
-            text.push_str(&format!("Verified {service}: {}\n", image.config_digest));
+            text += "Verified ";
+            text += service;
+            text += ": ";
+            text += image.config_digest.as_str();
+            text += "\n";
         }
         let path = log_path(context, &self.app, &self.id);
         if let Some(parent) = path.parent() {

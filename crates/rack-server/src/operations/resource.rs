@@ -72,7 +72,6 @@ pub struct ResourcePlan {
     host: String,
     password: String,
     image: String,
-    #[expect(clippy::struct_field_names, reason = "the static half of the plan")]
     kind_of: &'static Kind,
 }
 
@@ -171,22 +170,19 @@ impl ResourcePlan {
                 },
             ),
         ];
-        match only {
-            Some(variable) => {
-                let suffix = variable.rsplit('_').next().unwrap_or_default();
-                let value = values
-                    .iter()
-                    .find(|(name, _)| *name == suffix)
-                    .unwrap_or(&values[0]);
-                BTreeMap::from([(variable.to_owned(), value.1.clone())])
-            }
-            None => {
-                let prefix = manifest::resource_variable_prefix(&self.name);
-                values
-                    .into_iter()
-                    .map(|(suffix, value)| (format!("{prefix}_{suffix}"), value))
-                    .collect()
-            }
+        if let Some(variable) = only {
+            let suffix = variable.rsplit('_').next().unwrap_or_default();
+            let value = values
+                .iter()
+                .find(|(name, _)| *name == suffix)
+                .unwrap_or(&values[0]);
+            BTreeMap::from([(variable.to_owned(), value.1.clone())])
+        } else {
+            let prefix = manifest::resource_variable_prefix(&self.name);
+            values
+                .into_iter()
+                .map(|(suffix, value)| (format!("{prefix}_{suffix}"), value))
+                .collect()
         }
     }
 
@@ -200,11 +196,7 @@ impl ResourcePlan {
         for (name, value) in &self.options {
             hash.update(format!("{name}={value}\0"));
         }
-        hash.finalize()
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        rack_api::id::to_hex(&hash.finalize()[..8])
     }
 
     fn process(&self, context: &Context, app: &str, image: &str) -> ProcessSpec {
@@ -294,13 +286,13 @@ async fn ensure_one(context: &Arc<Context>, app: &str, resource: &ResourcePlan) 
     if let Some(process) = find(context, app, &resource.name).await? {
         let same = process.labels.get(label::FINGERPRINT) == spec.labels.get(label::FINGERPRINT);
         if same && process.phase == Phase::Running {
-            supervise::look_after_resource(context, app, &resource.name, &process.id).await;
+            supervise::look_after_resource(context, app, &resource.name, &process.id);
             return wait_ready(context, resource, &process.id).await;
         }
         if same {
             context.engine.start(&process.id).await?;
             context.log(app, &resource.name, "resource started again");
-            supervise::look_after_resource(context, app, &resource.name, &process.id).await;
+            supervise::look_after_resource(context, app, &resource.name, &process.id);
             return wait_ready(context, resource, &process.id).await;
         }
         context.log(
@@ -335,7 +327,7 @@ async fn ensure_one(context: &Arc<Context>, app: &str, resource: &ResourcePlan) 
         context.engine.remove(&id).await?;
         return Err(error.into());
     }
-    supervise::look_after_resource(context, app, &resource.name, &id).await;
+    supervise::look_after_resource(context, app, &resource.name, &id);
     wait_ready(context, resource, &id).await?;
     context.log(app, &resource.name, "resource accepts connections");
     Ok(())

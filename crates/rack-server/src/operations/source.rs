@@ -114,7 +114,7 @@ impl Source {
             if kind.is_symlink() || kind.is_hard_link() {
                 let target = entry
                     .link_name_bytes()
-                    .map(|target| target.into_owned())
+                    .map(std::borrow::Cow::into_owned)
                     .unwrap_or_default();
                 let mut target = String::from_utf8(target).map_err(|_| {
                     Failure::Failed(format!("the target of link {name} is not UTF-8"))
@@ -124,7 +124,7 @@ impl Source {
                     let Some(moved) = below(root, &cleaned) else {
                         continue;
                     };
-                    target = moved.to_owned();
+                    moved.clone_into(&mut target);
                 }
                 header.set_size(0);
                 out.append_link(&mut header, &name, &target)

@@ -383,7 +383,7 @@ pub fn route(context: &Context, member: &Member) {
 
 /// Looks after a resource's process: its log, and its end, after which it is
 /// started again. Does nothing for one already looked after.
-pub async fn look_after_resource(context: &Arc<Context>, app: &str, name: &str, id: &str) {
+pub fn look_after_resource(context: &Arc<Context>, app: &str, name: &str, id: &str) {
     if !context.fleet.watch(id) {
         return;
     }
@@ -502,7 +502,7 @@ pub async fn take_over(context: &Arc<Context>, promoting: &[String]) -> Result<(
                 _ => look_after_run(context, app, name, &state.id),
             },
             super::plan::RESOURCE if state.phase == Phase::Running => {
-                look_after_resource(context, app, name, &state.id).await;
+                look_after_resource(context, app, name, &state.id);
             }
             _ => {}
         }

@@ -137,6 +137,10 @@ fn private_directory(path: &Path) -> Result<()> {
 
 impl Console {
     /// Opens a data directory with all its racks and begins to recover them.
+    #[expect(
+        clippy::unused_async,
+        reason = "recovery is spawned, so a runtime must be running: the signature says so"
+    )]
     pub async fn open(options: Options) -> Result<Opened> {
         let data = options.data;
         private_directory(&data.join("racks"))?;
@@ -192,14 +196,14 @@ impl Console {
             change: tokio::sync::Mutex::new(()),
             _lock: lock,
         });
-        console.open_racks().await?;
+        console.open_racks()?;
         Ok(Opened {
             console,
             first_password,
         })
     }
 
-    async fn open_racks(self: &Arc<Self>) -> Result<()> {
+    fn open_racks(self: &Arc<Self>) -> Result<()> {
         let racks = self.data.join("racks");
         let entries =
             std::fs::read_dir(&racks).map_err(Failure::io(racks.display().to_string()))?;

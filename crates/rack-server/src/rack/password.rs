@@ -27,10 +27,7 @@ fn digest(salt: &str, password: &[u8]) -> String {
     hash.update(salt.as_bytes());
     hash.update([0]);
     hash.update(password);
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    rack_api::id::to_hex(&hash.finalize())
 }
 
 impl PasswordHash {
