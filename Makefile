@@ -12,7 +12,7 @@ demo:
 	@scripts/ensure-tools
 	@scripts/ensure-docker
 	@scripts/ensure-images
-	cargo build --release --locked -p convox -p rack-server
+	cargo build --release --locked --workspace --bins
 	@scripts/demo
 
 demo-down:
@@ -28,7 +28,7 @@ bench:
 	@scripts/ensure-tools
 	@scripts/ensure-docker
 	@scripts/ensure-images
-	cargo build --release --locked -p convox -p rack-server
+	cargo build --release --locked --workspace --bins
 	@scripts/bench
 
 ci:

@@ -12,13 +12,7 @@ use bollard::query_parameters::{
     RemoveVolumeOptions,
 };
 
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime")
-        .block_on(work)
-}
+use crate::block_on;
 
 async fn connect() -> Docker {
     let docker = Docker::connect_with_defaults().expect("a Docker address");

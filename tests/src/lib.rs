@@ -7,11 +7,13 @@ mod workflow;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rack_api::client::{Client, Endpoint};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -67,21 +69,19 @@ impl Answer {
     }
 }
 
-/// The directory with the programs under test, beside this test's own.
+/// The directory with the programs under test: this program's own, or for a test
+/// the one above.
 fn programs() -> PathBuf {
-    let test = std::env::current_exe().expect("a running test has a path");
-    let programs = test
-        .ancestors()
-        .nth(2)
-        .expect("target/profile/deps/test")
-        .to_owned();
-    for name in ["convox", "rack-server"] {
-        assert!(
-            programs.join(name).exists(),
-            "{name} is not built: run `make test`, or `cargo build --workspace --bins`"
-        );
-    }
-    programs
+    let this = std::env::current_exe().expect("a running program has a path");
+    let mut directories = this.ancestors().skip(1).take(2);
+    let found = directories.find(|directory| {
+        ["convox", "rack-server"]
+            .iter()
+            .all(|name| directory.join(name).exists())
+    });
+    found
+        .expect("built programs: run `make test`, or `cargo build --workspace --bins`")
+        .to_owned()
 }
 
 /// The checkout's root.
@@ -256,6 +256,65 @@ impl World {
         wait_until("the server has ended", || self.servers().is_empty());
     }
 
+    /// Starts the server by hand, in the foreground of this program.
+    pub fn start_server(&self) -> Child {
+        self.command(programs().join("rack-server"), self.path())
+            .args(["--data", &self.path().join("data").to_string_lossy()])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the server starts")
+    }
+
+    /// Whether a server answers.
+    pub fn answers(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)) else {
+            return false;
+        };
+        let mut answer = String::new();
+        stream
+            .write_all(b"GET /check HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .is_ok()
+            && stream.read_to_string(&mut answer).is_ok()
+            && answer.starts_with("HTTP/1.1 200")
+    }
+
+    /// A client of the server itself, with its password from the settings.
+    fn console(&self) -> Client {
+        let text = fs::read_to_string(self.path().join("config/auth")).expect("settings");
+        let passwords: Value = serde_json::from_str(&text).expect("JSON");
+        let host = format!("127.0.0.1:{}", self.port);
+        let password = passwords[&host].as_str().expect("a password");
+        Client::new(
+            Endpoint::parse(&format!("http://{host}"))
+                .expect("a URL")
+                .with_password(Some(password.to_owned())),
+        )
+    }
+
+    /// Creates a rack with one call.
+    pub fn create_rack(&self, name: &str) {
+        block_on(self.console().rack_create(name, None)).expect("a rack");
+    }
+
+    /// Deletes a rack with one call.
+    pub fn delete_rack(&self, name: &str) {
+        block_on(self.console().rack_delete(name)).expect("no rack");
+    }
+
+    /// Waits until a service answers through the router.
+    pub fn wait_for_page(&self, host: &str) {
+        wait_until(host, || self.page(host, "/").0 == 200);
+    }
+
+    /// Resident memory of the server in KiB.
+    pub fn resident_kib(&self) -> u64 {
+        let servers = self.servers();
+        let pid = servers.first().expect("a server");
+        let listed = answer(Command::new("ps").args(["-o", "rss=", "-p", pid])).ok();
+        listed.trim().parse().expect("a number")
+    }
+
     fn servers(&self) -> Vec<String> {
         let data = self.path().join("data");
         let listed =
@@ -355,6 +414,14 @@ fn answer(command: &mut Command) -> Answer {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+        .block_on(work)
 }
 
 fn free_port() -> u16 {
