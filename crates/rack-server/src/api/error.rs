@@ -21,22 +21,26 @@ pub(super) type Result<T> = std::result::Result<T, ApiError>;
 
 impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
-        Self {
-            failure,
-            json: false,
-        }
+        Self { failure }
     }
 }
 
 /// Whether a client lists JSON among what it accepts.
 pub(super) fn wants_json(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT);
-    accepted.iter().any(|accept| accept.as_bytes().windows(16).any(|part| part == b"application/json"))
+    accepted.iter().any(|accept| {
+        accept
+            .as_bytes()
+            .windows(16)
+            .any(|part| part == b"application/json")
+    })
 }
 
 /// Turns an error answer into JSON.
 pub(super) fn as_json(response: Response) -> Response {
-    let Some(Message(message)) = response.extensions().get::<Message>().cloned() else { return response };
+    let Some(Message(message)) = response.extensions().get::<Message>().cloned() else {
+        return response;
+    };
     let (mut parts, _) = response.into_parts();
     let (json, body) = super::reply::json(&serde_json::json!({ "error": message })).into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
@@ -78,15 +82,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = status(&self.failure);
         let message = message(&self.failure);
-        let mut response = if self.json {
-            (
-                status,
-                super::reply::json(&serde_json::json!({ "error": message })),
-            )
-                .into_response()
-        } else {
-            (status, format!("{message}\n")).into_response()
-        };
+        let mut response = (status, format!("{message}\n")).into_response();
+        response.extensions_mut().insert(Message(message));
         if status == StatusCode::UNAUTHORIZED {
             let realm = HeaderValue::from_static("Basic realm=\"convox\"");
             response

@@ -1,11 +1,12 @@
 //! What every operation of a rack has at hand.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rack_api::app::status;
 use tokio::sync::{OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -61,8 +62,8 @@ pub struct Context {
     pub shutdown: CancellationToken,
     /// Background work, waited for at the end.
     pub tasks: TaskTracker,
-    /// Promotes that may be cancelled, by rollout.
-    pub promotes: Mutex<HashMap<String, CancellationToken>>,
+    /// Promotes under way or waiting for their turn, by app and rollout.
+    promotes: Mutex<BTreeMap<(String, String), CancellationToken>>,
     /// Bumped whenever the status of an app changes.
     pub changed: watch::Sender<u64>,
     /// When the server opened the rack.
@@ -164,6 +165,41 @@ impl Context {
         Ok(())
     }
 
+    fn promotes(&self) -> MutexGuard<'_, BTreeMap<(String, String), CancellationToken>> {
+        self.promotes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What cancels a promote; it counts as under way from the first call on.
+    pub fn promote_token(&self, app: &str, rollout: &str) -> CancellationToken {
+        let key = (app.to_owned(), rollout.to_owned());
+        self.promotes().entry(key).or_default().clone()
+    }
+
+    /// Cancels the promotes of an app, those that wait included; returns how many.
+    pub fn cancel_promotes(&self, app: &str) -> usize {
+        let promotes = self.promotes();
+        let of_app = promotes.iter().filter(|((owner, _), _)| owner == app);
+        of_app.inspect(|(_, token)| token.cancel()).count()
+    }
+
+    /// A promote has ended.
+    pub fn promote_ended(&self, app: &str, rollout: &str) {
+        self.promotes()
+            .remove(&(app.to_owned(), rollout.to_owned()));
+    }
+
+    /// Sets an app's status once something has ended: running, unless a promote is
+    /// under way or waits.
+    pub async fn set_app_settled(&self, app: &str) -> Result<()> {
+        let busy = self.promotes().keys().any(|(owner, _)| owner == app);
+        let status = if busy {
+            status::UPDATING
+        } else {
+            status::RUNNING
+        };
+        self.set_app_status(app, status).await
+    }
+
     /// Labels that every object of this rack carries.
     pub fn labels(&self) -> Labels {
         Labels::from([
@@ -222,6 +258,16 @@ impl Context {
     /// Host name the router answers to for a service.
     pub fn host(&self, app: &str, service: &str) -> String {
         format!("{service}.{app}.{}.localhost", self.rack)
+    }
+
+    /// Where a service is reached: its host name, with the port unless it is the usual
+    /// one, so that `https://` and the address make a URL that works.
+    pub fn address(&self, app: &str, service: &str) -> String {
+        let host = self.host(app, service);
+        match self.settings.port {
+            443 => host,
+            port => format!("{host}:{port}"),
+        }
     }
 
     /// Writes a line of the platform to an app's log, as

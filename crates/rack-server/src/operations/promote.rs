@@ -4,7 +4,7 @@
 //! is undone on failure and the old release keeps serving; from then on the new
 //! one is the truth and a restarted server finishes the rest.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -84,11 +84,28 @@ impl Promote {
     }
 
     fn token(&self, context: &Context) -> CancellationToken {
-        let mut promotes = context
-            .promotes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        promotes.entry(self.app.clone()).or_default().clone()
+        context.promote_token(&self.app, &self.rollout)
+    }
+
+    /// Whether the release was activated by this promote.
+    async fn activated(&self, context: &Context) -> Result<bool> {
+        let rollouts = context.store.rollouts(&self.app).await?;
+        Ok(rollouts.values().any(|rollout| *rollout == self.rollout))
+    }
+
+    /// Makes up for what a failure after the activation has left out.
+    async fn go_forward(&self, context: &Arc<Context>) -> Result<()> {
+        let plan = self.plan(context).await?;
+        for member in context.fleet.of_app(&self.app) {
+            let service = plan
+                .services
+                .iter()
+                .find(|service| service.service.name == member.service);
+            if let Some(service) = service.filter(|_| member.rollout == self.rollout) {
+                supervise::settle(context, member, service);
+            }
+        }
+        supervise::converge_locked(context, &self.app).await
     }
 
     async fn plan(&self, context: &Context) -> Result<Plan> {
@@ -139,6 +156,12 @@ impl Operation for Promote {
                 results.into_iter().collect::<Result<Vec<()>>>().map(drop)
             }
             "activate" => {
+                for service in wanted() {
+                    // Some may have ended while no server looked after them.
+                    if rollout.lacks(service) {
+                        rollout.service(service).await?;
+                    }
+                }
                 for member in context
                     .fleet
                     .of_app(&self.app)
@@ -204,9 +227,13 @@ impl Operation for Promote {
 
     async fn undo(&mut self, context: &Arc<Context>, step: &'static str) -> Result<()> {
         if step != "rollout" {
-            // Resources stay: undoing them could lose data. `activate` cannot fail
-            // after its write, and `retire` runs in the background.
+            // Resources stay: undoing them could lose data. What follows the
+            // rollout is undone with it, or not at all.
             return Ok(());
+        }
+        if self.activated(context).await? {
+            // The release is the truth already, and the old set may be gone.
+            return self.go_forward(context).await;
         }
         context.set_app_status(&self.app, status::ROLLBACK).await?;
         context.log(&self.app, "promote", "rolling back");
@@ -226,12 +253,16 @@ impl Operation for Promote {
     }
 
     async fn finish(&mut self, context: &Arc<Context>, failure: Option<&Failure>) -> Result<()> {
-        context
-            .promotes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.app);
-        match failure {
+        context.promote_ended(&self.app, &self.rollout);
+        let activated = self.activated(context).await?;
+        if let Some(failure) = failure.filter(|_| activated) {
+            context.log(
+                &self.app,
+                "promote",
+                &format!("trouble after the release was activated: {failure}"),
+            );
+        }
+        match failure.filter(|_| !activated) {
             None => {
                 context.fleet.forget_crashes(&self.app);
                 context.log(
@@ -253,6 +284,6 @@ impl Operation for Promote {
                 );
             }
         }
-        context.set_app_status(&self.app, status::RUNNING).await
+        context.set_app_settled(&self.app).await
     }
 }

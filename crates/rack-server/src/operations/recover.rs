@@ -46,11 +46,12 @@ pub fn begin(context: &Arc<Context>) {
 async fn recover(context: &Arc<Context>) -> Result<()> {
     let open = context.store.open_operations().await?;
     // Promotes need to find the processes they have started.
-    let promoting: Vec<_> = open
-        .iter()
-        .filter(|row| row.kind == Promote::KIND)
-        .map(rollout_of)
-        .collect();
+    let mut promoting = Vec::new();
+    for row in open.iter().filter(|row| row.kind == Promote::KIND) {
+        let rollout = rollout_of(row);
+        context.promote_token(&row.app, &rollout);
+        promoting.push(rollout);
+    }
     supervise::take_over(context, &promoting).await?;
     let mut changing: BTreeMap<String, Vec<OperationRow>> = BTreeMap::new();
     for row in open {

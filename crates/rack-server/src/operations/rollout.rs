@@ -136,6 +136,13 @@ impl Rollout<'_> {
         Ok(())
     }
 
+    /// Whether fewer processes were started than the service wants.
+    pub fn lacks(&self, plan: &ServicePlan) -> bool {
+        let members = self.members(&plan.service.name);
+        let new = members.iter().filter(|member| member.rollout == self.id);
+        (new.count() as u64) < plan.count
+    }
+
     fn members(&self, service: &str) -> Vec<Arc<Member>> {
         self.context.fleet.of_service(self.app, service)
     }

@@ -1,7 +1,7 @@
 //! Apps.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rack_api::app::{App, status};
@@ -92,7 +92,7 @@ impl Rack {
         }
         // Fails before anything is gone while the engine cannot be reached.
         self.context.engine.info().await?;
-        self.cancel_promote(name);
+        self.context.cancel_promotes(name);
         let _alone = self.context.lock_app(name).await;
         self.context.set_app_status(name, status::DELETING).await?;
         let delete = Delete {
@@ -122,32 +122,10 @@ impl Rack {
         Ok(())
     }
 
-    fn cancel_promote(&self, app: &str) -> bool {
-        let promotes = self
-            .context
-            .promotes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        promotes
-            .get(app)
-            .map(tokio_util::sync::CancellationToken::cancel)
-            .is_some()
-    }
-
     /// Cancels the promote under way; without one, the builds under way.
     pub async fn cancel_app(&self, name: &str) -> Result<()> {
-        let row = self.context.app(name).await?;
-        if row.status == status::UPDATING {
-            // A promote that has not begun yet finds the token cancelled.
-            let mut promotes = self
-                .context
-                .promotes
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            promotes.entry(name.to_owned()).or_default().cancel();
-            return Ok(());
-        }
-        if self.context.builds.cancel_app(name) > 0 {
+        self.context.app(name).await?;
+        if self.context.cancel_promotes(name) > 0 || self.context.builds.cancel_app(name) > 0 {
             return Ok(());
         }
         Err(Failure::Forbidden("app is not updating".into()))

@@ -164,18 +164,22 @@ impl Rack {
             .store
             .change_app_status(&app, status::RUNNING, status::UPDATING)
             .await?
-            && !force
         {
-            return Err(Failure::Forbidden(updating(
-                &context.app(&app).await?.status,
-            )));
+            let now = context.app(&app).await?.status;
+            if !force || now == status::DELETING {
+                return Err(Failure::Forbidden(updating(&now)));
+            }
         }
-        context.changed.send_modify(|count| *count += 1);
+        // Under way from here on: whatever ends meanwhile leaves the app `updating`.
+        context.promote_token(&app, &operation.rollout);
         let id = rack_api::id::hex(16);
-        if let Err(error) =
+        let begun = async {
+            context.set_app_settled(&app).await?;
             operations::save(&context, &id, &operation, Outcome::Running, 0, "").await
-        {
-            context.set_app_status(&app, status::RUNNING).await?;
+        };
+        if let Err(error) = begun.await {
+            context.promote_ended(&app, &operation.rollout);
+            context.set_app_settled(&app).await?;
             return Err(error);
         }
         let tasks = context.tasks.clone();

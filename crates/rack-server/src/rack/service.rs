@@ -42,7 +42,7 @@ impl Rack {
                     count: as_number(plan.count),
                     cpu: as_number(plan.cpu),
                     domain: routed
-                        .map(|_| self.context.host(app, &service.name))
+                        .map(|_| self.context.address(app, &service.name))
                         .unwrap_or_default(),
                     memory: as_number(plan.memory),
                     name: service.name.clone(),
@@ -122,7 +122,7 @@ impl Rack {
             if let Err(error) = supervise::scale(&context, &app).await {
                 context.log(&app, "rack", &format!("could not scale: {error}"));
             }
-            if let Err(error) = context.set_app_status(&app, status::RUNNING).await {
+            if let Err(error) = context.set_app_settled(&app).await {
                 tracing::error!(%error, "could not record the end of a scale");
             }
         });
