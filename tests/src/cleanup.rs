@@ -177,3 +177,34 @@ pub fn labelled(server: &str) -> Vec<String> {
         found
     })
 }
+
+/// Ports that containers of the server of a data directory publish on other
+/// addresses than loopback ones.
+pub(crate) fn published_beyond_loopback(data: &Path) -> Vec<String> {
+    let text = fs::read_to_string(data.join("server.json")).expect("server.json");
+    let server: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let label = format!("twinrack.server={}", server["id"].as_str().expect("an id"));
+    let filters = HashMap::from([("label".to_owned(), vec![label])]);
+    block_on(async {
+        let docker = connect().await;
+        let options = ListContainersOptionsBuilder::default()
+            .filters(&filters)
+            .build();
+        let containers = docker
+            .list_containers(Some(options))
+            .await
+            .expect("containers");
+        assert!(!containers.is_empty(), "something runs");
+        let ports = containers
+            .into_iter()
+            .flat_map(|container| container.ports.unwrap_or_default());
+        ports
+            .filter(|port| {
+                port.ip
+                    .as_deref()
+                    .is_some_and(|ip| ip != "127.0.0.1" && ip != "::1")
+            })
+            .map(|port| format!("{port:?}"))
+            .collect()
+    })
+}

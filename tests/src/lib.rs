@@ -3,6 +3,7 @@
 
 mod cleanup;
 mod engine_proxy;
+mod load;
 mod workflow;
 
 use std::ffi::OsStr;
@@ -19,6 +20,7 @@ use tempfile::TempDir;
 
 pub use cleanup::labelled;
 pub use engine_proxy::EngineProxy;
+pub use load::Load;
 pub use workflow::{seed_script, workflow_script};
 
 /// How long anything may take before a test gives up on it.
@@ -200,6 +202,21 @@ impl World {
     /// Runs `convox` with words.
     pub fn convox(&self, words: &[&str]) -> Answer {
         self.convox_in(self.path(), words)
+    }
+
+    /// Starts `convox` with words and does not wait for it.
+    pub fn spawn_convox(&self, directory: &Path, words: &[&str]) -> Child {
+        self.command(programs().join("convox"), directory)
+            .args(words)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts")
+    }
+
+    /// Ports of our containers that other machines could reach.
+    pub fn published_beyond_loopback(&self) -> Vec<String> {
+        cleanup::published_beyond_loopback(&self.path().join("data"))
     }
 
     /// Runs a script with bash, in a directory.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use end_to_end::{EngineProxy, World, labelled, seed_script, wait_until, workflow_script};
+use end_to_end::{EngineProxy, Load, World, labelled, seed_script, wait_until, workflow_script};
 
 /// The seed's script writes one fixed file, so only one of it runs at a time.
 fn script_turn() -> (MutexGuard<'static, ()>, fs::File) {
@@ -118,6 +118,7 @@ fn workflow_on_docker() {
             "{page}"
         );
     }
+    assert_eq!(world.published_beyond_loopback(), Vec::<String>::new());
     // A second run on the same racks replaces what runs.
     let (_turn, _lock) = script_turn();
     world
@@ -559,6 +560,78 @@ fn a_server_that_dies_after_the_rollout_is_recovered() {
 #[ignore = "needs Docker"]
 fn a_server_that_dies_after_activation_is_recovered() {
     dies_in_promote(&mut World::docker(), "promote.activate.after", true);
+}
+
+/// SIGKILL in the middle of a rollout: the next server finishes what was promised,
+/// here by rolling back a release that never becomes healthy.
+#[test]
+#[ignore = "needs Docker"]
+fn a_server_killed_in_the_middle_of_a_rollout_is_recovered() {
+    let mut world = World::docker();
+    world.set("RACK_SERVER_PROMOTE_TIMEOUT", "4");
+    let app = tiny_deployed(&world);
+    let (old, _) = active(&world, "staging");
+    let text = fs::read_to_string(app.join("convox.yml")).expect("a manifest");
+    with_file(
+        &app,
+        "convox.yml",
+        &text.replace("path: /health", "path: /nothing"),
+    );
+    let release = world
+        .convox_in(&app, &["build", "--id", "-r", "staging"])
+        .ok();
+    let mut promote = world.spawn_convox(&app, &["releases", "promote", &release, "-r", "staging"]);
+    wait_until("a new process runs beside the old one", || {
+        world
+            .api("staging", "/apps/myapp/processes")
+            .as_array()
+            .is_some_and(|list| list.len() == 2)
+    });
+    world.kill_server();
+    assert!(
+        !promote.wait().expect("an end").success(),
+        "nobody saw a success"
+    );
+    wait_until("the promote is rolled back", || {
+        world.api("staging", "/apps/myapp")["status"] == "running"
+            && world
+                .api("staging", "/apps/myapp/processes")
+                .as_array()
+                .is_some_and(|list| list.len() == 1)
+    });
+    assert_eq!(active(&world, "staging").0, old);
+    let reason =
+        world.api("staging", &format!("/apps/myapp/releases/{release}"))["reason"].to_string();
+    assert!(reason.contains("did not become healthy"), "{reason}");
+    assert_eq!(
+        world.page("web.myapp.staging.localhost", "/").0,
+        200,
+        "the old release serves"
+    );
+}
+
+/// No request fails while releases, restarts and scales replace what answers.
+#[test]
+#[ignore = "needs Docker"]
+fn no_request_fails_while_processes_are_replaced() {
+    let world = World::docker();
+    let app = tiny_deployed(&world);
+    let load = Load::start(world.port(), "web.myapp.staging.localhost", 4);
+    wait_until("requests are answered", || load.answered() > 20);
+    for _ in 0..3 {
+        world
+            .convox_in(&app, &["releases", "promote", "-r", "staging"])
+            .ok();
+    }
+    world
+        .convox_in(&app, &["scale", "web", "--count", "2", "-r", "staging"])
+        .ok();
+    world.convox_in(&app, &["restart", "-r", "staging"]).ok();
+    world
+        .convox_in(&app, &["scale", "web", "--count", "1", "-r", "staging"])
+        .ok();
+    let (answered, failures) = load.stop();
+    assert_eq!(failures, Vec::<String>::new(), "of {answered} requests");
 }
 
 fn dies_in_import(world: &mut World, point: &str) {

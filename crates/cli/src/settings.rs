@@ -9,10 +9,17 @@
 //! |---|---|
 //! | `auth` | JSON `{host: password}` |
 //! | `host`, `console` | current host of version 2, of version 3 |
-//! | `rack`, `current` | current rack: plain name; JSON `{"name": …}` |
+//! | `rack`, `current` | current rack: plain name; JSON `{"name": …, "type": …}` |
 //! | `racks` as a file | JSON `{host: "organization/rack"}`: current rack per host |
 //! | `racks` as a directory | one file per rack that is reached by a URL |
+//! | `urls` | ours: the same for racks of version 3's console |
 //! | `servers` | ours: JSON `{host: data directory}` of servers this client started |
+//!
+//! Version 3 takes no notice of its own `switch` while there is a `rack`, and
+//! after a switch to a rack of `racks` it has none. Both work for the racks of
+//! its console only, so a server becomes the console where there is no other,
+//! and `rack` and `racks` are left to racks of further hosts. In one directory
+//! for all generations either form of `racks` breaks a client: none is made there.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -151,44 +158,19 @@ impl Settings {
 
     /// Racks that are reached by a URL, by name.
     pub(crate) fn direct_racks(&self) -> Result<Map> {
-        let mut racks = Map::new();
+        let mut racks = self.own_urls()?;
         for directory in self.directories() {
-            let directory = directory.join("racks");
-            let entries = match fs::read_dir(&directory) {
-                Ok(entries) => entries,
-                // No racks, or the file of the same name that version 2 has.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                    ) =>
-                {
-                    continue;
-                }
-                Err(source) => {
-                    return Err(SettingsError::Io {
-                        doing: "read",
-                        path: directory,
-                        source,
-                    });
-                }
-            };
-            for entry in entries {
-                let entry = entry.map_err(|source| SettingsError::Io {
-                    doing: "read",
-                    path: directory.clone(),
-                    source,
-                })?;
-                let path = entry.path();
-                // Directories hold Terraform racks, which only version 3 knows how to reach.
-                let (Ok(name), true) = (entry.file_name().into_string(), path.is_file()) else {
-                    continue;
-                };
-                if let Some(url) = read_text(&path)?.filter(|_| !name.starts_with('.')) {
-                    racks.entry(name).or_insert(url);
-                }
+            for (name, url) in read_urls(&directory.join("racks"))? {
+                racks.entry(name).or_insert(url);
             }
         }
+        Ok(racks)
+    }
+
+    /// Those of them that this client writes.
+    fn own_urls(&self) -> Result<Map> {
+        let mut racks = read_urls(&self.own.join("racks"))?;
+        racks.extend(read_urls(&self.own.join("urls"))?);
         Ok(racks)
     }
 
@@ -218,15 +200,58 @@ impl Settings {
         full_name: &str,
         direct: Option<&str>,
     ) -> Result<()> {
-        // Version 3 wants the name of the file, and finds `rack` before `current`.
-        write_text(&self.own.join("rack"), direct.unwrap_or(full_name))?;
+        // Another client may have changed the console since the rack was remembered.
+        if let Some(direct) = direct
+            && let Some(url) = self.own_urls()?.remove(direct)
+        {
+            self.set_direct_rack(direct, &url)?;
+        }
+        if host.is_some() && host == self.console()?.as_deref() {
+            write_map(
+                &self.own.join("current"),
+                &Map::from([
+                    ("name".to_owned(), full_name.to_owned()),
+                    ("type".to_owned(), "console".to_owned()),
+                ]),
+            )?;
+            // It would be found first.
+            remove(&self.own.join("rack"))?;
+        } else {
+            // Version 3 wants the name of the file, and finds `rack` before `current`.
+            write_text(&self.own.join("rack"), direct.unwrap_or(full_name))?;
+        }
         if let Some(host) = host {
             write_text(&self.second.join("host"), host)?;
-            update_map(&self.second.join("racks"), |racks| {
-                racks.insert(host.to_owned(), full_name.to_owned());
-            })?;
+            let racks = self.second.join("racks");
+            if self.second != self.own || racks.is_file() {
+                update_map(&racks, |racks| {
+                    racks.insert(host.to_owned(), full_name.to_owned());
+                })?;
+            }
         }
         Ok(())
+    }
+
+    /// The console of version 3.
+    fn console(&self) -> Result<Option<String>> {
+        read_text(&self.own.join("console"))
+    }
+
+    /// Makes a host the console of version 3, unless it has one.
+    pub(crate) fn offer_console(&self, host: &str) -> Result<()> {
+        if self.console()?.is_some() {
+            return Ok(());
+        }
+        self.set_console(host)
+    }
+
+    /// Makes a host the console of version 3, which needs the URLs of other racks
+    /// than before.
+    fn set_console(&self, host: &str) -> Result<()> {
+        write_text(&self.own.join("console"), host)?;
+        self.own_urls()?
+            .iter()
+            .try_for_each(|(name, url)| self.set_direct_rack(name, url))
     }
 
     /// Remembers the password of a host.
@@ -240,7 +265,14 @@ impl Settings {
     /// is current any more.
     pub(crate) fn set_host(&self, host: &str, id: Option<&str>, keep_rack: bool) -> Result<()> {
         write_text(&self.second.join("host"), host)?;
-        write_text(&self.own.join("console"), host)?;
+        if self.console()?.as_deref() != Some(host) {
+            self.set_console(host)?;
+            // A rack of the former console, which version 3 would look for on the new one.
+            let current = self.own.join("current");
+            if read_map(&current)?.remove("type").as_deref() == Some("console") {
+                remove(&current)?;
+            }
+        }
         if let Some(id) = id {
             for directory in self.written() {
                 write_text(&directory.join("id"), id)?;
@@ -260,21 +292,26 @@ impl Settings {
         })
     }
 
-    /// Remembers the URL of a rack.
+    /// Remembers the URL of a rack, where version 3 sees it only if the rack is
+    /// not one of its console.
     pub(crate) fn set_direct_rack(&self, name: &str, url: &str) -> Result<()> {
-        let racks = self.own.join("racks");
-        // A version 2 client from before the split left a file here: the rack
-        // is then found through its server and the server's password.
-        if racks.is_file() {
-            Ok(())
+        let (racks, urls) = (self.own.join("racks"), self.own.join("urls"));
+        let of_console = self.console()?.as_deref() == Some(host_of(url));
+        // A version 2 client from before the split may have left a file here, and a
+        // Terraform rack has a directory of its name.
+        if of_console || racks.is_file() || racks.join(name).is_dir() {
+            write_text(&urls.join(name), url)?;
+            remove(&racks.join(name))
         } else {
-            write_text(&racks.join(name), url)
+            write_text(&racks.join(name), url)?;
+            remove(&urls.join(name))
         }
     }
 
     /// Forgets a rack and, where it is current, that it is.
     pub(crate) fn forget_rack(&self, host: &str, full_name: &str, direct: &str) -> Result<()> {
         remove(&self.own.join("racks").join(direct))?;
+        remove(&self.own.join("urls").join(direct))?;
         remove(&self.own.join("rack-meta").join(format!("{direct}.json")))?;
         let current =
             |name: Option<String>| name.is_some_and(|name| name == full_name || name == direct);
@@ -329,6 +366,41 @@ fn read_text(path: &Path) -> Result<Option<String>> {
     }
 }
 
+/// The URLs in a directory, by rack.
+fn read_urls(directory: &Path) -> Result<Map> {
+    let error = |source| SettingsError::Io {
+        doing: "read",
+        path: directory.to_owned(),
+        source,
+    };
+    let mut racks = Map::new();
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        // No racks, or the file of the same name that version 2 has.
+        Err(absent)
+            if matches!(
+                absent.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(racks);
+        }
+        Err(source) => return Err(error(source)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(error)?;
+        let path = entry.path();
+        // Directories hold Terraform racks, which only version 3 knows how to reach.
+        let (Ok(name), true) = (entry.file_name().into_string(), path.is_file()) else {
+            continue;
+        };
+        if let Some(url) = read_text(&path)?.filter(|_| !name.starts_with('.')) {
+            racks.insert(name, url);
+        }
+    }
+    Ok(racks)
+}
+
 /// A directory in a file's place is how another client generation uses the name.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
@@ -358,8 +430,19 @@ fn update_map(path: &Path, change: impl FnOnce(&mut Map)) -> Result<()> {
     if map == old {
         return Ok(());
     }
-    let text = serde_json::to_string_pretty(&map).expect("a map of texts is JSON");
+    write_map(path, &map)
+}
+
+fn write_map(path: &Path, map: &Map) -> Result<()> {
+    let text = serde_json::to_string_pretty(map).expect("a map of texts is JSON");
     write_text(path, &text)
+}
+
+/// The host of a URL, with its port.
+fn host_of(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
+    authority.rsplit('@').next().unwrap_or(authority)
 }
 
 fn write_text(path: &Path, text: &str) -> Result<()> {

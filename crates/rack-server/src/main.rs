@@ -158,6 +158,13 @@ async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<(
         move |host: &str| router.lookup(host).is_some()
     };
     let tls = Arc::new(tls::Tls::new(&data, known));
+    let authority = Arc::clone(&tls);
+    tokio::spawn(async move {
+        // People look for its certificate before the first connection needs it.
+        if let Err(error) = authority.authority().await {
+            tracing::error!(%error, "could not make the local authority");
+        }
+    });
     listener::serve(port, tls, Arc::clone(console.router()), routes, shutdown).await;
     console.stop().await;
     Ok(())

@@ -313,6 +313,7 @@ async fn find_or_start(context: &Context, server: &Server) -> Result<String, Err
 fn remember(context: &Context, host: &str, rack: &CreatedRack) -> Result<(), Error> {
     // The other clients speak TLS only, and never ask who is on the other side.
     let url = format!("https://convox:{}@{host}", rack.password);
+    context.settings.offer_console(host)?;
     context.settings.set_direct_rack(&rack.name, &url)?;
     context
         .settings

@@ -2,12 +2,14 @@
 
 use clap::Args;
 use rack_api::params::integer;
+use rack_api::process::status;
 use rack_api::service::UpdateOptions;
 
 use crate::arguments::AppArgs;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::racks::Rack;
 use crate::settle::{self, Change, Rollback};
 use crate::ui::Table;
 
@@ -51,10 +53,35 @@ impl Scale {
             .await?;
         if self.app.rack.waits() {
             settle::with_logs(&rack, &name, change, Rollback::Fails, &mut progress).await?;
+        } else if rack.client.is_twinrack() {
+            settle::quietly(&rack, &name).await?;
+        }
+        if rack.client.is_twinrack() {
+            check(&rack, &name, &service).await?;
         }
         progress.ok()?;
         Ok(Exit::SUCCESS)
     }
+}
+
+/// Success means that as many processes run as were asked for.
+async fn check(rack: &Rack, app: &str, service: &str) -> Result<(), Error> {
+    let services = rack.client.service_list(app).await?;
+    let wanted = services
+        .iter()
+        .find(|known| known.name == service)
+        .map_or(0, |known| known.count);
+    let processes = rack.client.process_list(app, Some(service), None).await?;
+    let running = processes
+        .iter()
+        .filter(|process| process.status == status::RUNNING)
+        .count();
+    if (running as i64) < wanted {
+        return Err(Error::failed(format!(
+            "{running} of {wanted} processes of {service} are running: see `convox logs`"
+        )));
+    }
+    Ok(())
 }
 
 async fn show(context: &Context, only: Option<&str>, app: &AppArgs) -> Outcome {

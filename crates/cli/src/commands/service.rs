@@ -8,6 +8,7 @@ use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
 use crate::racks::Rack;
+use crate::settle;
 use crate::ui::{Table, Ui};
 
 /// Services.
@@ -63,6 +64,15 @@ fn port(port: &ServicePort) -> String {
 async fn restart(rack: &Rack, app: &str, service: &str, ui: &Ui) -> Result<(), Error> {
     let progress = ui.start(format!("Restarting {service}"))?;
     rack.client.service_restart(app, service).await?;
+    if rack.client.is_twinrack() {
+        // Only our server can be waited for without fixed sleeps; a failed restart
+        // leaves its reason with the active release.
+        let settled = settle::quietly(rack, app).await?;
+        let release = rack.client.release_get(app, &settled.release).await?;
+        if !release.reason.is_empty() {
+            return Err(Error::failed(format!("rollback: {}", release.reason)));
+        }
+    }
     progress.ok()
 }
 

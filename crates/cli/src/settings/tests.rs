@@ -2,6 +2,9 @@
 
 use super::*;
 
+const HOST: &str = "127.0.0.1:5443";
+const STAGING_URL: &str = "https://convox:secret@127.0.0.1:5443";
+
 struct Home(tempfile::TempDir);
 
 impl Home {
@@ -152,37 +155,140 @@ fn a_current_rack_is_current_for_every_generation() {
         "xdg/convox2/racks",
         r#"{"console.example.com": "org/rack"}"#,
     );
+    home.put("xdg/convox/rack", "former");
     let settings = home.settings();
+    settings.offer_console(HOST).expect("writable");
     settings
-        .set_direct_rack("staging", "https://convox:secret@127.0.0.1:5443")
+        .set_direct_rack("staging", STAGING_URL)
         .expect("writable");
     settings
-        .set_current_rack(Some("127.0.0.1:5443"), "personal/staging", Some("staging"))
+        .set_current_rack(Some(HOST), "personal/staging", Some("staging"))
         .expect("writable");
-    assert_eq!(home.get("xdg/convox/rack").as_deref(), Some("staging"));
+    // Version 3: a rack of its console, so that its own switch works.
+    assert_eq!(home.get("xdg/convox/console").as_deref(), Some(HOST));
     assert_eq!(
-        home.get("xdg/convox2/host").as_deref(),
-        Some("127.0.0.1:5443")
+        home.get("xdg/convox/current").as_deref(),
+        Some("{\n  \"name\": \"personal/staging\",\n  \"type\": \"console\"\n}")
     );
+    assert_eq!(home.get("xdg/convox/rack"), None, "found before `current`");
+    assert!(!home.path("xdg/convox/racks").exists());
+    // Version 2.
+    assert_eq!(home.get("xdg/convox2/host").as_deref(), Some(HOST));
     let racks = read_map(&home.path("xdg/convox2/racks")).expect("readable");
     assert_eq!(
-        racks.get("127.0.0.1:5443").map(String::as_str),
+        racks.get(HOST).map(String::as_str),
         Some("personal/staging")
     );
     assert_eq!(
         racks.get("console.example.com").map(String::as_str),
         Some("org/rack")
     );
+    // This client.
+    assert_eq!(
+        settings.current_rack().expect("readable").as_deref(),
+        Some("personal/staging")
+    );
+    assert_eq!(
+        settings.direct_racks().expect("readable")["staging"],
+        STAGING_URL
+    );
 
     settings
-        .forget_rack("127.0.0.1:5443", "personal/staging", "staging")
+        .forget_rack(HOST, "personal/staging", "staging")
         .expect("writable");
-    assert_eq!(home.get("xdg/convox/rack"), None);
+    assert_eq!(home.get("xdg/convox/current"), None);
     assert!(settings.direct_racks().expect("readable").is_empty());
     let racks = read_map(&home.path("xdg/convox2/racks")).expect("readable");
     assert_eq!(
         racks.into_keys().collect::<Vec<_>>(),
         ["console.example.com"]
+    );
+}
+
+#[test]
+fn the_console_of_version_3_stays_and_racks_are_found_beside_it() {
+    let home = Home::new();
+    home.put("xdg/convox/console", "console.example.com");
+    let settings = home.settings();
+    settings.offer_console(HOST).expect("writable");
+    settings
+        .set_direct_rack("staging", STAGING_URL)
+        .expect("writable");
+    settings
+        .set_current_rack(Some(HOST), "personal/staging", Some("staging"))
+        .expect("writable");
+    assert_eq!(
+        home.get("xdg/convox/console").as_deref(),
+        Some("console.example.com")
+    );
+    assert_eq!(
+        home.get("xdg/convox/racks/staging").as_deref(),
+        Some(STAGING_URL)
+    );
+    assert_eq!(home.get("xdg/convox/rack").as_deref(), Some("staging"));
+    settings
+        .set_current_rack(Some("console.example.com"), "org/rack", None)
+        .expect("writable");
+    assert_eq!(home.get("xdg/convox/rack"), None);
+    assert_eq!(
+        settings.current_rack().expect("readable").as_deref(),
+        Some("org/rack")
+    );
+}
+
+#[test]
+fn version_3_finds_each_rack_in_one_way_after_a_login() {
+    let home = Home::new();
+    home.put("xdg/convox/racks/terraform/main.tf", "");
+    let settings = home.settings();
+    settings.offer_console(HOST).expect("writable");
+    settings
+        .set_direct_rack("staging", STAGING_URL)
+        .expect("writable");
+    settings
+        .set_direct_rack("terraform", "https://convox:x@127.0.0.1:5443")
+        .expect("a directory of that name does not matter");
+    settings
+        .set_current_rack(Some(HOST), "personal/staging", Some("staging"))
+        .expect("writable");
+    settings
+        .set_host("console.example.com", None, false)
+        .expect("writable");
+    assert_eq!(
+        home.get("xdg/convox/racks/staging").as_deref(),
+        Some(STAGING_URL)
+    );
+    assert_eq!(home.get("xdg/convox/urls/staging"), None);
+    assert_eq!(
+        home.get("xdg/convox/current"),
+        None,
+        "a rack of the former console"
+    );
+    settings.set_host(HOST, None, false).expect("writable");
+    assert_eq!(home.get("xdg/convox/racks/staging"), None);
+    assert_eq!(
+        home.get("xdg/convox/urls/staging").as_deref(),
+        Some(STAGING_URL)
+    );
+    assert!(home.path("xdg/convox/racks/terraform/main.tf").exists());
+}
+
+#[test]
+fn a_login_by_another_client_is_noticed_by_the_next_switch() {
+    let home = Home::new();
+    let settings = home.settings();
+    settings
+        .set_direct_rack("staging", STAGING_URL)
+        .expect("writable");
+    assert!(home.path("xdg/convox/racks/staging").exists());
+    home.put("xdg/convox/console", HOST);
+    settings
+        .set_current_rack(Some(HOST), "personal/staging", Some("staging"))
+        .expect("writable");
+    assert!(!home.path("xdg/convox/racks/staging").exists());
+    assert_eq!(
+        settings.direct_racks().expect("readable")["staging"],
+        STAGING_URL
     );
 }
 
@@ -206,18 +312,17 @@ fn another_rack_stays_current() {
 fn one_directory_can_hold_everything() {
     let home = Home::new();
     let settings = home.single();
+    settings.offer_console(HOST).expect("writable");
     settings
-        .set_direct_rack("staging", "https://x@127.0.0.1:5443")
+        .set_direct_rack("staging", STAGING_URL)
         .expect("writable");
     settings
-        .set_current_rack(Some("127.0.0.1:5443"), "personal/staging", Some("staging"))
+        .set_current_rack(Some(HOST), "personal/staging", Some("staging"))
         .expect("writable");
-    settings
-        .set_password("127.0.0.1:5443", "p")
-        .expect("writable");
+    settings.set_password(HOST, "p").expect("writable");
     assert_eq!(
         settings.current_rack().expect("readable").as_deref(),
-        Some("staging")
+        Some("personal/staging")
     );
     assert_eq!(
         settings
@@ -227,8 +332,16 @@ fn one_directory_can_hold_everything() {
             .collect::<Vec<_>>(),
         ["staging"]
     );
-    assert_eq!(settings.hosts().expect("readable"), ["127.0.0.1:5443"]);
-    assert!(home.path("one/racks").is_dir());
+    assert_eq!(settings.hosts().expect("readable"), [HOST]);
+    // As a file it breaks version 3, as a directory version 2.
+    assert!(!home.path("one/racks").exists());
+
+    home.put("one/racks", "{}");
+    settings
+        .set_current_rack(Some(HOST), "personal/production", None)
+        .expect("writable");
+    let racks = read_map(&home.path("one/racks")).expect("readable");
+    assert_eq!(racks[HOST], "personal/production", "version 2 uses it");
 }
 
 #[test]
@@ -328,4 +441,15 @@ fn login_makes_its_host_current() {
     assert_eq!(settings.hosts().expect("readable"), ["console.example.com"]);
     assert_eq!(home.get("xdg/convox/rack"), None);
     assert_eq!(home.get("xdg/convox2/id").as_deref(), Some("me"));
+}
+
+#[test]
+fn the_host_of_a_url_has_its_port() {
+    for url in [
+        STAGING_URL,
+        "http://127.0.0.1:5443",
+        "https://u:p@127.0.0.1:5443/a@b?c",
+    ] {
+        assert_eq!(host_of(url), HOST, "{url}");
+    }
 }

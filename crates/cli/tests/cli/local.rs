@@ -109,11 +109,14 @@ fn all_client_generations_find_the_rack() {
     assert_eq!(env.convox("install --stack-name staging").status, 0);
     let host = &rack.host;
     let url = format!("https://convox:stagingpw@{host}");
-    assert_eq!(env.get("home/.config/convox/racks/staging"), Some(url));
+    assert_eq!(env.get("home/.config/convox/urls/staging"), Some(url));
+    // Version 3 finds it as a rack of its console; `rack` would hide `current`.
+    assert_eq!(env.get("home/.config/convox/console").as_ref(), Some(host));
     assert_eq!(
-        env.get("home/.config/convox/rack").as_deref(),
-        Some("staging")
+        env.get("home/.config/convox/current").as_deref(),
+        Some("{\n  \"name\": \"personal/staging\",\n  \"type\": \"console\"\n}")
     );
+    assert_eq!(env.get("home/.config/convox/rack"), None);
     assert_eq!(env.get("home/.config/convox2/host").as_ref(), Some(host));
     assert_eq!(
         env.get("home/.config/convox2/racks"),
@@ -155,8 +158,8 @@ fn an_uninstalled_rack_leaves_no_settings() {
         .fails("ERROR: must use --force for non-interactive uninstall\n");
     env.convox("rack uninstall local staging --force")
         .prints("Uninstalling personal/staging... OK\n");
-    assert_eq!(env.get("home/.config/convox/racks/staging"), None);
-    assert_eq!(env.get("home/.config/convox/rack"), None);
+    assert_eq!(env.get("home/.config/convox/urls/staging"), None);
+    assert_eq!(env.get("home/.config/convox/current"), None);
     assert_eq!(env.get("home/.config/convox2/racks").as_deref(), Some("{}"));
     assert_eq!(
         env.convox("switch").stderr,
@@ -305,7 +308,7 @@ fn a_server_is_started_and_after_it_stopped_started_again() {
 
     // The settings survive a server; here it moves to a port where nobody listens.
     let unused = Env::new().server_host();
-    for file in ["convox/servers", "convox/auth", "convox/racks/staging"] {
+    for file in ["convox/servers", "convox/auth", "convox/urls/staging"] {
         let path = format!("home/.config/{file}");
         env.put(
             &path,

@@ -123,7 +123,10 @@ async fn mark(request: Request, next: Next) -> Response {
     let mut response = match tokio::spawn(next.run(request)).await {
         Ok(response) if json => error::as_json(response),
         Ok(response) => response,
-        Err(gone) => error::ApiError::from(Failure::internal(format!("a handler ended early: {gone}"))).into_response(),
+        Err(gone) => {
+            error::ApiError::from(Failure::internal(format!("a handler ended early: {gone}")))
+                .into_response()
+        }
     };
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
