@@ -80,22 +80,19 @@ async fn recover(context: &Arc<Context>) -> Result<()> {
                 end(&context, row).await;
             }
             drop(alone);
-            bring_up(&context, &app).await;
+            supervise::bring_up(&context, &app).await;
         });
     }
     context.recovered.send_replace(true);
     for app in context.store.apps().await? {
         if app.status == status::RUNNING && !app.release.is_empty() {
-            bring_up(context, &app.name).await;
+            // Each on its own: one app that cannot come up keeps no other down.
+            let (at, app) = (Arc::clone(context), app.name);
+            let tasks = at.tasks.clone();
+            tasks.spawn(async move { supervise::bring_up(&at, &app).await });
         }
     }
     Ok(())
-}
-
-async fn bring_up(context: &Arc<Context>, app: &str) {
-    if let Err(error) = supervise::converge(context, app).await {
-        context.log(app, "rack", &format!("could not bring the app up: {error}"));
-    }
 }
 
 /// Brings one operation to its end.

@@ -184,7 +184,8 @@ async fn ended(context: &Arc<Context>, member: &Arc<Member>, status: i64) -> Res
         () = tokio::time::sleep(pause) => {}
         () = context.shutdown.cancelled() => return Ok(()),
     }
-    converge(context, &member.app).await
+    bring_up(context, &member.app).await;
+    Ok(())
 }
 
 /// Stops a process without dropping a request: out of the route, drained,
@@ -211,18 +212,35 @@ pub async fn retire(context: &Arc<Context>, member: &Arc<Member>) -> Result<()> 
     discard(context, member).await
 }
 
-/// Stops and removes a process, its log stored to the end.
+/// Stops and removes a process, its log stored to the end. An engine that is away
+/// is waited for: nobody else would remember the process.
 async fn discard(context: &Arc<Context>, member: &Arc<Member>) -> Result<()> {
     member.retiring.store(true, Ordering::SeqCst);
-    match context.engine.stop(&member.id, member.grace).await {
-        Ok(()) | Err(EngineError::NotFound { .. }) => {}
-        Err(error) => return Err(error.into()),
+    loop {
+        match end(context, member).await {
+            Err(EngineError::Unreachable { .. }) => {}
+            outcome => {
+                outcome?;
+                break;
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ENGINE_PAUSE) => {}
+            () = context.shutdown.cancelled() => return Err(Failure::Shutdown),
+        }
     }
-    collected(member).await;
-    context.engine.remove(&member.id).await?;
     member.done.cancel();
     context.fleet.remove(&member.id);
     Ok(())
+}
+
+async fn end(context: &Context, member: &Member) -> std::result::Result<(), EngineError> {
+    match context.engine.stop(&member.id, member.grace).await {
+        Ok(()) | Err(EngineError::NotFound { .. }) => {}
+        Err(error) => return Err(error),
+    }
+    collected(member).await;
+    context.engine.remove(&member.id).await
 }
 
 /// Removes a process at once, as when a rollout is undone.
@@ -240,6 +258,35 @@ pub fn converge<'a>(context: &'a Arc<Context>, app: &'a str) -> BoxFuture<'a, Re
         let _alone = context.lock_app(app).await;
         converge_locked(context, app).await
     })
+}
+
+/// Converges, and tries again, later and later, for as long as that fails. The
+/// reason is written to the app's log when it changes.
+pub async fn bring_up(context: &Arc<Context>, app: &str) {
+    let mut said = String::new();
+    let mut pause = Duration::from_secs(1);
+    while let Err(failure) = converge(context, app).await {
+        let reason = failure.to_string();
+        if matches!(failure, Failure::Shutdown) {
+            return;
+        }
+        if reason != said {
+            context.log(
+                app,
+                "rack",
+                &format!("could not bring the app up, trying on: {reason}"),
+            );
+            said = reason;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = context.shutdown.cancelled() => return,
+        }
+        pause = (pause * 2).min(LONGEST_BACKOFF);
+    }
+    if !said.is_empty() {
+        context.log(app, "rack", "the app is up");
+    }
 }
 
 /// Converges and waits until every process is healthy, within the usual time.
@@ -422,13 +469,7 @@ pub fn look_after_resource(context: &Arc<Context>, app: &str, name: &str, id: &s
             () = tokio::time::sleep(pause) => {}
             () = at.shutdown.cancelled() => return,
         }
-        if let Err(error) = converge(&at, &app).await {
-            at.log(
-                &app,
-                &name,
-                &format!("could not start the resource again: {error}"),
-            );
-        }
+        bring_up(&at, &app).await;
     });
 }
 

@@ -136,13 +136,7 @@ impl Rack {
         let (context, app) = (Arc::clone(&self.context), app.to_owned());
         let tasks = context.tasks.clone();
         tasks.spawn(async move {
-            if let Err(error) = supervise::converge(&context, &app).await {
-                context.log(
-                    &app,
-                    "rack",
-                    &format!("could not bring the app up: {error}"),
-                );
-            }
+            supervise::bring_up(&context, &app).await;
         });
     }
 }

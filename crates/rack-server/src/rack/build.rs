@@ -97,7 +97,9 @@ impl Rack {
         {
             return Err(Failure::NotFound(format!("object not found: {key}")));
         }
-        self.begin_build(app, path, false, options).await
+        // What clients put under `tmp/` is for one build (`rack-api.md` §6.1).
+        let temporary = key.trim_start_matches('/').starts_with("tmp/");
+        self.begin_build(app, path, temporary, options).await
     }
 
     /// Starts a build of a source that was uploaded with the request (2017 clients).
