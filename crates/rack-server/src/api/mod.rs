@@ -45,7 +45,10 @@ pub fn routes(console: State) -> Router {
         .route("/auth", get(system::auth))
         .route("/racks", get(rack::list).post(rack::create))
         .route("/racks/{name}", delete(rack::delete))
-        .route("/racks/{organization}/{name}", delete(rack::delete_full))
+        .route(
+            "/racks/{organization}/{name}",
+            get(rack::get).delete(rack::delete_full),
+        )
         // the rack
         .route("/system", get(system::get))
         .route("/system/logs", get(log::system))

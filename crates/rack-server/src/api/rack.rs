@@ -2,6 +2,7 @@
 
 use axum::extract::{Path, Request, State as Shared};
 use axum::response::Response;
+use rack_api::rack::RackListing;
 
 use super::State;
 use super::error::Result;
@@ -9,15 +10,33 @@ use super::params::Params;
 use super::reply;
 use super::scope::Caller;
 use crate::operations::Failure;
-use crate::rack::console::Access;
+use crate::rack::console::{Access, Console};
 
 /// `GET /racks`: all, or with a rack's password that rack.
 pub(super) async fn list(Shared(console): Shared<State>, Caller(access): Caller) -> Response {
+    reply::json(&visible(&console, access))
+}
+
+/// `GET /racks/{organization}/{name}`: asked by version 3 before it reads or sets
+/// parameters. An answer without any sends it to the rack itself.
+pub(super) async fn get(
+    Shared(console): Shared<State>,
+    Caller(access): Caller,
+    Path((organization, name)): Path<(String, String)>,
+) -> Result<Response> {
+    visible(&console, access)
+        .into_iter()
+        .find(|rack| rack.organization.name == organization && rack.name == name)
+        .map(|rack| reply::json(&rack))
+        .ok_or_else(|| Failure::NotFound(format!("rack not found: {organization}/{name}")).into())
+}
+
+fn visible(console: &Console, access: Access) -> Vec<RackListing> {
     let mut racks = console.list();
     if let Access::Rack(only) = access {
         racks.retain(|rack| rack.name == only);
     }
-    reply::json(&racks)
+    racks
 }
 
 fn of_server(access: &Access) -> Result<()> {

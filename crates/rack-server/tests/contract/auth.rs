@@ -207,6 +207,20 @@ async fn the_console_lists_what_the_caller_may_use() {
         names(&staging.get("/racks").await.json()),
         ["personal/staging"]
     );
+    // Version 3 asks for one before it reads parameters; without any in the answer,
+    // and without a state, it asks the rack.
+    let one = staging.get("/racks/personal/staging").await.json();
+    assert_eq!(one["name"], "staging");
+    assert_eq!(one["provider"], "local");
+    assert!(one["parameters"].is_null() && one["state"].is_null());
+    for hidden in ["personal/production", "other/staging"] {
+        staging
+            .get(&format!("/racks/{hidden}"))
+            .await
+            .fails(404, &format!("rack not found: {hidden}"));
+    }
+    let other = world.server().get("/racks/personal/production").await;
+    assert_eq!(other.json()["name"], "production");
 }
 
 #[tokio::test]
