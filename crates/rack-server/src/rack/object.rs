@@ -19,6 +19,24 @@ fn clean(key: &str) -> Result<String> {
     Ok(parts.join("/"))
 }
 
+/// Whether there is nothing of that name; a file has nothing below it.
+fn is_absent(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Whether a name was wanted as a file and as a directory.
+fn is_collision(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::IsADirectory
+            | ErrorKind::NotADirectory
+            | ErrorKind::AlreadyExists
+            | ErrorKind::DirectoryNotEmpty
+    )
+}
+
 impl Rack {
     pub(super) fn object_path(&self, app: &str, key: &str) -> Result<PathBuf> {
         Ok(self.context.dir.join("objects").join(app).join(clean(key)?))
@@ -54,8 +72,15 @@ impl Rack {
             tokio::fs::rename(&temporary, &path).await
         };
         if let Err(error) = stored.await {
+            // Never made, or gone already, when there was no directory for it.
             let _ = tokio::fs::remove_file(&temporary).await;
-            return Err(Failure::io("storing the object")(error));
+            return Err(if is_collision(&error) {
+                Failure::Conflict(format!(
+                    "object key {key} would be an object and a directory of others: choose another one"
+                ))
+            } else {
+                Failure::io("storing the object")(error)
+            });
         }
         Ok(Object {
             url: format!("object://{app}/{key}"),
@@ -70,7 +95,7 @@ impl Rack {
         match tokio::fs::metadata(&path).await {
             Ok(metadata) if metadata.is_file() => {}
             Ok(_) => return Err(missing()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
+            Err(error) if is_absent(&error) => return Err(missing()),
             Err(error) => return Err(Failure::io("the object")(error)),
         }
         tokio::fs::File::open(&path)
@@ -81,9 +106,10 @@ impl Rack {
     /// Removes an object.
     pub async fn delete_object(&self, app: &str, key: &str) -> Result<()> {
         self.context.app(app).await?;
-        match tokio::fs::remove_file(self.object_path(app, key)?).await {
+        let path = self.object_path(app, key)?;
+        match tokio::fs::remove_file(&path).await {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if is_absent(&error) || path.is_dir() => {
                 Err(Failure::NotFound(format!("object not found: {key}")))
             }
             Err(error) => Err(Failure::io("the object")(error)),
@@ -104,7 +130,7 @@ impl Rack {
         }
         let mut entries = match tokio::fs::read_dir(&path).await {
             Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
             Err(error) => return Err(Failure::io("listing objects")(error)),
         };
         let mut keys = Vec::new();

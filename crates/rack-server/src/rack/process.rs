@@ -235,6 +235,7 @@ impl Rack {
 
     /// Name of the log stream of a process, running or not.
     pub async fn process_stream(&self, app: &str, id: &str) -> Result<String> {
+        self.context.app(app).await?;
         if let Ok(state) = self.state(app, id).await {
             return Ok(state.id[..state.id.len().min(ID_LENGTH)].to_owned());
         }
