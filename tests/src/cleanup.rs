@@ -32,7 +32,7 @@ async fn tags(docker: &Docker) -> Vec<String> {
 
 /// Tags of the images a rack of a data directory keeps. Other servers may have
 /// racks of the same name; their build ids are others.
-pub(crate) fn image_tags(data: &Path, rack: &str) -> Vec<String> {
+pub fn image_tags(data: &Path, rack: &str) -> Vec<String> {
     let builds = builds(data);
     block_on(async {
         let docker = connect().await;
@@ -45,6 +45,16 @@ pub(crate) fn image_tags(data: &Path, rack: &str) -> Vec<String> {
         };
         let mut tags: Vec<_> = tags(&docker).await.into_iter().filter(ours).collect();
         tags.sort();
+        tags
+    })
+}
+
+/// Which of these tags the engine still has.
+pub fn tags_left(wanted: &[String]) -> Vec<String> {
+    block_on(async {
+        let docker = connect().await;
+        let mut tags = tags(&docker).await;
+        tags.retain(|tag| wanted.contains(tag));
         tags
     })
 }

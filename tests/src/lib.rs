@@ -18,7 +18,7 @@ use rack_api::client::{Client, Endpoint};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub use cleanup::labelled;
+pub use cleanup::{image_tags, labelled, tags_left};
 pub use engine_proxy::EngineProxy;
 pub use load::Load;
 pub use workflow::{seed_script, workflow_script};

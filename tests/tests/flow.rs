@@ -4,7 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use end_to_end::{EngineProxy, Load, World, labelled, seed_script, wait_until, workflow_script};
+use end_to_end::{
+    EngineProxy, Load, World, image_tags, labelled, seed_script, tags_left, wait_until,
+    workflow_script,
+};
 
 /// The seed's script writes one fixed file, so only one of it runs at a time.
 fn script_turn() -> (MutexGuard<'static, ()>, fs::File) {
@@ -675,9 +678,12 @@ fn uninstalling_leaves_nothing_of_a_rack_and_touches_no_other() {
     let text = fs::read_to_string(world.path().join("data/server.json")).expect("server.json");
     let server: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     let server = server["id"].as_str().expect("an id");
+    let images = image_tags(&world.path().join("data"), "staging");
+    assert!(!images.is_empty(), "staging keeps images");
     world
         .convox_in(&app, &["rack", "uninstall", "staging", "--force"])
         .ok();
+    assert_eq!(tags_left(&images), Vec::<String>::new());
     assert_eq!(world.snapshot("production", "myapp"), before);
     assert_eq!(world.page("web.myapp.production.localhost", "/").0, 200);
     assert!(
