@@ -98,7 +98,7 @@ impl Client {
     pub(crate) async fn start_build(&self, app: &str, files: &[(&str, &str)]) -> Value {
         let stored = self
             .upload(
-                &format!("/apps/{app}/objects/tmp/source.tgz?"),
+                &format!("/apps/{app}/objects/tmp/{}.tgz?", rack_api::id::hex(30)),
                 &source(files),
             )
             .await

@@ -1,7 +1,17 @@
 //! The Rack API as clients meet it: a server in this process on a port of its own,
 //! requests written byte by byte, the simulated engine beneath.
 
+mod apps;
+mod archives;
 mod auth;
+mod builds;
+mod crash;
 mod flow;
+mod hostile;
+mod logs;
+mod processes;
+mod releases;
+mod secrets;
+mod sweep;
 mod transport;
 mod world;

@@ -36,7 +36,7 @@ async fn requests_of_the_official_clients_are_understood() {
 
 #[tokio::test]
 async fn json_is_indented_escaped_and_ends_its_line() {
-    let (_, rack) = World::with_rack().await;
+    let (_world, rack) = World::with_rack().await;
     rack.create("myapp").await;
     rack.put("/apps/myapp", "parameters=B%3D%253C%2526%253E%26A%3D1")
         .await
@@ -84,7 +84,7 @@ async fn unknown_routes_and_wrong_methods_are_empty_404s() {
 
 #[tokio::test]
 async fn leading_slashes_collapse() {
-    let (_, rack) = World::with_rack().await;
+    let (_world, rack) = World::with_rack().await;
     rack.create("myapp").await;
     assert_eq!(rack.get("//apps?").await.json()[0]["name"], "myapp");
     assert_eq!(rack.get("///apps/myapp").await.json()["name"], "myapp");
@@ -138,7 +138,7 @@ async fn errors_are_json_for_those_who_ask() {
 
 #[tokio::test]
 async fn parameters_come_from_the_form_then_from_the_query() {
-    let (_, rack) = World::with_rack().await;
+    let (_world, rack) = World::with_rack().await;
     assert_eq!(
         rack.post("/apps?name=fromquery", "").await.json()["name"],
         "fromquery"
@@ -168,7 +168,7 @@ async fn parameters_come_from_the_form_then_from_the_query() {
 
 #[tokio::test]
 async fn booleans_integers_and_durations_are_gos() {
-    let (_, rack) = World::with_rack().await;
+    let (_world, rack) = World::with_rack().await;
     rack.create("myapp").await;
     for (text, locked) in [
         ("true", true),
@@ -214,14 +214,14 @@ async fn booleans_integers_and_durations_are_gos() {
 
 #[tokio::test]
 async fn messages_hold_no_percent_sign() {
-    let (_, rack) = World::with_rack().await;
+    let (_world, rack) = World::with_rack().await;
     let answer = rack.get("/apps/100%25s").await;
     answer.fails(404, "app not found: 100 percents");
 }
 
 #[tokio::test]
 async fn paths_are_decoded_once() {
-    let (_, rack) = World::with_rack().await;
+    let (_world, rack) = World::with_rack().await;
     rack.create("myapp").await;
     assert_eq!(rack.get("/apps/my%61pp").await.json()["name"], "myapp");
     rack.get("/apps/my%2561pp")

@@ -34,7 +34,7 @@ pub(crate) async fn within<F: Future>(what: &str, work: F) -> F::Output {
 }
 
 /// Asks until the answer is yes.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut ask: impl FnMut() -> F) {
+pub(crate) async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
     within(what, async {
         while !ask().await {
             tokio::time::sleep(Duration::from_millis(10)).await;

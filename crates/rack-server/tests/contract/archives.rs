@@ -1,0 +1,265 @@
+//! Builds that travel: export and import.
+
+use serde_json::json;
+
+use super::flow::{MANIFEST, PLAIN, multipart, text};
+use super::world::{Client, World, files_below, tags};
+
+/// A deployed app's archive.
+async fn archive(rack: &Client, app: &str) -> (serde_json::Value, Vec<u8>) {
+    rack.create(app).await;
+    let (build, log) = rack.build(app, PLAIN).await;
+    assert_eq!(build["status"], "complete", "{log}");
+    let answer = rack
+        .get(&format!("/apps/{app}/builds/{}.tgz", text(&build, "id")))
+        .await;
+    assert_eq!(
+        (answer.status, answer.header("content-encoding")),
+        (200, None)
+    );
+    (build, answer.body)
+}
+
+#[tokio::test]
+async fn a_build_travels_with_the_same_bits() {
+    let (world, staging) = World::with_rack().await;
+    let production = world.rack("production").await;
+    let (build, bytes) = archive(&staging, "myapp").await;
+    let by_release = staging
+        .get(&format!(
+            "/apps/myapp/builds/{}.tgz",
+            text(&build, "release")
+        ))
+        .await;
+    assert_eq!(by_release.status, 200, "a release id is as good");
+
+    production.create("myapp").await;
+    let halves = bytes.split_at(bytes.len() / 2);
+    let imported = production
+        .send_chunked("POST", "/apps/myapp/builds/import?", &[halves.0, halves.1])
+        .await
+        .json();
+    assert_eq!(imported["status"], "complete");
+    assert_eq!(imported["images"], build["images"]);
+    assert_eq!(imported["manifest"], build["manifest"]);
+    assert_ne!(imported["id"], build["id"]);
+    assert_eq!(
+        imported["provenance"],
+        json!({ "app": "myapp", "build": build["id"], "rack": "personal/staging" })
+    );
+    let release = text(&imported, "release");
+    let app = production.promote("myapp", &release).await;
+    assert_eq!(app["release"], json!(release));
+    let log = production
+        .stream(
+            &format!("/apps/myapp/builds/{}/logs", text(&imported, "id")),
+            &[],
+        )
+        .await
+        .text();
+    let digest = text(&build["images"], "web");
+    let expected = format!(
+        "Imported build {} of app myapp from personal/staging\nVerified web: {digest}\n",
+        text(&build, "id")
+    );
+    assert_eq!(log, expected);
+    assert_eq!(tags(world.data.path(), "production", "myapp").len(), 1);
+}
+
+#[tokio::test]
+async fn imports_come_as_2017_and_2018_sent_them() {
+    let (world, staging) = World::with_rack().await;
+    let production = world.rack("production").await;
+    let (build, bytes) = archive(&staging, "myapp").await;
+    production.create("myapp").await;
+    let (kind, body) = multipart("image", &bytes, &[]);
+    for target in ["/apps/myapp/builds", "/apps/myapp/builds/import"] {
+        let imported = production
+            .send("POST", target, &[("Content-Type", &kind)], &body)
+            .await
+            .json();
+        assert_eq!(imported["images"], build["images"], "{target}");
+    }
+    let stored = production
+        .upload("/apps/myapp/objects/", &bytes)
+        .await
+        .json();
+    let url = text(&stored, "Url").replace('/', "%2F").replace(':', "%3A");
+    let imported = production
+        .post("/apps/myapp/builds/import", &format!("url={url}"))
+        .await
+        .json();
+    assert_eq!(imported["images"], build["images"]);
+    production
+        .post("/apps/myapp/builds/import", "")
+        .await
+        .fails(400, "url is required");
+    production
+        .post("/apps/myapp/builds/import", "url=object%3A%2F%2Fother%2Fx")
+        .await
+        .fails(400, "object://other/x is not an object of app myapp");
+    production
+        .post("/apps/myapp/builds/import", "url=object%3A%2F%2Fmyapp%2Fx")
+        .await
+        .fails(404, "object not found: x");
+    assert_eq!(
+        production
+            .get("/apps/myapp/objects?prefix=tmp/")
+            .await
+            .json(),
+        json!([]),
+        "uploads go after use"
+    );
+}
+
+#[tokio::test]
+async fn damaged_archives_change_nothing() {
+    let (world, staging) = World::with_rack().await;
+    let production = world.rack("production").await;
+    let (_, bytes) = archive(&staging, "myapp").await;
+    production.create("myapp").await;
+    let tags_before = tags(world.data.path(), "production", "myapp");
+    let mut flipped = bytes.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    let mut longer = bytes.clone();
+    longer.extend_from_slice(b"rubbish");
+    for (what, body) in [
+        ("empty", Vec::new()),
+        ("not gzip", b"hello".to_vec()),
+        ("half", bytes[..bytes.len() / 2].to_vec()),
+        ("all but the last byte", bytes[..bytes.len() - 1].to_vec()),
+        ("one bit flipped", flipped),
+        ("something appended", longer),
+        ("a source", super::flow::source(PLAIN)),
+    ] {
+        let answer = production.upload("/apps/myapp/builds/import", &body).await;
+        assert_eq!(answer.status, 400, "{what}: {}", answer.text());
+        let said = answer.text();
+        assert!(
+            said.starts_with("cannot import: ") && said.lines().count() == 1,
+            "{what}: {said}"
+        );
+    }
+    assert_eq!(production.get("/apps/myapp/builds").await.json(), json!([]));
+    assert_eq!(
+        production.get("/apps/myapp/releases").await.json(),
+        json!([])
+    );
+    assert_eq!(tags(world.data.path(), "production", "myapp"), tags_before);
+    assert_eq!(
+        files_below(&world.rack_directory("production").join("tmp")),
+        Vec::<String>::new()
+    );
+    let stored = files_below(&world.rack_directory("production").join("objects"));
+    assert_eq!(stored, Vec::<String>::new(), "no build, no log of one");
+}
+
+#[tokio::test]
+async fn an_archive_of_another_app_needs_force() {
+    let (_world, rack) = World::with_rack().await;
+    let (build, bytes) = archive(&rack, "myapp").await;
+    rack.create("other").await;
+    let refusal = "cannot import: the archive is a build of app myapp, not of other; use --force if that is what you want";
+    rack.upload("/apps/other/builds/import", &bytes)
+        .await
+        .fails(400, refusal);
+    let (kind, body) = multipart("image", &bytes, &[]);
+    rack.send(
+        "POST",
+        "/apps/other/builds/import",
+        &[("Content-Type", &kind)],
+        &body,
+    )
+    .await
+    .fails(400, refusal);
+    assert_eq!(rack.get("/apps/other/builds").await.json(), json!([]));
+    for (kind, body) in [("application/octet-stream", &bytes), (kind.as_str(), &body)] {
+        let answer = rack
+            .send(
+                "POST",
+                "/apps/other/builds/import?force=true",
+                &[("Content-Type", kind)],
+                body,
+            )
+            .await;
+        let imported = answer.json();
+        assert_eq!(
+            (&imported["app"], &imported["images"]),
+            (&json!("other"), &build["images"])
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_import_tells_what_environment_is_missing() {
+    let (world, staging) = World::with_rack().await;
+    let production = world.rack("production").await;
+    let manifest = MANIFEST.replace(
+        "  - GREETING=hello\n",
+        "  - GREETING=hello\n  - ZEBRA\n  - SECRET_KEY\n",
+    );
+    staging.create("myapp").await;
+    staging.set_env("myapp", "SECRET_KEY=s\nZEBRA=z").await;
+    let (build, log) = staging
+        .build("myapp", &[("convox.yml", &manifest), PLAIN[1]])
+        .await;
+    assert_eq!(build["status"], "complete", "{log}");
+    assert_eq!(build.get("missing-environment"), None);
+    let bytes = staging
+        .get(&format!("/apps/myapp/builds/{}.tgz", text(&build, "id")))
+        .await
+        .body;
+    production.create("myapp").await;
+    production.set_env("myapp", "ZEBRA=z").await;
+    let imported = production
+        .upload("/apps/myapp/builds/import", &bytes)
+        .await
+        .json();
+    assert_eq!(imported["missing-environment"], json!(["SECRET_KEY"]));
+    let promoted = production
+        .post(
+            &format!(
+                "/apps/myapp/releases/{}/promote",
+                text(&imported, "release")
+            ),
+            "",
+        )
+        .await;
+    assert_eq!(promoted.status, 400);
+    assert!(
+        promoted.text().contains("SECRET_KEY"),
+        "{}",
+        promoted.text()
+    );
+    assert_eq!(
+        production.get("/apps/myapp").await.json()["status"],
+        "running",
+        "nothing has begun"
+    );
+    let release = text(
+        &production.set_env("myapp", "ZEBRA=z\nSECRET_KEY=p").await,
+        "id",
+    );
+    assert_eq!(
+        production.promote("myapp", &release).await["release"],
+        json!(release)
+    );
+}
+
+#[tokio::test]
+async fn an_engine_that_refuses_the_images_leaves_nothing() {
+    let (world, rack) = World::with_rack().await;
+    let (build, bytes) = archive(&rack, "myapp").await;
+    rack.get("/apps/myapp/builds/BAAAAAAAAAA.tgz")
+        .await
+        .fails(404, "build not found: BAAAAAAAAAA");
+    // The second server has an engine of its own, which knows none of the layers.
+    let elsewhere = World::empty().await;
+    let far = elsewhere.rack("production").await;
+    far.create("myapp").await;
+    let imported = far.upload("/apps/myapp/builds/import", &bytes).await.json();
+    assert_eq!(imported["images"], build["images"]);
+    assert_eq!(tags(elsewhere.data.path(), "production", "myapp").len(), 1);
+    assert_eq!(tags(world.data.path(), "staging", "myapp").len(), 1);
+}
