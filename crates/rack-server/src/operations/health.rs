@@ -105,6 +105,7 @@ pub async fn watch(context: &Arc<Context>, member: &Arc<Member>, health: &Health
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             () = member.done.cancelled() => return,
+            () = context.shutdown.cancelled() => return,
         }
         let was = member.healthy.load(Ordering::SeqCst);
         match check(target, health).await {

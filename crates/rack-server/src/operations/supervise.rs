@@ -49,7 +49,13 @@ async fn collect(context: &Context, app: &str, stream: &str, id: &str) {
             Err(_) => true,
         };
         if let Ok(mut chunks) = context.engine.logs(id, since, running).await {
-            while let Some(Ok(chunk)) = chunks.next().await {
+            loop {
+                // A follower of a process that goes on must not hold up a server that stops.
+                let next = tokio::select! {
+                    next = chunks.next() => next,
+                    () = context.shutdown.cancelled() => return,
+                };
+                let Some(Ok(chunk)) = next else { break };
                 since = Some(chunk.time);
                 log.append(chunk.time, stream, &chunk.line);
             }

@@ -194,7 +194,8 @@ impl Rack {
     }
 }
 
-fn updating(status: &str) -> String {
+/// Why an app that is in this status cannot be changed now.
+pub(super) fn updating(status: &str) -> String {
     match status {
         status::DELETING => "app is being deleted".into(),
         _ => "app is currently updating".into(),

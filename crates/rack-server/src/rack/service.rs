@@ -6,6 +6,7 @@ use rack_api::app::status;
 use rack_api::service::{Service, ServicePort, UpdateOptions};
 
 use super::Rack;
+use super::release::updating;
 use crate::operations::plan::Plan;
 use crate::operations::promote::Promote;
 use crate::operations::{Failure, Result, supervise};
@@ -113,7 +114,9 @@ impl Rack {
             .change_app_status(app, status::RUNNING, status::UPDATING)
             .await?
         {
-            return Err(Failure::Forbidden("app is currently updating".into()));
+            return Err(Failure::Forbidden(updating(
+                &self.context.app(app).await?.status,
+            )));
         }
         self.context.store.set_scale(app, name, scale).await?;
         let (context, app) = (Arc::clone(&self.context), app.to_owned());

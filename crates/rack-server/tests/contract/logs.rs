@@ -155,7 +155,12 @@ async fn logs_outlive_processes_and_the_server() {
         rack.log("myapp").await.contains("remembered\n")
     })
     .await;
+    let began = std::time::Instant::now();
     let data = world.stop().await;
+    assert!(
+        began.elapsed().as_secs() < 3,
+        "running apps do not hold up a server that stops"
+    );
     let world = World::open(data, "").await;
     let rack = crate::world::Client {
         address: world.address,
