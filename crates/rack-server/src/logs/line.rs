@@ -136,33 +136,6 @@ fn wrap_at(line: &[u8]) -> usize {
         .unwrap_or(MAX_MESSAGE)
 }
 
-/// Leaves out colour sequences: `ESC [`, digits, `;` or `:`, then `m`.
-/// `None` when there is none, which is the usual case.
-pub(super) fn without_colour(message: &[u8]) -> Option<Vec<u8>> {
-    if !message.contains(&0x1b) {
-        return None;
-    }
-    let mut plain = Vec::with_capacity(message.len());
-    let mut rest = message;
-    while let Some(escape) = rest.iter().position(|&byte| byte == 0x1b) {
-        plain.extend_from_slice(&rest[..escape]);
-        rest = &rest[escape..];
-        let colour = rest.strip_prefix(b"\x1b[").and_then(|body| {
-            let end = body
-                .iter()
-                .position(|byte| !matches!(byte, b'0'..=b'9' | b';' | b':'))?;
-            (body[end] == b'm').then_some(2 + end + 1)
-        });
-        let take = colour.unwrap_or(1);
-        if colour.is_none() {
-            plain.push(0x1b);
-        }
-        rest = &rest[take..];
-    }
-    plain.extend_from_slice(rest);
-    Some(plain)
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -215,23 +188,6 @@ mod tests {
     }
 
     #[test]
-    fn colour_goes_and_everything_else_stays() {
-        assert_eq!(without_colour(b"plain"), None);
-        assert_eq!(
-            without_colour(b"\x1b[1;31mred\x1b[0m!").as_deref(),
-            Some(b"red!".as_slice())
-        );
-        assert_eq!(
-            without_colour(b"\x1b[2Kx\x1b").as_deref(),
-            Some(b"\x1b[2Kx\x1b".as_slice())
-        );
-        assert_eq!(
-            without_colour(b"\x1b[31").as_deref(),
-            Some(b"\x1b[31".as_slice())
-        );
-    }
-
-    #[test]
     fn damaged_lines_are_not_lines() {
         for bytes in [
             b"".as_slice(),
@@ -266,13 +222,6 @@ mod tests {
         fn splitting_loses_nothing_but_one_last_newline(message in proptest::collection::vec(any::<u8>(), 0..500)) {
             let joined = split(&message).collect::<Vec<_>>().join(&b'\n');
             prop_assert_eq!(joined, message.strip_suffix(b"\n").unwrap_or(&message));
-        }
-
-        #[test]
-        fn colours_go_wherever_they_stand(pieces in proptest::collection::vec(("[^\u{1b}]{0,8}", "[0-9;:]{0,6}"), 1..10)) {
-            let coloured = pieces.iter().fold(String::new(), |all, (text, colour)| all + text + "\u{1b}[" + colour + "m");
-            let plain: String = pieces.iter().map(|(text, _)| text.as_str()).collect();
-            prop_assert_eq!(without_colour(coloured.as_bytes()), Some(plain.into_bytes()));
         }
     }
 }

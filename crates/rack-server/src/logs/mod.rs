@@ -30,14 +30,15 @@
 //! before [`Log::append`] returns, so killing the server loses nothing; a torn
 //! last line (power loss) is cut off when the log is opened again.
 //!
-//! Colour sequences (`ESC[…m`) are kept on disk and left out when reading:
-//! the official clients stop copying at the first one when their output is
-//! not a terminal.
+//! Colour and other terminal sequences are kept on disk and left out when
+//! reading: they stop the official clients, see [`plain`].
 
 mod line;
 mod log;
+mod plain;
 mod read;
 mod segment;
 
 pub use log::{Limits, Log, Logs};
+pub use plain::plain;
 pub use read::Streams;

@@ -18,8 +18,9 @@ use rack_api::log::{DEFAULT_SINCE, Filter, Options};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::line::{self, Line, MAX_LINE, TimeText};
+use super::line::{Line, MAX_LINE, TimeText};
 use super::log::{Growth, Inner, Log, blocking};
+use super::plain::plain;
 use super::segment::Place;
 
 /// Bytes read at once; holds at least one whole line.
@@ -111,8 +112,7 @@ impl View {
         if self.since.is_some_and(|since| line.time < since) || !self.streams.wants(line.stream) {
             return None;
         }
-        let message =
-            line::without_colour(line.message).map_or(Cow::Borrowed(line.message), Cow::Owned);
+        let message = plain(line.message);
         self.filter
             .as_ref()
             .is_none_or(|filter| filter.matches(&message))

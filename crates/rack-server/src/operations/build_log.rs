@@ -1,5 +1,6 @@
 //! The log of one build: a file that grows while the build runs and is kept byte
-//! for byte, so that a later reader sees exactly what a live one saw.
+//! for byte, so that a later reader sees exactly what a live one saw. Terminal
+//! sequences never get into it.
 
 use std::io::SeekFrom;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _, AsyncWriteExt as _};
 use tokio::sync::{Mutex, watch};
 
 use super::error::{Failure, Result};
+use crate::logs::plain;
 
 /// Bytes read from the file at once.
 const CHUNK: usize = 32 << 10;
@@ -48,10 +50,11 @@ impl BuildLog {
         }))
     }
 
-    /// Appends text.
+    /// Appends text, without its terminal sequences.
     pub async fn write(&self, text: &[u8]) -> Result<()> {
+        let text = plain(text);
         let mut file = self.file.lock().await;
-        file.write_all(text)
+        file.write_all(&text)
             .await
             .map_err(Failure::io("the build log"))?;
         file.flush().await.map_err(Failure::io("the build log"))?;
@@ -122,4 +125,31 @@ async fn read(path: &PathBuf, offset: u64, most: u64) -> std::io::Result<Bytes> 
     }
     chunk.truncate(length);
     Ok(chunk.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::TryStreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn followers_and_later_readers_see_the_same_without_colour() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("log");
+        let log = BuildLog::create(path.clone()).await.expect("created");
+        let follower = log.follow();
+        log.write(b"#5 0.3 \x1b[31mred\x1b[0m \xff\n")
+            .await
+            .expect("written");
+        log.line("ERROR: \x1b[Kfailed").await.expect("written");
+        log.end();
+        let seen: Vec<Bytes> = follower.try_collect().await.expect("readable");
+        assert_eq!(seen.concat(), b"#5 0.3 red \xff\nERROR: failed\n");
+        assert_eq!(
+            std::fs::read(&path).expect("kept"),
+            seen.concat(),
+            "lengths are those of what was kept"
+        );
+    }
 }
