@@ -1,6 +1,6 @@
 //! Who may do what, and how a request finds its rack.
 
-use super::world::{SERVER_PASSWORD, World};
+use super::world::{SERVER_PASSWORD, World, files_below, tags};
 
 const REFUSED: (u16, &str) = (401, "invalid authentication");
 
@@ -85,6 +85,8 @@ async fn sockets_are_upgraded_and_then_refused_in_the_stream() {
 
 #[tokio::test]
 async fn passwords_arrive_raw_or_percent_encoded() {
+    use std::fmt::Write as _;
+
     let data = std::sync::Arc::new(tempfile::tempdir().expect("a directory"));
     let world = World::open(data, "").await;
     let rack = world.rack("staging").await;
@@ -92,10 +94,10 @@ async fn passwords_arrive_raw_or_percent_encoded() {
     let ours = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, ours).expect("base64");
     let ours = String::from_utf8(ours).expect("text");
     let (_, password) = ours.split_once(':').expect("a colon");
-    let encoded: String = password
-        .bytes()
-        .map(|byte| format!("%{byte:02X}"))
-        .collect();
+    let mut encoded = String::new();
+    for byte in password.bytes() {
+        write!(encoded, "%{byte:02X}").expect("memory");
+    }
     world.with_password(&encoded).get("/auth").await.ok();
     world.with_password(password).get("/auth").await.ok();
     world
@@ -221,6 +223,46 @@ async fn the_console_lists_what_the_caller_may_use() {
     }
     let other = world.server().get("/racks/personal/production").await;
     assert_eq!(other.json()["name"], "production");
+}
+
+#[tokio::test]
+async fn a_rack_with_running_apps_goes_at_once() {
+    let world = World::empty().await;
+    let staging = world.rack("staging").await;
+    let production = world.rack("production").await;
+    staging.deploy("myapp").await;
+    let release = production.deploy("myapp").await;
+    let began = std::time::Instant::now();
+    world.server().delete("/racks/staging").await.ok();
+    assert!(
+        began.elapsed().as_secs() < 3,
+        "nothing is waited for in vain"
+    );
+    assert_eq!(
+        tags(world.data.path(), "staging", "myapp"),
+        Vec::<String>::new()
+    );
+    let racks = files_below(&world.data.path().join("racks"));
+    assert!(
+        racks.iter().all(|path| path.starts_with("production/")),
+        "{racks:?}"
+    );
+    let networks = world.engine_state()["networks"].clone();
+    let networks = networks.as_object().expect("networks");
+    assert!(
+        networks
+            .keys()
+            .all(|name| name.starts_with("twinrack-production-")),
+        "{networks:?}"
+    );
+    assert_eq!(
+        production.get("/apps/myapp").await.json()["release"],
+        serde_json::json!(release)
+    );
+    assert_eq!(
+        production.get("/apps/myapp/processes").await.json()[0]["status"],
+        "running"
+    );
 }
 
 #[tokio::test]

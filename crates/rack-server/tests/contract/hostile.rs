@@ -120,6 +120,8 @@ fn segment() -> impl Strategy<Value = Vec<u8>> {
         ])
         .prop_map(|text| text.as_bytes().to_vec()),
         "[A-Za-z]{300}".prop_map(String::into_bytes),
+        // As they are, against the rules.
+        prop::collection::vec(0x80..=0xff_u8, 1..6),
     ]
 }
 
@@ -211,7 +213,7 @@ fn no_request_is_too_strange() {
         any::<bool>(),
     );
     let mut runner = TestRunner::new(Config {
-        cases: 600,
+        cases: 3000,
         failure_persistence: None,
         ..Config::default()
     });
@@ -323,7 +325,7 @@ fn no_socket_option_is_too_strange() {
         "\\PC{0,20}",
     );
     let mut runner = TestRunner::new(Config {
-        cases: 120,
+        cases: 300,
         failure_persistence: None,
         ..Config::default()
     });

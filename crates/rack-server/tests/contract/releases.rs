@@ -134,7 +134,7 @@ async fn builds_inherit_the_environment_and_releases_the_build() {
 async fn a_promote_replaces_what_runs() {
     let (_world, rack) = World::with_rack().await;
     let first = rack.deploy("myapp").await;
-    assert_eq!(running(&rack, "myapp").await, [first.clone()]);
+    assert_eq!(running(&rack, "myapp").await, std::slice::from_ref(&first));
     let second = text(&rack.set_env("myapp", "GREETING=bye").await, "id");
     let app = rack.promote("myapp", &second.to_lowercase()).await;
     assert_eq!(app["release"], json!(second));
@@ -305,7 +305,7 @@ async fn promotes_of_one_app_take_turns() {
         .expect("the second one's begin");
     assert!(end < begin, "{log}");
     // A finished promote takes two checks of health, so this one cannot be over yet.
-    assert_eq!(running(&rack, "myapp").await, [good.clone()]);
+    assert_eq!(running(&rack, "myapp").await, [good]);
 }
 
 #[tokio::test]

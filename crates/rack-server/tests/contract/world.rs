@@ -381,8 +381,8 @@ impl Client {
         client
     }
 
-    fn head(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> String {
-        let mut head = format!("{method} {target} HTTP/1.1\r\n");
+    fn head(&self, method: &str, target: &str, headers: &[(&str, &str)]) -> Vec<u8> {
+        let mut head = format!("{method} {target} HTTP/1.1\r\n").into_bytes();
         let own = self
             .headers
             .iter()
@@ -390,10 +390,10 @@ impl Client {
         let mut host = true;
         for (name, value) in own.chain(headers.iter().copied()) {
             host &= !name.eq_ignore_ascii_case("host");
-            head.push_str(&format!("{name}: {value}\r\n"));
+            write!(head, "{name}: {value}\r\n").expect("memory");
         }
         if host {
-            head.push_str(&format!("Host: {}\r\n", self.address));
+            write!(head, "Host: {}\r\n", self.address).expect("memory");
         }
         head
     }
@@ -422,7 +422,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
-        let mut bytes = self.head(method, target, headers).into_bytes();
+        let mut bytes = self.head(method, target, headers);
         let length = body.len();
         write!(
             bytes,
@@ -440,13 +440,11 @@ impl Client {
         target: &str,
         chunks: &[&[u8]],
     ) -> Answer {
-        let mut bytes = self
-            .head(
-                method,
-                target,
-                &[("Content-Type", "application/octet-stream")],
-            )
-            .into_bytes();
+        let mut bytes = self.head(
+            method,
+            target,
+            &[("Content-Type", "application/octet-stream")],
+        );
         bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n");
         for chunk in chunks {
             write!(bytes, "{:x}\r\n", chunk.len()).expect("memory");
@@ -489,16 +487,18 @@ impl Client {
     pub(crate) async fn socket(&self, target: &str, headers: &[(&str, &str)]) -> Connected {
         const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
         let mut head = self.head("GET", target, headers);
-        head.push_str("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
-        head.push_str(&format!(
-            "Sec-WebSocket-Key: {KEY}\r\nOrigin: http://{}\r\n\r\n",
+        write!(
+            head,
+            "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\
+             Origin: http://{}\r\n\r\n",
             self.address
-        ));
+        )
+        .expect("memory");
         let stream = within("a handshake", async {
             let mut stream = TcpStream::connect(self.address)
                 .await
                 .expect("a connection");
-            stream.write_all(head.as_bytes()).await.expect("written");
+            stream.write_all(&head).await.expect("written");
             let mut received = Vec::new();
             while !received.ends_with(b"\r\n\r\n") {
                 received.push(stream.read_u8().await.expect("a head"));
