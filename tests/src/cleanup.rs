@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use bollard::Docker;
+use bollard::models::ContainerSummary;
 use bollard::query_parameters::{
     ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder,
     ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder, RemoveImageOptions,
@@ -84,26 +85,69 @@ fn builds(data: &Path) -> BTreeSet<String> {
     found
 }
 
-/// Removes containers, networks, volumes and images of the server of a data directory.
-pub(crate) fn remove_everything(data: &Path) {
-    let Ok(text) = fs::read_to_string(data.join("server.json")) else {
-        return;
-    };
+/// Id of the server of a data directory, if it has begun.
+pub fn server_id(data: &Path) -> Option<String> {
+    let text = fs::read_to_string(data.join("server.json")).ok()?;
     let server: serde_json::Value = serde_json::from_str(&text).expect("server.json");
-    let id = server["id"].as_str().expect("a server id").to_owned();
-    let builds = builds(data);
-    block_on(async {
-        let docker = connect().await;
-        let filters = HashMap::from([("label".to_owned(), vec![format!("twinrack.server={id}")])]);
-        let options = ListContainersOptionsBuilder::default()
+    Some(server["id"].as_str().expect("a server id").to_owned())
+}
+
+/// What carries a server's label.
+struct Labelled {
+    containers: Vec<ContainerSummary>,
+    networks: Vec<String>,
+    volumes: Vec<String>,
+}
+
+impl Labelled {
+    async fn of(docker: &Docker, server: &str) -> Self {
+        let label = format!("twinrack.server={server}");
+        let filters = HashMap::from([("label".to_owned(), vec![label])]);
+        let containers = ListContainersOptionsBuilder::default()
             .all(true)
             .filters(&filters)
             .build();
-        for container in docker
-            .list_containers(Some(options))
+        let networks = ListNetworksOptionsBuilder::default()
+            .filters(&filters)
+            .build();
+        let volumes = ListVolumesOptionsBuilder::default()
+            .filters(&filters)
+            .build();
+        let networks = docker
+            .list_networks(Some(networks))
             .await
-            .expect("containers")
-        {
+            .expect("networks");
+        let volumes = docker.list_volumes(Some(volumes)).await.expect("volumes");
+        Self {
+            containers: docker
+                .list_containers(Some(containers))
+                .await
+                .expect("containers"),
+            networks: networks
+                .into_iter()
+                .filter_map(|network| network.name)
+                .collect(),
+            volumes: volumes
+                .volumes
+                .unwrap_or_default()
+                .into_iter()
+                .map(|volume| volume.name)
+                .collect(),
+        }
+    }
+}
+
+/// Removes containers, networks, volumes and images of the server of a data
+/// directory, as far as they go.
+pub(crate) fn remove_everything(data: &Path) {
+    let Some(server) = server_id(data) else {
+        return;
+    };
+    let builds = builds(data);
+    block_on(async {
+        let docker = connect().await;
+        let labelled = Labelled::of(&docker, &server).await;
+        for container in labelled.containers {
             let force = RemoveContainerOptionsBuilder::default()
                 .force(true)
                 .v(true)
@@ -112,24 +156,12 @@ pub(crate) fn remove_everything(data: &Path) {
                 .remove_container(&container.id.unwrap_or_default(), Some(force))
                 .await;
         }
-        let options = ListNetworksOptionsBuilder::default()
-            .filters(&filters)
-            .build();
-        for network in docker.list_networks(Some(options)).await.expect("networks") {
-            let _ = docker.remove_network(&network.id.unwrap_or_default()).await;
+        for network in labelled.networks {
+            let _ = docker.remove_network(&network).await;
         }
-        let options = ListVolumesOptionsBuilder::default()
-            .filters(&filters)
-            .build();
-        for volume in docker
-            .list_volumes(Some(options))
-            .await
-            .expect("volumes")
-            .volumes
-            .unwrap_or_default()
-        {
+        for volume in labelled.volumes {
             let _ = docker
-                .remove_volume(&volume.name, None::<RemoveVolumeOptions>)
+                .remove_volume(&volume, None::<RemoveVolumeOptions>)
                 .await;
         }
         for tag in tags(&docker).await {
@@ -145,70 +177,47 @@ pub(crate) fn remove_everything(data: &Path) {
 
 /// Containers, networks and volumes that carry a server's label.
 pub fn labelled(server: &str) -> Vec<String> {
-    let filters = HashMap::from([(
-        "label".to_owned(),
-        vec![format!("twinrack.server={server}")],
-    )]);
     block_on(async {
-        let docker = connect().await;
-        let mut found = Vec::new();
-        let options = ListContainersOptionsBuilder::default()
-            .all(true)
-            .filters(&filters)
-            .build();
-        for container in docker
-            .list_containers(Some(options))
-            .await
-            .expect("containers")
-        {
-            found.push(format!(
-                "container {}",
-                container.names.unwrap_or_default().join(" ")
-            ));
-        }
-        let options = ListNetworksOptionsBuilder::default()
-            .filters(&filters)
-            .build();
-        for network in docker.list_networks(Some(options)).await.expect("networks") {
-            found.push(format!("network {}", network.name.unwrap_or_default()));
-        }
-        let options = ListVolumesOptionsBuilder::default()
-            .filters(&filters)
-            .build();
-        for volume in docker
-            .list_volumes(Some(options))
-            .await
-            .expect("volumes")
-            .volumes
-            .unwrap_or_default()
-        {
-            found.push(format!("volume {}", volume.name));
-        }
-        found
+        let labelled = Labelled::of(&connect().await, server).await;
+        let containers = labelled
+            .containers
+            .into_iter()
+            .flat_map(|container| container.names.unwrap_or_default());
+        containers
+            .map(|name| format!("container {name}"))
+            .chain(
+                labelled
+                    .networks
+                    .into_iter()
+                    .map(|name| format!("network {name}")),
+            )
+            .chain(
+                labelled
+                    .volumes
+                    .into_iter()
+                    .map(|name| format!("volume {name}")),
+            )
+            .collect()
     })
 }
 
 /// Ports that containers of the server of a data directory publish on other
 /// addresses than loopback ones.
 pub(crate) fn published_beyond_loopback(data: &Path) -> Vec<String> {
-    let text = fs::read_to_string(data.join("server.json")).expect("server.json");
-    let server: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-    let label = format!("twinrack.server={}", server["id"].as_str().expect("an id"));
-    let filters = HashMap::from([("label".to_owned(), vec![label])]);
+    let server = server_id(data).expect("a server");
     block_on(async {
-        let docker = connect().await;
-        let options = ListContainersOptionsBuilder::default()
-            .filters(&filters)
-            .build();
-        let containers = docker
-            .list_containers(Some(options))
-            .await
-            .expect("containers");
-        assert!(!containers.is_empty(), "something runs");
-        let ports = containers
+        let labelled = Labelled::of(&connect().await, &server).await;
+        let ports: Vec<_> = labelled
+            .containers
             .into_iter()
-            .flat_map(|container| container.ports.unwrap_or_default());
+            .flat_map(|container| container.ports.unwrap_or_default())
+            .collect();
+        assert!(
+            ports.iter().any(|port| port.public_port.is_some()),
+            "something is published"
+        );
         ports
+            .into_iter()
             .filter(|port| {
                 port.ip
                     .as_deref()

@@ -4,6 +4,7 @@
 mod cleanup;
 mod engine_proxy;
 mod load;
+mod scenario;
 mod workflow;
 
 use std::ffi::OsStr;
@@ -18,9 +19,10 @@ use rack_api::client::{Client, Endpoint};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub use cleanup::{image_tags, labelled, tags_left};
+pub use cleanup::{image_tags, labelled, server_id, tags_left};
 pub use engine_proxy::EngineProxy;
 pub use load::Load;
+pub use scenario::{ScriptTurn, script_turn, write};
 pub use workflow::{seed_script, workflow_script};
 
 /// How long anything may take before a test gives up on it.

@@ -1,0 +1,146 @@
+//! Servers that die in the middle of something, and what the next one makes of it.
+
+use std::fs;
+
+use end_to_end::{World, wait_until, write};
+
+/// Ends the server at a failpoint of a promote, and checks that the next one ends
+/// in a definite state with the app serving.
+fn dies_in_promote(world: &mut World, point: &str, promoted: bool) {
+    let app = world.tiny_deployed();
+    let (old, _) = world.active("production");
+    let before = world
+        .api("production", "/apps/myapp/processes")
+        .as_array()
+        .map(Vec::len);
+    world
+        .convox_in(&app, &["env", "set", "GREETING=again", "-r", "production"])
+        .ok();
+    world.kill_server();
+    world.set("RACK_SERVER_FAILPOINTS", &format!("{point}=abort"));
+    let failed = world.convox_in(&app, &["releases", "promote", "-r", "production"]);
+    assert_ne!(failed.status, 0, "{point}: {}", failed.stdout);
+    world.wait_for_end_of_server();
+    world.unset("RACK_SERVER_FAILPOINTS");
+    // Any command starts the server again.
+    wait_until("the app has settled", || {
+        world.api("production", "/apps/myapp")["status"] == "running"
+    });
+    let (release, _) = world.active("production");
+    assert_eq!(release != old, promoted, "{point}");
+    wait_until("only processes of the active release run", || {
+        let processes = world.api("production", "/apps/myapp/processes");
+        let processes = processes.as_array().expect("a list");
+        Some(processes.len()) == before
+            && processes
+                .iter()
+                .all(|process| process["release"] == release && process["status"] == "running")
+    });
+    world
+        .convox_in(&app, &["releases", "promote", "-r", "production"])
+        .ok();
+}
+
+#[test]
+fn a_server_that_dies_in_a_promote_is_recovered_simulated() {
+    // The simulated engine dies with its server, so what it ran is started anew.
+    dies_in_promote(&mut World::simulated(), "promote.rollout", true);
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_server_that_dies_before_the_rollout_is_recovered() {
+    dies_in_promote(&mut World::docker(), "promote.rollout", true);
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_server_that_dies_after_the_rollout_is_recovered() {
+    dies_in_promote(&mut World::docker(), "promote.rollout.after", true);
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_server_that_dies_after_activation_is_recovered() {
+    dies_in_promote(&mut World::docker(), "promote.activate.after", true);
+}
+
+/// SIGKILL in the middle of a rollout: the next server finishes what was promised,
+/// here by rolling back a release that never becomes healthy.
+#[test]
+#[ignore = "needs Docker"]
+fn a_server_killed_in_the_middle_of_a_rollout_is_recovered() {
+    let mut world = World::docker();
+    world.set("RACK_SERVER_PROMOTE_TIMEOUT", "4");
+    let app = world.tiny_deployed();
+    let (old, _) = world.active("staging");
+    let text = fs::read_to_string(app.join("convox.yml")).expect("a manifest");
+    write(
+        &app,
+        "convox.yml",
+        &text.replace("path: /health", "path: /nothing"),
+    );
+    let release = world
+        .convox_in(&app, &["build", "--id", "-r", "staging"])
+        .ok();
+    let mut promote = world.spawn_convox(&app, &["releases", "promote", &release, "-r", "staging"]);
+    wait_until("a new process runs beside the old one", || {
+        world
+            .api("staging", "/apps/myapp/processes")
+            .as_array()
+            .is_some_and(|list| list.len() == 2)
+    });
+    world.kill_server();
+    assert!(
+        !promote.wait().expect("an end").success(),
+        "nobody saw a success"
+    );
+    wait_until("the promote is rolled back", || {
+        world.api("staging", "/apps/myapp")["status"] == "running"
+            && world
+                .api("staging", "/apps/myapp/processes")
+                .as_array()
+                .is_some_and(|list| list.len() == 1)
+    });
+    assert_eq!(world.active("staging").0, old);
+    let reason =
+        world.api("staging", &format!("/apps/myapp/releases/{release}"))["reason"].to_string();
+    assert!(reason.contains("did not become healthy"), "{reason}");
+    assert_eq!(
+        world.page("web.myapp.staging.localhost", "/").0,
+        200,
+        "the old release serves"
+    );
+}
+
+fn dies_in_import(world: &mut World, point: &str) {
+    let app = world.tiny_deployed();
+    let (_, build) = world.active("staging");
+    world
+        .convox_in(
+            &app,
+            &[
+                "builds", "export", &build, "-f", "good.tgz", "-r", "staging",
+            ],
+        )
+        .ok();
+    let before = world.snapshot("production", "myapp");
+    world.kill_server();
+    world.set("RACK_SERVER_FAILPOINTS", &format!("{point}=abort"));
+    let failed = world.convox_in(&app, &["builds", "import", "good.tgz", "-r", "production"]);
+    assert_ne!(failed.status, 0, "{point}: {}", failed.stdout);
+    world.wait_for_end_of_server();
+    world.unset("RACK_SERVER_FAILPOINTS");
+    wait_until("production is what it was", || {
+        world.snapshot("production", "myapp") == before
+    });
+    world
+        .convox_in(&app, &["builds", "import", "good.tgz", "-r", "production"])
+        .ok();
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_server_that_dies_in_an_import_leaves_nothing() {
+    dies_in_import(&mut World::docker(), "import.load.after");
+}

@@ -1,0 +1,322 @@
+//! What fails, and what must still be true then: an exit status other than zero,
+//! one line that says why, and production as it was.
+
+use std::fs;
+use std::path::Path;
+
+use end_to_end::{EngineProxy, World, wait_until, write};
+
+/// A deploy script that stops at its first failing line.
+const SCRIPT: &str = r"
+set -e
+convox switch staging
+BUILD_ID=$(convox build --id)
+convox releases promote $BUILD_ID --wait
+convox run web rake test --release $BUILD_ID
+convox builds export $BUILD_ID > b.tgz
+convox switch production
+RELEASE_ID=$(convox builds import b.tgz --id)
+convox releases promote $RELEASE_ID --wait
+";
+
+/// Changes the deployed app, runs the script, and checks that it fails with this
+/// in its reason and that production is what it was.
+fn fails(world: &World, change: impl FnOnce(&Path), reason: &str) {
+    let app = world.tiny_deployed();
+    let before = world.snapshot("production", "myapp");
+    change(&app);
+    let answer = world.script(&app, SCRIPT);
+    assert_ne!(answer.status, 0, "{}\n{}", answer.stdout, answer.stderr);
+    assert!(
+        answer.stderr.contains(reason) || answer.stdout.contains(reason),
+        "{reason:?} is said; stdout:\n{}\nstderr:\n{}",
+        answer.stdout,
+        answer.stderr
+    );
+    assert_eq!(world.snapshot("production", "myapp"), before);
+}
+
+fn break_the_build(app: &Path) {
+    write(app, "Dockerfile", "FROM busybox:1.36\nRUN false\n");
+}
+
+#[test]
+fn a_failing_build_stops_the_script_simulated() {
+    fails(&World::simulated(), break_the_build, "ERROR: build failed");
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_failing_build_stops_the_script() {
+    fails(&World::docker(), break_the_build, "ERROR: build failed");
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn failing_tests_stop_the_script() {
+    let change = |app: &Path| {
+        write(
+            app,
+            "bin/rake",
+            "#!/bin/sh\necho 'failed: one is not two' >&2\nexit 3\n",
+        );
+    };
+    fails(&World::docker(), change, "failed: one is not two");
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_release_that_exits_is_rolled_back() {
+    let world = World::docker();
+    let change = |app: &Path| {
+        write(
+            app,
+            "bin/serve",
+            "#!/bin/sh\necho 'no such table' >&2\nexit 7\n",
+        );
+    };
+    fails(&world, change, "exited with status 7");
+    let logs = world
+        .convox(&[
+            "logs",
+            "-a",
+            "myapp",
+            "-r",
+            "staging",
+            "--no-follow",
+            "--since",
+            "5m",
+        ])
+        .ok();
+    assert!(
+        logs.contains("| no such table"),
+        "the last lines stand with the reason:\n{logs}"
+    );
+    assert_eq!(
+        world.page("web.myapp.staging.localhost", "/").0,
+        200,
+        "the old release serves"
+    );
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_release_that_is_never_healthy_is_rolled_back() {
+    let mut world = World::docker();
+    world.set("RACK_SERVER_PROMOTE_TIMEOUT", "3");
+    let change = |app: &Path| {
+        let text = fs::read_to_string(app.join("convox.yml")).expect("a manifest");
+        write(
+            app,
+            "convox.yml",
+            &text.replace("path: /health", "path: /nothing"),
+        );
+    };
+    fails(&world, change, "did not become healthy");
+    assert_eq!(
+        world.page("web.myapp.staging.localhost", "/").0,
+        200,
+        "the old release serves"
+    );
+    assert_eq!(world.api("staging", "/apps/myapp")["status"], "running");
+}
+
+fn requires_environment(world: &World) {
+    let app = world.tiny_deployed();
+    let before = world.snapshot("production", "myapp");
+    write(
+        &app,
+        "convox.yml",
+        "environment:\n  - TOKEN\nservices:\n  web:\n    build: .\n    port: 3000\n    health: /health\n",
+    );
+    let failed = world.convox_in(&app, &["build", "-r", "staging"]);
+    assert_eq!(failed.status, 1);
+    assert!(
+        failed.stdout.contains("required env: TOKEN"),
+        "{}",
+        failed.stdout
+    );
+    // Set on staging only: production refuses at the promote, having said so at the import.
+    world
+        .convox_in(&app, &["env", "set", "TOKEN=1", "-r", "staging"])
+        .ok();
+    let script = SCRIPT.replace(
+        "convox releases promote $RELEASE_ID --wait",
+        "echo \"$RELEASE_ID\"",
+    );
+    let imported = world.script(&app, &script);
+    assert!(
+        imported.stderr.contains("TOKEN"),
+        "the import warns: {}",
+        imported.stderr
+    );
+    let release = imported
+        .ok()
+        .lines()
+        .last()
+        .expect("a release id")
+        .to_owned();
+    let reason = world
+        .convox_in(&app, &["releases", "promote", &release, "-r", "production"])
+        .error();
+    assert!(reason.contains("required env: TOKEN"), "{reason}");
+    let after = world.snapshot("production", "myapp");
+    assert_ne!(after, before, "the import itself succeeded");
+    assert_eq!(world.api("production", "/apps/myapp")["status"], "running");
+}
+
+#[test]
+fn missing_environment_is_refused_simulated() {
+    requires_environment(&World::simulated());
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn missing_environment_is_refused() {
+    requires_environment(&World::docker());
+}
+
+fn damaged_archives(world: &World) {
+    let app = world.tiny_deployed();
+    let (_, build) = world.active("staging");
+    let file = app.join("good.tgz");
+    let name = |path: &Path| path.to_string_lossy().into_owned();
+    world
+        .convox_in(
+            &app,
+            &[
+                "builds",
+                "export",
+                &build,
+                "-f",
+                &name(&file),
+                "-r",
+                "staging",
+            ],
+        )
+        .ok();
+    let good = fs::read(&file).expect("the archive");
+    let before = world.snapshot("production", "myapp");
+    let mut flipped = good.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    for (what, bytes) in [
+        ("truncated", good[..good.len() - 100].to_vec()),
+        ("cut in half", good[..good.len() / 2].to_vec()),
+        ("one bit flipped", flipped),
+        ("not gzip", b"this is not an archive".to_vec()),
+        ("empty", Vec::new()),
+    ] {
+        let bad = app.join("bad.tgz");
+        fs::write(&bad, bytes).expect("a file");
+        let reason = world
+            .convox_in(&app, &["builds", "import", &name(&bad), "-r", "production"])
+            .error();
+        assert!(reason.contains("import"), "{what}: {reason}");
+        assert_eq!(world.snapshot("production", "myapp"), before, "{what}");
+    }
+    // A build of another app, by mistake.
+    world
+        .convox_in(&app, &["apps", "create", "other", "-r", "production"])
+        .ok();
+    let reason = world
+        .convox_in(
+            &app,
+            &[
+                "builds",
+                "import",
+                &name(&file),
+                "-a",
+                "other",
+                "-r",
+                "production",
+            ],
+        )
+        .error();
+    assert!(reason.contains("app myapp"), "{reason}");
+    assert_eq!(
+        world.api("production", "/apps/other/builds"),
+        serde_json::json!([])
+    );
+    assert_eq!(world.snapshot("production", "myapp"), before);
+    // And an app that is not there.
+    let reason = world
+        .convox_in(
+            &app,
+            &[
+                "builds",
+                "import",
+                &name(&file),
+                "-a",
+                "nobody",
+                "-r",
+                "production",
+            ],
+        )
+        .error();
+    assert_eq!(reason, "app not found: nobody");
+}
+
+#[test]
+fn damaged_archives_change_nothing_simulated() {
+    damaged_archives(&World::simulated());
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn damaged_archives_change_nothing() {
+    damaged_archives(&World::docker());
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_stopped_docker_is_said_and_survived() {
+    let mut world = World::docker();
+    let proxy = EngineProxy::new(&world.path().join("engine.sock"));
+    world.set("DOCKER_HOST", &proxy.address());
+    let app = world.tiny_deployed();
+    let before = world.snapshot("production", "myapp");
+    let (release, _) = world.active("staging");
+    proxy.stop();
+    let reason = world
+        .convox_in(&app, &["run", "web", "true", "-r", "staging"])
+        .error();
+    assert!(
+        reason.contains("cannot reach the docker engine"),
+        "{reason}"
+    );
+    let reason = world
+        .convox_in(&app, &["releases", "promote", &release, "-r", "staging"])
+        .error();
+    assert!(
+        reason.contains("cannot reach the docker engine"),
+        "{reason}"
+    );
+    let failed = world.convox_in(&app, &["build", "-r", "staging"]);
+    assert_eq!(failed.status, 1);
+    assert!(
+        failed.stdout.contains("cannot reach the docker engine"),
+        "{}",
+        failed.stdout
+    );
+    proxy.start();
+    wait_until("the app answers again", || {
+        world.page("web.myapp.staging.localhost", "/").0 == 200
+    });
+    assert_eq!(world.snapshot("production", "myapp"), before);
+    world
+        .convox_in(&app, &["run", "web", "true", "-r", "staging"])
+        .ok();
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let mut world = World::simulated();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    world.set("RACK_SERVER_LISTEN", &address);
+    let reason = world
+        .convox(&["install", "--stack-name", "staging"])
+        .error();
+    assert!(reason.contains(&address), "{reason}");
+}
