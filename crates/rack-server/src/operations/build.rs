@@ -53,6 +53,21 @@ impl Running {
         self.handles().get(id).cloned()
     }
 
+    /// Cancels all builds of an app and waits until they have ended.
+    pub async fn end_app(&self, app: &str) {
+        let of_app: Vec<_> = {
+            let handles = self.handles();
+            let of_app = handles.values().filter(|handle| handle.app == app);
+            of_app.cloned().collect()
+        };
+        for handle in &of_app {
+            handle.cancel.cancel();
+        }
+        for handle in of_app {
+            handle.log.ended().await;
+        }
+    }
+
     /// Cancels all builds of an app; returns how many.
     pub fn cancel_app(&self, app: &str) -> usize {
         let handles = self.handles();
@@ -339,8 +354,10 @@ impl Build {
             description: row.description.clone(),
             now: context.now(),
         };
-        context.store.complete_build(row, rows, release).await?;
-        Ok(())
+        let recorded = context.store.complete_build(row, rows, release).await?;
+        recorded
+            .map(drop)
+            .ok_or_else(|| Failure::Cancelled("the app was deleted during the build".into()))
     }
 
     /// Environment of the latest release, overlaid by the build arguments

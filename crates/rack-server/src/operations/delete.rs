@@ -32,7 +32,8 @@ impl Operation for Delete {
     async fn step(&mut self, context: &Arc<Context>, step: &'static str) -> Result<()> {
         match step {
             "processes" => {
-                context.builds.cancel_app(&self.app);
+                // Ended builds have taken their images' tags back.
+                context.builds.end_app(&self.app).await;
                 for member in context.fleet.all_of_app(&self.app) {
                     member
                         .retiring

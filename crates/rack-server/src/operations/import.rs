@@ -345,11 +345,13 @@ impl Import {
             description: build.description.clone(),
             now: context.now(),
         };
-        context
+        let recorded = context
             .store
             .complete_build(row, self.images.clone(), release)
             .await?;
-        Ok(())
+        recorded
+            .map(drop)
+            .ok_or_else(|| Failure::Conflict("cannot import: the app was deleted meanwhile".into()))
     }
 
     /// The log of an imported build says where it came from.

@@ -9,6 +9,7 @@ use rack_api::build::{Build, CreateOptions, status};
 use tokio::io::AsyncRead;
 
 use super::Rack;
+use super::release::updating;
 use crate::operations::export::{self, Export};
 use crate::operations::{Failure, Result, build, import};
 use crate::store::BuildRow;
@@ -114,6 +115,15 @@ impl Rack {
         self.begin_build(app, path, true, options).await
     }
 
+    /// Fails for an app that is missing or on its way out.
+    async fn not_deleting(&self, app: &str) -> Result<()> {
+        let status = self.context.app(app).await?.status;
+        if status == rack_api::app::status::DELETING {
+            return Err(Failure::Forbidden(updating(&status)));
+        }
+        Ok(())
+    }
+
     async fn begin_build(
         &self,
         app: &str,
@@ -125,6 +135,7 @@ impl Rack {
         if options.build_args.iter().any(|pair| !pair.contains('=')) {
             return Err(Failure::Invalid("invalid build args".into()));
         }
+        self.not_deleting(app).await?;
         let row = build::begin(&self.context, app, path, temporary, options).await?;
         self.show_build(row).await
     }
@@ -188,7 +199,7 @@ impl Rack {
         foreign: bool,
     ) -> Result<Build> {
         self.context.ready().await?;
-        self.context.app(app).await?;
+        self.not_deleting(app).await?;
         let received = import::receive(&self.context, archive).await?;
         let row = import::import(&self.context, app, received, foreign).await?;
         self.show_build(row).await

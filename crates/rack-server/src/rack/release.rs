@@ -185,6 +185,16 @@ impl Rack {
         let tasks = context.tasks.clone();
         tasks.spawn(async move {
             let _alone = context.lock_app(&app).await;
+            if matches!(context.store.app(&app).await, Ok(None)) {
+                // It was deleted while this one waited; not even a log is left to write to.
+                context.promote_ended(&app, &operation.rollout);
+                let reason = "the app was deleted";
+                let ended = operations::save(&context, &id, &operation, Outcome::Failed, 0, reason);
+                if let Err(error) = ended.await {
+                    tracing::error!(%error, "could not record the end of a promote");
+                }
+                return;
+            }
             // The failure is in the app's log and with the release.
             if let Err(failure) = operations::execute(&context, id, operation).await {
                 tracing::info!(app, %failure, "promote failed");

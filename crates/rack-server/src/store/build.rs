@@ -213,15 +213,24 @@ impl Store {
 
     /// Ends a build with its images and its release, in one step: nobody sees
     /// `complete` without the release. The build row is made if it does not exist
-    /// yet, as for an import.
+    /// yet, as for an import. Nothing, when the app is gone or on its way out.
     pub async fn complete_build(
         &self,
         build: BuildRow,
         images: Vec<ImageRow>,
         release: release::NewRelease,
-    ) -> Result<ReleaseRow> {
+    ) -> Result<Option<ReleaseRow>> {
         self.call(move |db| {
             let transaction = db.transaction()?;
+            // Nothing may be recorded behind the back of a delete.
+            let wanted = "SELECT 1 FROM apps WHERE name = ? AND status <> ?";
+            let deleting = rack_api::app::status::DELETING;
+            if !transaction
+                .prepare(wanted)?
+                .exists(params![build.app, deleting])?
+            {
+                return Ok(None);
+            }
             let release = release::insert(&transaction, release)?;
             let mut build = build;
             build.release.clone_from(&release.id);
@@ -243,7 +252,7 @@ impl Store {
             }
             insert_images(&transaction, &build.id, &images)?;
             transaction.commit()?;
-            Ok(release)
+            Ok(Some(release))
         })
         .await
     }

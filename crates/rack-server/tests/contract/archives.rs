@@ -263,3 +263,34 @@ async fn an_engine_that_refuses_the_images_leaves_nothing() {
     assert_eq!(tags(elsewhere.data.path(), "production", "myapp").len(), 1);
     assert_eq!(tags(world.data.path(), "staging", "myapp").len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_never_lands_in_a_deleted_app() {
+    let (world, rack) = World::with_rack().await;
+    let (_, bytes) = archive(&rack, "myapp").await;
+    for round in 0..8 {
+        rack.create("target").await;
+        let importing = {
+            let (rack, bytes) = (rack.clone(), bytes.clone());
+            tokio::spawn(async move {
+                rack.upload("/apps/target/builds/import?force=true", &bytes)
+                    .await
+            })
+        };
+        // Another moment each time.
+        tokio::time::sleep(std::time::Duration::from_millis(round * 2)).await;
+        rack.delete("/apps/target").await.ok();
+        let answer = importing.await.expect("an answer");
+        assert!([200, 403, 404, 409].contains(&answer.status), "{answer:?}");
+        assert_eq!(
+            tags(world.data.path(), "staging", "target"),
+            Vec::<String>::new(),
+            "{}",
+            answer.text()
+        );
+        rack.create("target").await;
+        assert_eq!(rack.get("/apps/target/builds").await.json(), json!([]));
+        assert_eq!(rack.get("/apps/target/releases").await.json(), json!([]));
+        rack.delete("/apps/target").await.ok();
+    }
+}

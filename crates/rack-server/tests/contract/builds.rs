@@ -448,6 +448,36 @@ async fn a_build_ends_with_its_app() {
 }
 
 #[tokio::test]
+async fn a_build_that_is_deleted_half_way_leaves_no_image() {
+    let (world, rack) = World::with_rack().await;
+    rack.create("myapp").await;
+    let manifest = "services:\n  web:\n    build: .\n  other:\n    build: slow\n";
+    let files = [
+        ("convox.yml", manifest),
+        PLAIN[1],
+        ("slow/Dockerfile", SLOW[1].1),
+    ];
+    let id = text(&rack.start_build("myapp", &files).await, "id");
+    let mut log = rack
+        .socket(&format!("/apps/myapp/builds/{id}/logs"), &[])
+        .await;
+    log.until("begun").await;
+    let tag = format!("twinrack/staging/myapp:web.{id}");
+    assert_eq!(
+        tags(world.data.path(), "staging", "myapp"),
+        [tag],
+        "the first service is done"
+    );
+    rack.delete("/apps/myapp").await.ok();
+    assert_eq!(
+        tags(world.data.path(), "staging", "myapp"),
+        Vec::<String>::new()
+    );
+    let left = files_below(&world.rack_directory("staging").join("objects"));
+    assert_eq!(left, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn services_that_share_a_recipe_share_an_image() {
     let (_world, rack) = World::with_rack().await;
     rack.create("myapp").await;

@@ -371,6 +371,16 @@ async fn a_delete_that_fails_anywhere_can_be_asked_for_again() {
             rack.put("/apps/myapp/services/web", "count=2")
                 .await
                 .fails(403, "app is being deleted");
+            rack.upload("/apps/myapp/objects/kept.tgz", &super::flow::source(PLAIN))
+                .await
+                .json();
+            let builds = "/apps/myapp/builds";
+            rack.post(builds, "url=object://myapp/kept.tgz")
+                .await
+                .fails(403, "app is being deleted");
+            rack.upload("/apps/myapp/builds/import", b"")
+                .await
+                .fails(403, "app is being deleted");
         }
         nothing_pends(world.data.path(), &point).await;
         let data = world.stop().await;
