@@ -298,17 +298,25 @@ impl World {
             && answer.starts_with("HTTP/1.1 200")
     }
 
-    /// A client of the server itself, with its password from the settings.
-    fn console(&self) -> Client {
+    /// The server itself, with its password from the settings.
+    fn endpoint(&self) -> Endpoint {
         let text = fs::read_to_string(self.path().join("config/auth")).expect("settings");
         let passwords: Value = serde_json::from_str(&text).expect("JSON");
         let host = format!("127.0.0.1:{}", self.port);
         let password = passwords[&host].as_str().expect("a password");
-        Client::new(
-            Endpoint::parse(&format!("http://{host}"))
-                .expect("a URL")
-                .with_password(Some(password.to_owned())),
-        )
+        Endpoint::parse(&format!("http://{host}"))
+            .expect("a URL")
+            .with_password(Some(password.to_owned()))
+    }
+
+    fn console(&self) -> Client {
+        Client::new(self.endpoint())
+    }
+
+    /// Cancels what changes an app.
+    pub fn cancel(&self, rack: &str, app: &str) {
+        let client = Client::new(self.endpoint().with_rack(Some(rack.to_owned())));
+        block_on(client.app_cancel(app)).expect("cancelled");
     }
 
     /// Creates a rack with one call.

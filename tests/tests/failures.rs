@@ -51,6 +51,49 @@ fn a_failing_build_stops_the_script() {
     fails(&World::docker(), break_the_build, "ERROR: build failed");
 }
 
+/// The last build of staging, which must have failed, and the end of its log.
+fn failed_build(world: &World) -> (String, String) {
+    let build = world.api("staging", "/apps/myapp/builds")[0].clone();
+    assert_eq!(build["status"], "failed", "{build}");
+    let id = build["id"].as_str().expect("an id");
+    let log = world
+        .convox(&["builds", "logs", id, "-a", "myapp", "-r", "staging"])
+        .ok();
+    let last = log.lines().last().expect("a last line").to_owned();
+    (build["reason"].to_string(), last)
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_build_that_takes_too_long_fails() {
+    let mut world = World::docker();
+    world.set("RACK_SERVER_BUILD_TIMEOUT", "3");
+    let app = world.tiny();
+    write(&app, "Dockerfile", "FROM busybox:1.36\nRUN sleep 300\n");
+    let failed = world.convox_in(&app, &["build", "-r", "staging"]);
+    assert_eq!(failed.status, 1, "{}", failed.stderr);
+    let (reason, last) = failed_build(&world);
+    assert!(reason.contains("longer than 3 seconds"), "{reason}");
+    assert_eq!(last, "ERROR: the build took longer than 3 seconds");
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_cancelled_build_fails() {
+    let world = World::docker();
+    let app = world.tiny();
+    write(&app, "Dockerfile", "FROM busybox:1.36\nRUN sleep 300\n");
+    let mut build = world.spawn_convox(&app, &["build", "-r", "staging"]);
+    wait_until("the build runs", || {
+        world.api("staging", "/apps/myapp/builds")[0]["status"] == "running"
+    });
+    world.cancel("staging", "myapp");
+    assert!(!build.wait().expect("an end").success());
+    let (reason, last) = failed_build(&world);
+    assert!(reason.contains("cancelled"), "{reason}");
+    assert_eq!(last, "ERROR: the build was cancelled");
+}
+
 #[test]
 #[ignore = "needs Docker"]
 fn failing_tests_stop_the_script() {
