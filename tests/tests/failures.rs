@@ -282,6 +282,22 @@ fn damaged_archives(world: &World) {
         serde_json::json!([])
     );
     assert_eq!(world.snapshot("production", "myapp"), before);
+    // Unless that is what is wanted, which is said.
+    world
+        .convox_in(
+            &app,
+            &[
+                "builds",
+                "import",
+                "--force",
+                &name(&file),
+                "-a",
+                "other",
+                "-r",
+                "production",
+            ],
+        )
+        .ok();
     // And an app that is not there.
     let reason = world
         .convox_in(

@@ -114,6 +114,7 @@ pub(super) async fn import(
     context: &Context,
     app: &AppArgs,
     file: Option<&Path>,
+    foreign: bool,
     only_id: bool,
 ) -> Outcome {
     if file.is_none() && io::stdin().is_terminal() {
@@ -135,7 +136,11 @@ pub(super) async fn import(
         let bar = ui.bar("importing", None);
         (counted(tokio::io::stdin(), &bar), bar)
     };
-    let build = rack.client.build_import(&name, body).await?;
+    let build = if foreign {
+        rack.client.build_import_foreign(&name, body).await?
+    } else {
+        rack.client.build_import(&name, body).await?
+    };
     drop(bar);
     progress.ok_with(&build.release)?;
     if !build.missing_environment.is_empty() {

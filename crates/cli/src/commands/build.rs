@@ -226,6 +226,9 @@ enum BuildsCommand {
         /// file to read
         #[arg(short, long, value_name = "file")]
         file: Option<PathBuf>,
+        /// take the build of another app too
+        #[arg(long)]
+        force: bool,
         /// print only the id of the release
         #[arg(long)]
         id: bool,
@@ -258,11 +261,12 @@ impl Builds {
             Some(BuildsCommand::Import {
                 positional,
                 file,
+                force,
                 id,
                 app,
             }) => {
                 let file = file.or(positional).filter(|file| file != Path::new("-"));
-                archive::import(context, &app, file.as_deref(), id).await
+                archive::import(context, &app, file.as_deref(), force, id).await
             }
             Some(BuildsCommand::Info(build)) => info(context, &build).await,
             Some(BuildsCommand::Logs(build)) => logs(context, &build).await,

@@ -202,7 +202,16 @@ fn actions_send_what_they_say() {
         "POST /apps" => Reply::Json(r#"{"name":"new","status":"creating"}"#),
         "GET /apps/new?settled=30s" => Reply::Json(r#"{"name":"new","status":"running"}"#),
         "DELETE /apps/new" => Reply::Status(409, "app is locked: new\n"),
-        "GET /apps/myapp/services" => Reply::Json(r#"[{"name":"web"},{"name":"api"}]"#),
+        "GET /apps/myapp/services" => {
+            Reply::Json(r#"[{"name":"web","count":2},{"name":"api","count":1}]"#)
+        }
+        "GET /apps/myapp/processes?service=web" => Reply::Json(
+            r#"[{"id":"1","name":"web","status":"running"},{"id":"2","name":"web","status":"running"}]"#,
+        ),
+        "GET /apps/myapp?settled=30s" => {
+            Reply::Json(r#"{"name":"myapp","status":"running","release":"RAAAAAAAAAA"}"#)
+        }
+        "GET /apps/myapp/releases/RAAAAAAAAAA" => Reply::Json(r#"{"id":"RAAAAAAAAAA"}"#),
         _ => Reply::Status(200, "ok\n"),
     });
     let env = Env::with(&rack);
@@ -227,6 +236,18 @@ fn actions_send_what_they_say() {
     );
     env.convox("restart")
         .prints("Restarting api... OK\nRestarting web... OK\n");
+    // More than run: the count that was asked for is not there.
+    let short = FakeRack::start(|request| match request.line.as_str() {
+        "GET /apps/myapp/services" => Reply::Json(r#"[{"name":"web","count":2}]"#),
+        "GET /apps/myapp/processes?service=web" => {
+            Reply::Json(r#"[{"id":"1","name":"web","status":"running"}]"#)
+        }
+        "GET /apps/myapp?settled=30s" => Reply::Json(r#"{"name":"myapp","status":"running"}"#),
+        _ => Reply::Status(200, "ok\n"),
+    });
+    let env = Env::with(&short);
+    env.convox("scale web --count=2")
+        .fails("ERROR: 1 of 2 processes of web are running: see `convox logs`\n");
     env.convox("apps params set broken")
         .fails("ERROR: Key=Value expected: broken\n");
 }

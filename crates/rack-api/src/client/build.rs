@@ -80,4 +80,15 @@ impl Client {
         self.upload(&path(&["apps", app, "builds", "import"])?, archive)
             .await
     }
+
+    /// Sends the archive of a build of whatever app, which our server otherwise refuses
+    /// when it is that of another one.
+    pub async fn build_import_foreign(
+        &self,
+        app: &str,
+        archive: Upload,
+    ) -> Result<Build, ClientError> {
+        let path = path(&["apps", app, "builds", "import"])?;
+        self.upload(&format!("{path}?force=true"), archive).await
+    }
 }

@@ -93,6 +93,10 @@ pub struct Import {
     images: Vec<ImageRow>,
 }
 
+/// Parameter of an app that names, separated by commas, other apps whose builds may
+/// be imported into it; `*` stands for all. For clients that know no `--force`.
+const IMPORT_FROM: &str = "ImportFrom";
+
 /// Imports a received archive into an app. `foreign` allows a build of another app.
 pub async fn import(
     context: &Arc<Context>,
@@ -101,7 +105,9 @@ pub async fn import(
     foreign: bool,
 ) -> Result<BuildRow> {
     let id = rack_api::id::build();
-    check(app, &received.contents, foreign)?;
+    let parameters = context.app(app).await?.parameters;
+    let allowed = parameters.get(IMPORT_FROM).map_or("", String::as_str);
+    check(app, &received.contents, foreign, allowed)?;
     let operation = Import {
         app: app.to_owned(),
         id: id.clone(),
@@ -127,12 +133,14 @@ fn record(contents: &Contents) -> Result<&BuildRecord> {
 }
 
 /// Everything that can be refused before the engine is touched.
-fn check(app: &str, contents: &Contents, foreign: bool) -> Result<()> {
+fn check(app: &str, contents: &Contents, foreign: bool, allowed: &str) -> Result<()> {
     let build = record(contents)?;
-    if build.app != app && !foreign {
+    let source = &build.app;
+    let expected = |name: &str| name.trim() == source || name.trim() == "*";
+    if source != app && !foreign && !allowed.split(',').any(expected) {
         return Err(Failure::Invalid(format!(
-            "cannot import: the archive is a build of app {}, not of {app}; use --force if that is what you want",
-            build.app
+            "cannot import: the archive is a build of app {source}, not of {app}; to import it \
+             nevertheless use --force, or first `convox apps params set {IMPORT_FROM}={source} -a {app}`"
         )));
     }
     let manifest = load(build)?;

@@ -160,7 +160,8 @@ async fn an_archive_of_another_app_needs_force() {
     let (_world, rack) = World::with_rack().await;
     let (build, bytes) = archive(&rack, "myapp").await;
     rack.create("other").await;
-    let refusal = "cannot import: the archive is a build of app myapp, not of other; use --force if that is what you want";
+    let refusal = "cannot import: the archive is a build of app myapp, not of other; to import it nevertheless \
+                   use --force, or first `convox apps params set ImportFrom=myapp -a other`";
     rack.upload("/apps/other/builds/import", &bytes)
         .await
         .fails(400, refusal);
@@ -188,6 +189,30 @@ async fn an_archive_of_another_app_needs_force() {
             (&imported["app"], &imported["images"]),
             (&json!("other"), &build["images"])
         );
+    }
+}
+
+#[tokio::test]
+async fn a_parameter_lets_builds_of_another_app_in() {
+    let (_world, rack) = World::with_rack().await;
+    let (_, bytes) = archive(&rack, "myapp").await;
+    rack.create("other").await;
+    for (parameters, status) in [
+        ("ImportFrom%3Dsomebody", 400),
+        ("ImportFrom%3Dsomebody%252Cmyapp", 200),
+        ("ImportFrom%3D%252A", 200),
+    ] {
+        let body = format!("parameters={parameters}");
+        rack.send(
+            "PUT",
+            "/apps/other",
+            &[("Content-Type", "application/x-www-form-urlencoded")],
+            body.as_bytes(),
+        )
+        .await
+        .ok();
+        let answer = rack.upload("/apps/other/builds/import", &bytes).await;
+        assert_eq!(answer.status, status, "{parameters}: {}", answer.text());
     }
 }
 
