@@ -246,8 +246,10 @@ fn actions_send_what_they_say() {
         _ => Reply::Status(200, "ok\n"),
     });
     let env = Env::with(&short);
-    env.convox("scale web --count=2")
-        .fails("ERROR: 1 of 2 processes of web are running: see `convox logs`\n");
+    env.convox("scale web --count=2").fails_after(
+        "Scaling web... ",
+        "ERROR: 1 of 2 processes of web are running: see `convox logs`\n",
+    );
     env.convox("apps params set broken")
         .fails("ERROR: Key=Value expected: broken\n");
 }
