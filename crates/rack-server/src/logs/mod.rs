@@ -31,7 +31,7 @@
 //! last line (power loss) is cut off when the log is opened again.
 //!
 //! Colour and other terminal sequences are kept on disk and left out when
-//! reading: they stop the official clients, see [`plain`].
+//! reading: they stop the official clients, see [`mod@plain`].
 
 mod line;
 mod log;
