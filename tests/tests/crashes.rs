@@ -144,3 +144,20 @@ fn dies_in_import(world: &mut World, point: &str) {
 fn a_server_that_dies_in_an_import_leaves_nothing() {
     dies_in_import(&mut World::docker(), "import.load.after");
 }
+
+/// What runs goes on running without the server, and is reached again with the very
+/// first request after its start.
+#[test]
+#[ignore = "needs Docker"]
+fn a_restarted_server_knows_what_runs() {
+    let world = World::docker();
+    let app = world.tiny_deployed();
+    let before = world.snapshot("production", "myapp");
+    for _ in 0..3 {
+        world.kill_server();
+        world.convox_in(&app, &["racks"]).ok();
+        let (status, page) = world.page("web.myapp.production.localhost", "/");
+        assert_eq!(status, 200, "{page}");
+    }
+    assert_eq!(world.snapshot("production", "myapp"), before);
+}

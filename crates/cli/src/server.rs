@@ -177,6 +177,8 @@ impl Server {
             // The user's directory may be removed while the server runs.
             .current_dir(&self.data)
             .env_remove("RACK_SERVER_PASSWORD")
+            // A server at rest should not keep a heap per thread (glibc's default).
+            .env("MALLOC_ARENA_MAX", "2")
             .stdin(Stdio::null())
             .stdout(output.try_clone().map_err(unwritable)?)
             .stderr(output);

@@ -94,6 +94,9 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// How long the first requests wait for running apps to be found.
+const RECOVERY_GRACE: Duration = Duration::from_secs(1);
+
 /// The user's data directory (`XDG_DATA_HOME`, else `~/.local/share`).
 fn default_data() -> anyhow::Result<PathBuf> {
     let set = |name: &str| {
@@ -153,6 +156,8 @@ async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<(
         stop.cancel();
     });
     let routes = api::routes(Arc::clone(&console));
+    // Connections queue meanwhile: none finds a running app without its route.
+    console.recovered(RECOVERY_GRACE).await;
     let known = {
         let router = Arc::clone(console.router());
         move |host: &str| router.lookup(host).is_some()

@@ -331,6 +331,8 @@ async fn logs(context: &Context, build: &OneBuild) -> Outcome {
     let name = context.app(&build.app)?;
     let rack = context.rack(&build.app.rack).await?;
     let id = build_id(&rack, &name, &build.build).await?;
+    // Racks say in the log itself, as if it were data, that there is no such build.
+    rack.client.build_get(&name, &id).await?;
     match copy_log(&rack, &name, &id, 0, &context.ui).await? {
         (_, None) => Ok(Exit::SUCCESS),
         (_, Some(lost)) => Err(lost.into()),

@@ -116,6 +116,17 @@ async fn get(context: &Context, var: &str, app: &AppArgs) -> Outcome {
 async fn set(context: &Context, pairs: &[String], replace: bool, change: &ChangeArgs) -> Outcome {
     let name = context.app(&change.app)?;
     let rack = context.rack(&change.app.rack).await?;
+    for pair in pairs {
+        if pair.contains('\n') {
+            let key = pair.split('=').next().unwrap_or_default();
+            return Err(Error::failed(format!(
+                "the value of {key} has more than one line, which environments cannot hold: encode it, in base64 for example"
+            )));
+        }
+        if !pair.contains('=') {
+            context.ui.note(format!("ignored: {pair} is not KEY=VALUE"));
+        }
+    }
     let input = read_input(pairs.is_empty())?;
     let changes: Vec<_> = pairs
         .iter()

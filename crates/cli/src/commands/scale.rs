@@ -100,7 +100,7 @@ async fn show(context: &Context, only: Option<&str>, app: &AppArgs) -> Outcome {
     for service in services {
         let running = processes
             .iter()
-            .filter(|process| process.name == service.name)
+            .filter(|process| process.name == service.name && process.status != status::STOPPING)
             .count();
         let numbers = [service.count, running as i64, service.cpu, service.memory]
             .map(|number| number.to_string());

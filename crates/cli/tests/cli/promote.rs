@@ -127,13 +127,27 @@ fn a_rollback_copies_the_old_release_forward() {
 fn environment_comes_from_arguments_and_standard_input() {
     let rack = promoter(DONE);
     let env = Env::with(&rack);
-    env.convox_reading("env set B=2=3 nothing", b"C=x y\n# no\n")
-        .prints("Setting B, C... OK\nRelease: RNEWAAAAAAA\n");
+    let set = env.convox_reading("env set B=2=3 nothing", b"C=x y\n# no\n");
+    assert_eq!(
+        (set.stdout.as_str(), set.stderr.as_str(), set.status),
+        (
+            "Setting B, C... OK\nRelease: RNEWAAAAAAA\n",
+            "ignored: nothing is not KEY=VALUE\n",
+            0
+        )
+    );
     let body = rack.request("POST /apps/myapp/releases").body;
     assert_eq!(
         String::from_utf8(body).expect("text"),
         "env=A%3D1%0AB%3D2%3D3%0AC%3Dx+y"
     );
+}
+
+#[test]
+fn values_of_several_lines_are_refused() {
+    let rack = promoter(DONE);
+    let refused = Env::with(&rack).convox_words(&["env", "set", "KEY=one\nOTHER=two"]);
+    refused.fails("ERROR: the value of KEY has more than one line, which environments cannot hold: encode it, in base64 for example\n");
 }
 
 #[test]

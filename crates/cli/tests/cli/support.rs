@@ -107,6 +107,11 @@ impl Env {
         finish(&mut self.command(line))
     }
 
+    /// The same with words that a line cannot hold.
+    pub(crate) fn convox_words(&self, words: &[&str]) -> Run {
+        finish(self.command("").args(words))
+    }
+
     /// The same, with text on standard input.
     pub(crate) fn convox_reading(&self, line: &str, input: &[u8]) -> Run {
         let mut command = self.command(line);

@@ -5,6 +5,7 @@
 
 mod app;
 mod build;
+mod drain;
 mod error;
 mod log;
 mod object;
@@ -109,6 +110,7 @@ pub fn routes(console: State) -> Router {
         .route("/apps/{app}/resources", get(resource::list))
         .route("/apps/{app}/resources/{name}", get(resource::get))
         .route_layer(middleware::from_fn(mark))
+        .route_layer(middleware::from_fn(drain::keep_reading))
         .method_not_allowed_fallback(unknown)
         .fallback(any(unknown))
         .with_state(console)

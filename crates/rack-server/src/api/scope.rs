@@ -42,9 +42,9 @@ pub(super) fn authenticate(console: &State, headers: &HeaderMap) -> Result<Acces
         .ok_or(Failure::Unauthorized)
 }
 
-/// The rack named by the host `rack.<name>.localhost`.
-fn rack_of_host(parts: (&HeaderMap, &axum::http::Uri)) -> Option<String> {
-    let (headers, uri) = parts;
+/// The rack named by the host `rack.<name>.localhost`, or by `<name>.localhost`, which
+/// racks show as their domain.
+fn rack_of_host(console: &State, headers: &HeaderMap, uri: &axum::http::Uri) -> Option<String> {
     let host = headers
         .get(header::HOST)
         .and_then(|host| host.to_str().ok())
@@ -53,8 +53,11 @@ fn rack_of_host(parts: (&HeaderMap, &axum::http::Uri)) -> Option<String> {
         .rsplit_once(':')
         .map_or(host, |(host, _)| host)
         .to_ascii_lowercase();
-    let name = host.strip_prefix("rack.")?.strip_suffix(".localhost")?;
-    (!name.contains('.')).then(|| name.to_owned())
+    let name = host.strip_suffix(".localhost")?;
+    if let Some(name) = name.strip_prefix("rack.") {
+        return (!name.contains('.')).then(|| name.to_owned());
+    }
+    console.rack(name).map(|rack| rack.name().to_owned())
 }
 
 /// Finds the rack a request is for, if the caller may use it.
@@ -66,7 +69,7 @@ pub(super) fn resolve(console: &State, headers: &HeaderMap, uri: &axum::http::Ur
         .map(str::trim)
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
-        .or_else(|| rack_of_host((headers, uri)));
+        .or_else(|| rack_of_host(console, headers, uri));
     let rack = match (&named, &access) {
         (Some(name), _) | (None, Access::Rack(name)) => console.rack(name),
         (None, Access::Server) => Some(console.only_rack().ok_or_else(|| {

@@ -386,6 +386,15 @@ impl Build {
     ) -> Result<Image> {
         let log = &handle.log;
         log.line(&format!("Building: {}", recipe.path)).await?;
+        if [&recipe.path, &recipe.dockerfile]
+            .iter()
+            .any(|path| path.split('/').any(|part| part == ".."))
+        {
+            return Err(Failure::Failed(format!(
+                "build path {} leads out of the source: only what is below the app's directory is uploaded",
+                recipe.path
+            )));
+        }
         let dockerfile = source::join(&recipe.path, &recipe.dockerfile);
         let ignore_file = source::join(&recipe.path, ".dockerignore");
         let wanted = BTreeSet::from([dockerfile.clone(), ignore_file.clone()]);

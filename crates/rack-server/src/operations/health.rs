@@ -19,6 +19,9 @@ const IN_A_ROW: u32 = 2;
 /// Pause between checks until a process is healthy; its interval applies afterwards.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
+/// How long a wait goes on before the log says what it waits for.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Waits until a process is healthy. Fails when it ends first or the deadline passes.
 pub async fn wait(
     context: &Arc<Context>,
@@ -38,7 +41,7 @@ pub async fn wait(
             )))
         }
         () = context.shutdown.cancelled() => Err(Failure::Shutdown),
-        last = become_healthy(member, health, deadline) => match last {
+        last = become_healthy(context, member, health, deadline) => match last {
             None => {
                 member.healthy.store(true, Ordering::SeqCst);
                 Ok(())
@@ -54,13 +57,19 @@ pub async fn wait(
 }
 
 /// Returns nothing when healthy, the last finding when the deadline has passed.
-async fn become_healthy(member: &Member, health: &Health, deadline: Instant) -> Option<String> {
+async fn become_healthy(
+    context: &Context,
+    member: &Member,
+    health: &Health,
+    deadline: Instant,
+) -> Option<String> {
     let Some(target) = member.target.as_ref().filter(|_| !health.disable) else {
         tokio::time::sleep(STEADY).await;
         return None;
     };
     let mut good = 0;
     let mut pause = FIRST_PAUSE;
+    let mut silent_since = Instant::now();
     loop {
         let found = check(target, health).await;
         match found {
@@ -73,8 +82,14 @@ async fn become_healthy(member: &Member, health: &Health, deadline: Instant) -> 
             }
             Err(reason) => {
                 good = 0;
-                if Instant::now() >= deadline {
+                let now = Instant::now();
+                if now >= deadline {
                     return Some(reason);
+                }
+                if now.duration_since(silent_since) >= SILENCE {
+                    silent_since = now;
+                    let text = format!("waiting to become healthy: {reason}");
+                    context.log(&member.app, &member.object(), &text);
                 }
                 pause = (pause * 2).min(Duration::from_secs(1));
             }

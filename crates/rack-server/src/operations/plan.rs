@@ -177,8 +177,10 @@ impl ServicePlan {
         if let Some(port) = &service.port {
             labels.insert(label::PORT.into(), format!("{}:{}", port.scheme, port.port));
         }
+        // The name links use, and those real racks of both generations give.
+        let name = format!("{}.{app}.{}", service.name, context.rack);
         let aliases = if kind == SERVICE {
-            vec![format!("{}.{app}.{}", service.name, context.rack)]
+            vec![format!("{name}.convox"), format!("{name}.local"), name]
         } else {
             Vec::new()
         };

@@ -567,6 +567,9 @@ pub async fn take_over(context: &Arc<Context>, promoting: &[String]) -> Result<(
                 .set_route(&app.name, &service.service.name, rollout::domains(service));
             for member in context.fleet.of_service(&app.name, &service.service.name) {
                 if !promoting.contains(&member.rollout) {
+                    // It was healthy when it was activated, and requests are waiting.
+                    member.healthy.store(true, Ordering::SeqCst);
+                    route(context, &member);
                     settle(context, member, service);
                 }
             }

@@ -411,6 +411,23 @@ impl Console {
         .map_err(|gone| Failure::internal(format!("removing a rack: {gone}")))?
     }
 
+    /// Waits until what runs is found again on all racks, or the time is over.
+    pub async fn recovered(&self, limit: Duration) {
+        let contexts: Vec<_> = self
+            .read()
+            .values()
+            .map(|entry| Arc::clone(&entry.rack.context))
+            .collect();
+        let all = futures::future::join_all(contexts.iter().map(|context| async {
+            let mut recovered = context.recovered.subscribe();
+            // The sender lives as long as the context.
+            let _ = recovered.wait_for(|done| *done).await;
+        }));
+        if tokio::time::timeout(limit, all).await.is_err() {
+            tracing::info!("answering before all racks are recovered");
+        }
+    }
+
     /// Lets background work of all racks end and makes logs durable.
     pub async fn stop(&self) {
         self.shutdown.cancel();

@@ -155,6 +155,25 @@ async fn damaged_archives_change_nothing() {
     assert_eq!(stored, Vec::<String>::new(), "no build, no log of one");
 }
 
+/// The whole of a large upload is refused at its first bytes, and the client hears why.
+#[tokio::test]
+async fn a_large_refused_upload_keeps_its_reason() {
+    let (_world, rack) = World::with_rack().await;
+    rack.create("myapp").await;
+    let zeros = vec![0; 64 << 20];
+    for _ in 0..5 {
+        let answer = rack.upload("/apps/myapp/builds/import", &zeros).await;
+        assert_eq!(answer.status, 400);
+        assert!(
+            answer.text().contains("not compressed with gzip"),
+            "{}",
+            answer.text()
+        );
+        let answer = rack.upload("/apps/nobody/builds/import", &zeros).await;
+        answer.fails(404, "app not found: nobody");
+    }
+}
+
 #[tokio::test]
 async fn an_archive_of_another_app_needs_force() {
     let (_world, rack) = World::with_rack().await;
