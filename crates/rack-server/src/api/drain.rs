@@ -20,6 +20,8 @@ use http_body_util::BodyExt as _;
 const MOST: usize = 4 << 30;
 /// Longest time spent on it.
 const LONGEST: Duration = Duration::from_secs(60);
+/// A client that sends nothing for this long is waiting, not sending.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// Gives a request a body that is read to its end whatever the handler does with it.
 pub(super) async fn keep_reading(request: Request, next: Next) -> Response {
@@ -79,7 +81,7 @@ impl Drop for Drained {
         };
         let drain = async move {
             let mut read = 0;
-            while let Some(Ok(frame)) = body.frame().await {
+            while let Ok(Some(Ok(frame))) = tokio::time::timeout(PAUSE, body.frame()).await {
                 read += frame.data_ref().map_or(0, Bytes::len);
                 if read > MOST {
                     break;
