@@ -161,3 +161,41 @@ fn a_restarted_server_knows_what_runs() {
     }
     assert_eq!(world.snapshot("production", "myapp"), before);
 }
+
+/// SIGKILL while an archive is being received: nothing of it is there afterwards.
+#[test]
+#[ignore = "needs Docker"]
+fn a_server_killed_in_the_middle_of_an_import_leaves_nothing() {
+    let world = World::docker();
+    let app = world.tiny_deployed();
+    let (_, build) = world.active("staging");
+    world
+        .convox_in(
+            &app,
+            &[
+                "builds", "export", &build, "-f", "good.tgz", "-r", "staging",
+            ],
+        )
+        .ok();
+    let before = world.snapshot("production", "myapp");
+    let scratch = world.path().join("data/racks/production/tmp");
+    let received = || fs::read_dir(&scratch).into_iter().flatten().count();
+    std::thread::scope(|scope| {
+        // The rest of the archive never comes: the import is under way until the kill.
+        let script =
+            "(head -c 2000 good.tgz; sleep 3) | convox builds import -a myapp -r production";
+        let import = scope.spawn(|| world.script(&app, script));
+        wait_until("the archive is being received", || received() > 0);
+        world.kill_server();
+        let answer = import.join().expect("a thread without a panic");
+        assert_ne!(answer.status, 0, "{}", answer.stdout);
+        assert!(answer.stderr.contains("ERROR: "), "{}", answer.stderr);
+    });
+    wait_until("production is what it was", || {
+        world.snapshot("production", "myapp") == before
+    });
+    assert_eq!(received(), 0, "no temporary file is left");
+    world
+        .convox_in(&app, &["builds", "import", "good.tgz", "-r", "production"])
+        .ok();
+}
