@@ -143,6 +143,8 @@ async fn headers_and_hosts_name_the_rack() {
     for host in [
         format!("rack.production.localhost:{port}"),
         "RACK.production.LOCALHOST".to_owned(),
+        // The domain that racks show of themselves.
+        format!("production.localhost:{port}"),
     ] {
         let answer = world.server().with("Host", &host).get("/system").await;
         assert_eq!(answer.json()["name"], "production", "{host}");
