@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// An app as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct App {
     /// Manifest generation, `"2"` here.

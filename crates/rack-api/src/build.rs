@@ -11,6 +11,7 @@ use crate::time;
 ///
 /// The fields after `ended` are additions of this server; other clients ignore them.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Build {
     /// `B` and ten capital letters.
@@ -38,9 +39,11 @@ pub struct Build {
     pub status: String,
     /// When the build began.
     #[serde(with = "time::or_zero")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub started: Option<Timestamp>,
     /// When the build ended.
     #[serde(with = "time::or_zero")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub ended: Option<Timestamp>,
     /// Image digest (`sha256:…` of the image configuration) per service.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -55,6 +58,7 @@ pub struct Build {
 
 /// Where an imported build was made.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Provenance {
     /// Rack that exported the build; empty when the archive does not say.

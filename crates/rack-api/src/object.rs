@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A stored object.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Object {
     /// `object://<app>/<key>`.
     #[serde(rename = "Url")]

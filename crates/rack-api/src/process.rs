@@ -9,6 +9,7 @@ use crate::time;
 
 /// A process as the API shows it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Process {
     /// Twelve lower-case hexadecimal digits.
@@ -35,6 +36,7 @@ pub struct Process {
     pub release: String,
     /// When it started.
     #[serde(with = "time::or_zero")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub started: Option<Timestamp>,
     /// One of the words of [`status`].
     pub status: String,

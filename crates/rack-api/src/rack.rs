@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// One row of `GET /racks`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct RackListing {
     /// Short name.
@@ -30,6 +31,7 @@ impl RackListing {
 
 /// Owner of a rack.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Organization {
     /// Its name.
@@ -42,6 +44,7 @@ pub const ORGANIZATION: &str = "personal";
 /// Answer of `POST /racks` (form `name`, optional `engine`): the only time the
 /// rack's password is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct CreatedRack {
     /// Short name.

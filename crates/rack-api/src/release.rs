@@ -7,6 +7,7 @@ use crate::time;
 
 /// A release as the API shows it: a build and an environment.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Release {
     /// `R` and ten capital letters.
@@ -23,6 +24,7 @@ pub struct Release {
     pub description: String,
     /// When the release was made; unique and increasing within an app.
     #[serde(with = "time::or_zero")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub created: Option<Timestamp>,
     /// Why the last promote of this release failed. An addition of this server.
     #[serde(skip_serializing_if = "String::is_empty")]

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// A service of the active release as the API shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct Service {
     /// Desired number of processes.
@@ -22,6 +23,7 @@ pub struct Service {
 
 /// A routed port.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct ServicePort {
     /// Port on the router.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A rack as `GET /system` shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
 pub struct System {
     /// Number of instances.

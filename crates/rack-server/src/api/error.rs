@@ -56,7 +56,7 @@ fn status(failure: &Failure) -> StatusCode {
         Failure::Invalid(_) => StatusCode::BAD_REQUEST,
         Failure::Conflict(_) => StatusCode::CONFLICT,
         Failure::Forbidden(_) => StatusCode::FORBIDDEN,
-        Failure::Unauthorized => StatusCode::UNAUTHORIZED,
+        Failure::Unauthorized | Failure::Unallowed => StatusCode::UNAUTHORIZED,
         Failure::Shutdown | Failure::Engine(EngineError::Unreachable { .. }) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
@@ -84,7 +84,7 @@ impl IntoResponse for ApiError {
         let message = message(&self.failure);
         let mut response = (status, format!("{message}\n")).into_response();
         response.extensions_mut().insert(Message(message));
-        if status == StatusCode::UNAUTHORIZED {
+        if matches!(self.failure, Failure::Unauthorized) {
             let realm = HeaderValue::from_static("Basic realm=\"convox\"");
             response
                 .headers_mut()

@@ -1,6 +1,6 @@
 //! The HTTP side of a server: transport only.
 //!
-//! [`routes`] lists every route. Handlers read parameters, call one method of
+//! [`table`] lists every route. Handlers read parameters, call one method of
 //! [`crate::rack`] and write the answer; they decide nothing. Facts: `rack-api.md`.
 
 mod app;
@@ -15,19 +15,24 @@ mod rack;
 mod release;
 mod reply;
 mod resource;
+mod route;
 mod scope;
 mod service;
 mod socket;
 mod system;
+mod table;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{any, delete, get, post, put};
+use axum::routing::{MethodFilter, any, on};
+
+pub use route::{Answer, Body, Client, Kind, Parameter, Place, Route};
 
 use crate::operations::Failure;
 use crate::rack::console::Console;
@@ -38,77 +43,27 @@ pub type State = Arc<Console>;
 /// Marks every answer of this server, with its version.
 pub const SERVER_HEADER: &str = "twinrack";
 
-/// Every route of the server.
+/// Every route of the server, with what is known of it.
+pub fn table() -> Vec<Route> {
+    table::table()
+}
+
+/// The server's routes, answering.
 pub fn routes(console: State) -> Router {
-    Router::new()
-        // without a rack
-        .route("/check", get(system::check))
-        .route("/auth", get(system::auth))
-        .route("/racks", get(rack::list).post(rack::create))
-        .route("/racks/{name}", delete(rack::delete))
-        .route(
-            "/racks/{organization}/{name}",
-            get(rack::get).delete(rack::delete_full),
-        )
-        // the rack
-        .route("/system", get(system::get))
-        .route("/system/logs", get(log::system))
-        .route("/system/processes", get(system::processes))
-        .route("/system/releases", get(system::releases))
-        // apps
-        .route("/apps", get(app::list).post(app::create))
-        .route(
-            "/apps/{app}",
-            get(app::get).put(app::update).delete(app::delete),
-        )
-        .route("/apps/{app}/cancel", post(app::cancel))
-        .route("/apps/{app}/logs", get(log::app))
-        .route("/apps/{app}/budget", get(app::budget))
-        // objects
-        .route("/apps/{app}/objects", get(object::list))
-        .route("/apps/{app}/objects/", post(object::store_unnamed))
-        .route(
-            "/apps/{app}/objects/{*key}",
-            get(object::fetch)
-                .head(object::head)
-                .post(object::store)
-                .delete(object::delete),
-        )
-        // builds
-        .route("/apps/{app}/builds", get(build::list).post(build::create))
-        .route("/apps/{app}/builds/import", post(build::import))
-        .route("/apps/{app}/builds/{id}", get(build::get))
-        .route("/apps/{app}/builds/{id}/logs", get(log::build))
-        // releases
-        .route(
-            "/apps/{app}/releases",
-            get(release::list).post(release::create),
-        )
-        .route("/apps/{app}/releases/{id}", get(release::get))
-        .route("/apps/{app}/releases/{id}/promote", post(release::promote))
-        // processes
-        .route("/apps/{app}/processes", get(process::list))
-        .route(
-            "/apps/{app}/processes/{pid}",
-            get(process::get).delete(process::stop),
-        )
-        .route("/apps/{app}/processes/{pid}/exec", get(process::exec))
-        .route("/apps/{app}/processes/{pid}/logs", get(log::process))
-        // services
-        .route("/apps/{app}/services", get(service::list))
-        .route("/apps/{app}/services/{service}", put(service::update))
-        .route("/apps/{app}/services/{service}/logs", get(log::service))
-        .route(
-            "/apps/{app}/services/{service}/processes",
-            post(process::run),
-        )
-        .route(
-            "/apps/{app}/services/{service}/restart",
-            post(service::restart),
-        )
-        // resources
-        .route("/apps/{app}/resources", get(resource::list))
-        .route("/apps/{app}/resources/{name}", get(resource::get))
+    let mut router = Router::new();
+    // To axum every GET route answers HEAD too; to racks it is an unknown one.
+    let mut heads: BTreeMap<&'static str, bool> = BTreeMap::new();
+    for route in table() {
+        let path = route.path;
+        *heads.entry(path).or_default() |= route.method == Method::HEAD;
+        router = router.route(path, route.into_handler());
+    }
+    for (path, answered) in heads {
+        if !answered {
+            router = router.route(path, on(MethodFilter::HEAD, unknown));
+        }
+    }
+    router
         .route_layer(middleware::from_fn(mark))
         .route_layer(middleware::from_fn(drain::keep_reading))
         .method_not_allowed_fallback(unknown)

@@ -10,7 +10,8 @@ use super::params::Params;
 use super::reply;
 use super::scope::Caller;
 use crate::operations::Failure;
-use crate::rack::console::{Access, Console};
+use crate::rack::access::{Access, Reach};
+use crate::rack::console::Console;
 
 /// `GET /racks`: all, or with a rack's password that rack.
 pub(super) async fn list(Shared(console): Shared<State>, Caller(access): Caller) -> Response {
@@ -33,16 +34,16 @@ pub(super) async fn get(
 
 fn visible(console: &Console, access: Access) -> Vec<RackListing> {
     let mut racks = console.list();
-    if let Access::Rack(only) = access {
+    if let Reach::Rack(only) = access.reach {
         racks.retain(|rack| rack.name == only);
     }
     racks
 }
 
 fn of_server(access: &Access) -> Result<()> {
-    match access {
-        Access::Server => Ok(()),
-        Access::Rack(_) => Err(Failure::Forbidden(
+    match access.reach {
+        Reach::Server => Ok(()),
+        Reach::Rack(_) => Err(Failure::Forbidden(
             "the server password is needed to make and remove racks".into(),
         )
         .into()),

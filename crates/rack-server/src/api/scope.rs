@@ -3,15 +3,16 @@
 
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{Extensions, HeaderMap, header};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use super::State;
 use super::error::ApiError;
+use super::route::Needs;
 use crate::operations::{Failure, Result};
 use crate::rack::Rack;
-use crate::rack::console::Access;
+use crate::rack::access::{Access, Reach, Role};
 
 /// The rack a request is for; the caller may use it.
 pub(super) struct Scope(pub(super) Rack);
@@ -60,9 +61,29 @@ fn rack_of_host(console: &State, headers: &HeaderMap, uri: &axum::http::Uri) -> 
     console.rack(name).map(|rack| rack.name().to_owned())
 }
 
+/// Whether a role is enough for the route that was matched. A route that does not say
+/// what it needs is nobody's.
+fn permit(role: Role, extensions: &Extensions) -> Result<()> {
+    let Some(needs) = extensions.get::<Needs>() else {
+        return Err(Failure::internal("a route does not say what it needs"));
+    };
+    if needs.role.is_none_or(|needed| role >= needed) {
+        return Ok(());
+    }
+    Err(needs.refusal.map_or(Failure::Unallowed, |refusal| {
+        Failure::Forbidden(refusal.into())
+    }))
+}
+
 /// Finds the rack a request is for, if the caller may use it.
-pub(super) fn resolve(console: &State, headers: &HeaderMap, uri: &axum::http::Uri) -> Result<Rack> {
+fn resolve(
+    console: &State,
+    headers: &HeaderMap,
+    uri: &axum::http::Uri,
+    extensions: &Extensions,
+) -> Result<Rack> {
     let access = authenticate(console, headers)?;
+    permit(access.role, extensions)?;
     let named = headers
         .get("rack")
         .and_then(|name| name.to_str().ok())
@@ -70,20 +91,20 @@ pub(super) fn resolve(console: &State, headers: &HeaderMap, uri: &axum::http::Ur
         .filter(|name| !name.is_empty())
         .map(str::to_owned)
         .or_else(|| rack_of_host(console, headers, uri));
-    let rack = match (&named, &access) {
-        (Some(name), _) | (None, Access::Rack(name)) => console.rack(name),
-        (None, Access::Server) => Some(console.only_rack().ok_or_else(|| {
+    let rack = match (&named, &access.reach) {
+        (Some(name), _) | (None, Reach::Rack(name)) => console.rack(name),
+        (None, Reach::Server) => Some(console.only_rack().ok_or_else(|| {
             Failure::Invalid(
                 "choose a rack: send its name in the Rack header or use its own password".into(),
             )
         })?),
     };
-    match (rack, access) {
-        (Some(rack), Access::Server) => Ok(rack),
-        (Some(rack), Access::Rack(name)) if rack.name() == name => Ok(rack),
+    match (rack, access.reach) {
+        (Some(rack), Reach::Server) => Ok(rack),
+        (Some(rack), Reach::Rack(name)) if rack.name() == name => Ok(rack),
         // Whoever has one rack's password learns nothing of the others.
-        (_, Access::Rack(_)) => Err(Failure::Unauthorized),
-        (None, Access::Server) => Err(Failure::NotFound(format!(
+        (_, Reach::Rack(_)) => Err(Failure::Unauthorized),
+        (None, Reach::Server) => Err(Failure::NotFound(format!(
             "rack not found: {}",
             named.unwrap_or_default()
         ))),
@@ -97,7 +118,7 @@ impl FromRequestParts<State> for Scope {
         parts: &mut Parts,
         console: &State,
     ) -> std::result::Result<Self, ApiError> {
-        resolve(console, &parts.headers, &parts.uri)
+        resolve(console, &parts.headers, &parts.uri, &parts.extensions)
             .map(Self)
             .map_err(ApiError::from)
     }
@@ -110,13 +131,18 @@ impl FromRequestParts<State> for Caller {
         parts: &mut Parts,
         console: &State,
     ) -> std::result::Result<Self, ApiError> {
-        authenticate(console, &parts.headers)
-            .map(Self)
-            .map_err(ApiError::from)
+        let access = authenticate(console, &parts.headers)?;
+        permit(access.role, &parts.extensions)?;
+        Ok(Self(access))
     }
 }
 
 /// As [`Scope`], for sockets, which are upgraded before anything is checked.
 pub(super) fn of_socket(console: &State, request: &Request) -> Result<Rack> {
-    resolve(console, request.headers(), request.uri())
+    resolve(
+        console,
+        request.headers(),
+        request.uri(),
+        request.extensions(),
+    )
 }

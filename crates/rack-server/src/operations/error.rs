@@ -27,6 +27,9 @@ pub enum Failure {
     /// The credentials are missing or wrong.
     #[error("invalid authentication")]
     Unauthorized,
+    /// The credentials are good, but not for this.
+    #[error("you are unauthorized to access this")]
+    Unallowed,
     /// Cancelled by a user.
     #[error("{0}")]
     Cancelled(String),

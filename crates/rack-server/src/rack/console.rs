@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::Rack;
+use super::access::{Access, Reach, Role};
 use super::password::PasswordHash;
 use crate::engine::docker::Docker;
 use crate::engine::simulated::Simulated;
@@ -54,15 +55,6 @@ struct RackFile {
 struct Entry {
     rack: Rack,
     file: RackFile,
-}
-
-/// Whom a password lets in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Access {
-    /// Everything.
-    Server,
-    /// One rack.
-    Rack(String),
 }
 
 /// The server's racks and passwords.
@@ -314,13 +306,16 @@ impl Console {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .matches(password);
-        let mut access = server.then_some(Access::Server);
+        let mut reach = server.then_some(Reach::Server);
         for (name, entry) in self.read().iter() {
-            if entry.file.password.matches(password) && access.is_none() {
-                access = Some(Access::Rack(name.clone()));
+            if entry.file.password.matches(password) && reach.is_none() {
+                reach = Some(Reach::Rack(name.clone()));
             }
         }
-        access
+        reach.map(|reach| Access {
+            reach,
+            role: Role::Admin,
+        })
     }
 
     /// Makes a rack. Its password is in the answer and nowhere else.

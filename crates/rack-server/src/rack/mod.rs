@@ -1,6 +1,7 @@
 //! What a rack does, one file per noun. Transport-free: callers are the API's
 //! handlers, and tests.
 
+pub mod access;
 pub mod app;
 pub mod build;
 pub mod console;

@@ -12,6 +12,14 @@
 //! | `resources` | the generated password of a resource |
 //! | `runs` | a one-off process and, once it ended, its exit status |
 //! | `operations` | a long operation: kind, step reached, payload, outcome |
+//! | `settings` | what the rack itself remembers: the key that signs its tokens |
+//! | `parameters` | a parameter of the rack |
+//! | `versions` | a server version the rack has been run by |
+//! | `certificates` | a certificate chain with its key, PEM |
+//! | `registries` | a login to an image registry |
+//! | `events` | something that happened, as webhooks tell it |
+//! | `rack_resources`, `rack_resource_links` | a resource of the rack; the apps it is linked to |
+//! | `configs` | a named text of an app (version 3) |
 //!
 //! One connection behind a mutex: SQLite has one writer anyway, and reads take
 //! microseconds. Calls leave the async threads through [`Store::call`], the only
@@ -115,6 +123,29 @@ const MIGRATIONS: &[&str] = &["
         payload TEXT NOT NULL, reason TEXT NOT NULL DEFAULT '', created INTEGER NOT NULL, updated INTEGER NOT NULL
     );
     CREATE INDEX operations_open ON operations (outcome) WHERE outcome IN ('running', 'unwinding');
+", "
+    CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+    CREATE TABLE parameters (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+    CREATE TABLE versions (version TEXT PRIMARY KEY, created INTEGER NOT NULL);
+    CREATE TABLE certificates (
+        id TEXT PRIMARY KEY, chain TEXT NOT NULL, key TEXT NOT NULL, domains TEXT NOT NULL,
+        expires INTEGER NOT NULL, generated INTEGER NOT NULL, created INTEGER NOT NULL
+    );
+    CREATE TABLE registries (server TEXT PRIMARY KEY, username TEXT NOT NULL, password TEXT NOT NULL);
+    CREATE TABLE events (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER NOT NULL, action TEXT NOT NULL,
+        status TEXT NOT NULL, data TEXT NOT NULL
+    );
+    CREATE TABLE rack_resources (
+        name TEXT PRIMARY KEY, kind TEXT NOT NULL, parameters TEXT NOT NULL, password TEXT NOT NULL,
+        status TEXT NOT NULL, created INTEGER NOT NULL
+    );
+    CREATE TABLE rack_resource_links (
+        resource TEXT NOT NULL, app TEXT NOT NULL, PRIMARY KEY (resource, app)
+    );
+    CREATE TABLE configs (
+        app TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (app, name)
+    );
 "];
 
 /// Handle on one rack's database; cheap to clone.
