@@ -136,6 +136,12 @@ impl Context {
         lock.lock_owned().await
     }
 
+    /// Waits for the right to add to an app's builds from outside, or to remove them all.
+    pub async fn lock_builds(&self, app: &str) -> OwnedMutexGuard<()> {
+        // No app has a slash in its name.
+        self.lock_app(&format!("{app}/builds")).await
+    }
+
     /// Waits until what a former server left is being dealt with: nothing new may
     /// begin before. Fails when the engine that takes is not there.
     pub async fn ready(&self) -> Result<()> {

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use artifact::{BuildRecord, Contents, ServiceImage};
 use async_trait::async_trait;
 use manifest::Manifest;
-use rack_api::Environment;
 use rack_api::build::{Provenance, status};
+use rack_api::{Environment, app};
 use serde::{Deserialize, Serialize};
 use tempfile::TempPath;
 use tokio::io::AsyncRead;
@@ -122,6 +122,10 @@ pub async fn import(
         .build(app, &id)
         .await?
         .ok_or_else(|| Failure::NotFound(format!("build {id} was deleted while it was imported")))
+}
+
+fn deleted() -> Failure {
+    Failure::Conflict("cannot import: the app was deleted meanwhile".into())
 }
 
 fn record(contents: &Contents) -> Result<&BuildRecord> {
@@ -318,6 +322,11 @@ impl Import {
             .map(|release| Environment::parse(&release.env).to_map())
             .unwrap_or_default();
         let missing = manifest.missing_environment(&variables);
+        // A delete of the app comes wholly before this or wholly after it.
+        let _alone = context.lock_builds(&self.app).await;
+        if context.app(&self.app).await?.status == app::status::DELETING {
+            return Err(deleted());
+        }
         let provenance = Provenance {
             rack: contents
                 .index
@@ -357,9 +366,7 @@ impl Import {
             .store
             .complete_build(row, self.images.clone(), release)
             .await?;
-        recorded
-            .map(drop)
-            .ok_or_else(|| Failure::Conflict("cannot import: the app was deleted meanwhile".into()))
+        recorded.map(drop).ok_or_else(deleted)
     }
 
     /// The log of an imported build says where it came from.

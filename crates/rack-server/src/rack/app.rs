@@ -95,6 +95,7 @@ impl Rack {
         self.context.cancel_promotes(name);
         let _alone = self.context.lock_app(name).await;
         self.context.set_app_status(name, status::DELETING).await?;
+        let _builds = self.context.lock_builds(name).await;
         let delete = Delete {
             app: name.to_owned(),
         };
