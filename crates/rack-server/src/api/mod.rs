@@ -9,6 +9,7 @@ mod drain;
 mod error;
 mod log;
 mod object;
+mod openapi;
 mod params;
 mod process;
 mod rack;
@@ -32,6 +33,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, any, on};
 
+pub use openapi::{generation, openapi};
 pub use route::{Answer, Body, Client, Kind, Parameter, Place, Route};
 
 use crate::operations::Failure;

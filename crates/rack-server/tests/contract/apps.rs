@@ -2,12 +2,22 @@
 
 use serde_json::json;
 
+use super::engines::{Engine, on_both_engines};
 use super::flow::PLAIN;
-use super::world::{World, files_below, tags, until};
+use super::world::{World, files_below, until};
 
-#[tokio::test]
-async fn apps_are_created_listed_and_looked_up() {
-    let (_world, rack) = World::with_rack().await;
+on_both_engines!(
+    apps_are_created_listed_and_looked_up,
+    every_route_says_when_there_is_no_app,
+    parameters_merge_and_locks_protect,
+    nothing_to_cancel_is_said,
+    a_deleted_app_leaves_nothing_and_its_neighbour_everything,
+    objects_come_back_byte_for_byte,
+    objects_are_listed_one_level_at_a_time,
+);
+
+async fn apps_are_created_listed_and_looked_up(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     assert_eq!(rack.get("/apps").await.json(), json!([]));
     let created = rack.post("/apps", "generation=2&name=myapp").await.json();
     let expected = json!({
@@ -79,9 +89,8 @@ async fn names_that_cannot_be_are_refused() {
     );
 }
 
-#[tokio::test]
-async fn every_route_says_when_there_is_no_app() {
-    let (_world, rack) = World::with_rack().await;
+async fn every_route_says_when_there_is_no_app(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     for (method, target) in [
         ("GET", "/apps/nope"),
         ("GET", "/apps/nope?settled=1s"),
@@ -140,9 +149,8 @@ async fn every_route_says_when_there_is_no_app() {
     );
 }
 
-#[tokio::test]
-async fn parameters_merge_and_locks_protect() {
-    let (_world, rack) = World::with_rack().await;
+async fn parameters_merge_and_locks_protect(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     // Encoded twice: a form whose value is a form.
     rack.put(
@@ -169,23 +177,21 @@ async fn parameters_merge_and_locks_protect() {
         .fails(404, "app not found: myapp");
 }
 
-#[tokio::test]
-async fn nothing_to_cancel_is_said() {
-    let (_world, rack) = World::with_rack().await;
+async fn nothing_to_cancel_is_said(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     rack.post("/apps/myapp/cancel", "")
         .await
         .fails(403, "app is not updating");
 }
 
-#[tokio::test]
-async fn a_deleted_app_leaves_nothing_and_its_neighbour_everything() {
-    let (world, rack) = World::with_rack().await;
+async fn a_deleted_app_leaves_nothing_and_its_neighbour_everything(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     let production = world.rack("production").await;
     let files = [
         (
             "convox.yml",
-            "resources:\n  database:\n    type: postgres\nservices:\n  web:\n    build: .\n    port: 3000\n    drain: 1\n    resources: [database]\n    volumes: [data:/data]\n",
+            "resources:\n  database:\n    type: redis\nservices:\n  web:\n    build: .\n    port: 3000\n    drain: 1\n    resources: [database]\n    volumes: [data:/data]\n",
         ),
         PLAIN[1],
     ];
@@ -198,30 +204,23 @@ async fn a_deleted_app_leaves_nothing_and_its_neighbour_everything() {
             .await
             .json();
     }
-    let state = world.engine_state();
-    let volumes = |state: &serde_json::Value, part: &str| {
-        state["volumes"]
-            .as_object()
-            .expect("volumes")
-            .keys()
-            .filter(|name| name.contains(part))
-            .count()
+    let volumes = async || {
+        let mut volumes = world.volumes().await;
+        volumes.retain(|name| name.contains("-myapp-"));
+        volumes
     };
-    let of_app = volumes(&state, "-myapp-");
+    let of_app = volumes().await;
     assert!(
-        of_app >= 4,
-        "a volume of the service and one of the resource, on both racks: {state}"
+        of_app.len() >= 4,
+        "a volume of the service and one of the resource, on both racks: {of_app:?}"
     );
 
     rack.delete("/apps/myapp").await.ok();
     rack.get("/apps/myapp")
         .await
         .fails(404, "app not found: myapp");
-    assert_eq!(
-        tags(world.data.path(), "staging", "myapp"),
-        Vec::<String>::new()
-    );
-    assert_eq!(volumes(&world.engine_state(), "-myapp-"), of_app / 2);
+    assert_eq!(world.tags("staging", "myapp").await, Vec::<String>::new());
+    assert_eq!(volumes().await.len(), of_app.len() / 2);
     let left: Vec<_> = files_below(&world.rack_directory("staging"))
         .into_iter()
         .filter(|path| path.contains("myapp") || path.starts_with("tmp/"))
@@ -241,7 +240,7 @@ async fn a_deleted_app_leaves_nothing_and_its_neighbour_everything() {
         (&rack, "staging", "other"),
         (&production, "production", "myapp"),
     ] {
-        assert_eq!(tags(world.data.path(), rack, app).len(), 1);
+        assert_eq!(world.tags(rack, app).await.len(), 1);
         assert_eq!(
             client.get(&format!("/apps/{app}/objects/kept")).await.body,
             b"kept"
@@ -284,9 +283,8 @@ async fn a_client_that_hangs_up_leaves_no_half_deleted_app() {
     }
 }
 
-#[tokio::test]
-async fn objects_come_back_byte_for_byte() {
-    let (world, rack) = World::with_rack().await;
+async fn objects_come_back_byte_for_byte(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     let bytes: Vec<u8> = (0..3 << 20)
         .map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
@@ -354,9 +352,8 @@ async fn objects_come_back_byte_for_byte() {
     );
 }
 
-#[tokio::test]
-async fn objects_are_listed_one_level_at_a_time() {
-    let (_world, rack) = World::with_rack().await;
+async fn objects_are_listed_one_level_at_a_time(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     for key in ["b", "a", "tmp/two", "tmp/one", "tmp/deep/three"] {
         rack.upload(&format!("/apps/myapp/objects/{key}"), b"x")

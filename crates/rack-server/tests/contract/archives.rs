@@ -2,8 +2,14 @@
 
 use serde_json::json;
 
+use super::engines::{Engine, on_both_engines};
 use super::flow::{MANIFEST, PLAIN, multipart, text};
 use super::world::{Client, World, files_below, tags};
+
+on_both_engines!(
+    a_build_travels_with_the_same_bits,
+    imports_come_as_2017_and_2018_sent_them,
+);
 
 /// A deployed app's archive.
 async fn archive(rack: &Client, app: &str) -> (serde_json::Value, Vec<u8>) {
@@ -20,9 +26,8 @@ async fn archive(rack: &Client, app: &str) -> (serde_json::Value, Vec<u8>) {
     (build, answer.body)
 }
 
-#[tokio::test]
-async fn a_build_travels_with_the_same_bits() {
-    let (world, staging) = World::with_rack().await;
+async fn a_build_travels_with_the_same_bits(engine: Engine) {
+    let (world, staging) = engine.with_rack().await;
     let production = world.rack("production").await;
     let (build, bytes) = archive(&staging, "myapp").await;
     let by_release = staging
@@ -63,12 +68,11 @@ async fn a_build_travels_with_the_same_bits() {
         text(&build, "id")
     );
     assert_eq!(log, expected);
-    assert_eq!(tags(world.data.path(), "production", "myapp").len(), 1);
+    assert_eq!(world.tags("production", "myapp").await.len(), 1);
 }
 
-#[tokio::test]
-async fn imports_come_as_2017_and_2018_sent_them() {
-    let (world, staging) = World::with_rack().await;
+async fn imports_come_as_2017_and_2018_sent_them(engine: Engine) {
+    let (world, staging) = engine.with_rack().await;
     let production = world.rack("production").await;
     let (build, bytes) = archive(&staging, "myapp").await;
     production.create("myapp").await;

@@ -2,8 +2,23 @@
 
 use serde_json::json;
 
+use super::engines::{Engine, on_both_engines};
 use super::flow::{DOCKERFILE, MANIFEST, PLAIN, multipart, source, text};
-use super::world::{World, files_below, tags};
+use super::world::files_below;
+
+on_both_engines!(
+    a_build_becomes_a_release,
+    builds_are_listed_newest_first,
+    what_cannot_be_built_is_refused_at_once,
+    builds_that_fail_say_why_in_their_last_line,
+    a_source_that_is_no_archive_fails_the_build,
+    sources_come_in_parts_from_2017,
+    arguments_reach_a_build_where_they_are_asked_for,
+    a_build_is_cancelled,
+    a_build_ends_with_its_app,
+    a_build_that_is_deleted_half_way_leaves_no_image,
+    services_that_share_a_recipe_share_an_image,
+);
 
 /// A source whose build takes long enough to be met half way.
 pub(crate) const SLOW: &[(&str, &str)] = &[
@@ -14,9 +29,8 @@ pub(crate) const SLOW: &[(&str, &str)] = &[
     ),
 ];
 
-#[tokio::test]
-async fn a_build_becomes_a_release() {
-    let (world, rack) = World::with_rack().await;
+async fn a_build_becomes_a_release(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     rack.upload("/apps/myapp/objects/tmp/a.tgz", &source(PLAIN))
         .await
@@ -88,7 +102,7 @@ async fn a_build_becomes_a_release() {
     );
 
     assert_eq!(
-        tags(world.data.path(), "staging", "myapp"),
+        world.tags("staging", "myapp").await,
         [format!("twinrack/staging/myapp:web.{id}")]
     );
     let released = rack
@@ -109,9 +123,8 @@ async fn a_build_becomes_a_release() {
     }
 }
 
-#[tokio::test]
-async fn builds_are_listed_newest_first() {
-    let (_world, rack) = World::with_rack().await;
+async fn builds_are_listed_newest_first(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     let mut ids = Vec::new();
     for _ in 0..12 {
@@ -145,9 +158,8 @@ async fn builds_are_listed_newest_first() {
     );
 }
 
-#[tokio::test]
-async fn what_cannot_be_built_is_refused_at_once() {
-    let (_world, rack) = World::with_rack().await;
+async fn what_cannot_be_built_is_refused_at_once(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     rack.create("other").await;
     rack.upload("/apps/myapp/objects/a.tgz", &source(PLAIN))
@@ -203,11 +215,14 @@ async fn what_cannot_be_built_is_refused_at_once() {
     );
 }
 
-#[tokio::test]
-async fn builds_that_fail_say_why_in_their_last_line() {
-    let (world, rack) = World::with_rack().await;
+async fn builds_that_fail_say_why_in_their_last_line(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
-    let cases: [(&[(&str, &str)], &str); 7] = [
+    let fault: [(&[(&str, &str)], &str); 1] = [(
+        &[PLAIN[0], PLAIN[1], (".twinrack-faults", "build-fails\n")],
+        "build-fails",
+    )];
+    let cases: [(&[(&str, &str)], &str); 6] = [
         (
             &[("Dockerfile", DOCKERFILE)],
             "convox.yml is not in the source",
@@ -226,10 +241,6 @@ async fn builds_that_fail_say_why_in_their_last_line() {
             "3",
         ),
         (
-            &[PLAIN[0], PLAIN[1], (".twinrack-faults", "build-fails\n")],
-            "build-fails",
-        ),
-        (
             &[
                 (
                     "convox.yml",
@@ -240,7 +251,12 @@ async fn builds_that_fail_say_why_in_their_last_line() {
             "KEY",
         ),
     ];
-    for (files, reason) in cases {
+    let of_engine = if engine.is_docker() {
+        &fault[..0]
+    } else {
+        &fault
+    };
+    for (files, reason) in cases.iter().chain(of_engine) {
         let (build, log) = rack.build("myapp", files).await;
         assert_eq!(
             (&build["status"], &build["release"]),
@@ -268,10 +284,7 @@ async fn builds_that_fail_say_why_in_their_last_line() {
         );
         export.fails(409, &refusal);
     }
-    assert_eq!(
-        tags(world.data.path(), "staging", "myapp"),
-        Vec::<String>::new()
-    );
+    assert_eq!(world.tags("staging", "myapp").await, Vec::<String>::new());
     assert_eq!(rack.get("/apps/myapp/releases").await.json(), json!([]));
     assert_eq!(
         files_below(&world.rack_directory("staging").join("tmp")),
@@ -279,9 +292,8 @@ async fn builds_that_fail_say_why_in_their_last_line() {
     );
 }
 
-#[tokio::test]
-async fn a_source_that_is_no_archive_fails_the_build() {
-    let (_world, rack) = World::with_rack().await;
+async fn a_source_that_is_no_archive_fails_the_build(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     let whole = source(PLAIN);
     for bytes in [b"not gzip".as_slice(), b"", &whole[..whole.len() / 2]] {
@@ -308,9 +320,8 @@ async fn a_source_that_is_no_archive_fails_the_build() {
     }
 }
 
-#[tokio::test]
-async fn sources_come_in_parts_from_2017() {
-    let (world, rack) = World::with_rack().await;
+async fn sources_come_in_parts_from_2017(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     let files = [("docker/convox.yml", MANIFEST), ("Dockerfile", DOCKERFILE)];
     let fields = [
@@ -365,9 +376,8 @@ async fn sources_come_in_parts_from_2017() {
     );
 }
 
-#[tokio::test]
-async fn arguments_reach_a_build_where_they_are_asked_for() {
-    let (_world, rack) = World::with_rack().await;
+async fn arguments_reach_a_build_where_they_are_asked_for(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     let dockerfile =
         "FROM busybox:1.36\nARG ASKED\nARG OTHER=none\nRUN echo [$ASKED] [$OTHER] [$SECRET]\n";
@@ -390,9 +400,8 @@ async fn arguments_reach_a_build_where_they_are_asked_for() {
     );
 }
 
-#[tokio::test]
-async fn a_build_is_cancelled() {
-    let (world, rack) = World::with_rack().await;
+async fn a_build_is_cancelled(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     let id = text(&rack.start_build("myapp", SLOW).await, "id");
     let mut follower = rack
@@ -420,18 +429,14 @@ async fn a_build_is_cancelled() {
         (&build["status"], &build["reason"]),
         (&json!("failed"), &json!("the build was cancelled"))
     );
-    assert_eq!(
-        tags(world.data.path(), "staging", "myapp"),
-        Vec::<String>::new()
-    );
+    assert_eq!(world.tags("staging", "myapp").await, Vec::<String>::new());
     rack.post("/apps/myapp/cancel", "")
         .await
         .fails(403, "app is not updating");
 }
 
-#[tokio::test]
-async fn a_build_ends_with_its_app() {
-    let (_world, rack) = World::with_rack().await;
+async fn a_build_ends_with_its_app(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     let id = text(&rack.start_build("myapp", SLOW).await, "id");
     let mut log = rack
@@ -447,9 +452,8 @@ async fn a_build_ends_with_its_app() {
     assert_eq!(rack.get("/apps/myapp/builds").await.json(), json!([]));
 }
 
-#[tokio::test]
-async fn a_build_that_is_deleted_half_way_leaves_no_image() {
-    let (world, rack) = World::with_rack().await;
+async fn a_build_that_is_deleted_half_way_leaves_no_image(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     let manifest = "services:\n  web:\n    build: .\n  other:\n    build: slow\n";
     let files = [
@@ -464,22 +468,18 @@ async fn a_build_that_is_deleted_half_way_leaves_no_image() {
     log.until("begun").await;
     let tag = format!("twinrack/staging/myapp:web.{id}");
     assert_eq!(
-        tags(world.data.path(), "staging", "myapp"),
+        world.tags("staging", "myapp").await,
         [tag],
         "the first service is done"
     );
     rack.delete("/apps/myapp").await.ok();
-    assert_eq!(
-        tags(world.data.path(), "staging", "myapp"),
-        Vec::<String>::new()
-    );
+    assert_eq!(world.tags("staging", "myapp").await, Vec::<String>::new());
     let left = files_below(&world.rack_directory("staging").join("objects"));
     assert_eq!(left, Vec::<String>::new());
 }
 
-#[tokio::test]
-async fn services_that_share_a_recipe_share_an_image() {
-    let (_world, rack) = World::with_rack().await;
+async fn services_that_share_a_recipe_share_an_image(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     let manifest = "services:\n  web:\n    build: .\n    port: 3000\n  worker:\n    build: .\n    command: sleep 1000\n  other:\n    build: other\n";
     let files = [

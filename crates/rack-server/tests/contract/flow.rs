@@ -23,9 +23,13 @@ services:
     termination:
       grace: 1
 ";
-/// Builds an image that serves.
-pub(crate) const DOCKERFILE: &str =
-    "FROM busybox:1.36\nWORKDIR /app\nCOPY . .\nRUN echo compiling\nCMD [\"httpd\", \"-f\"]\n";
+/// Builds an image that serves a page, on either engine.
+pub(crate) const DOCKERFILE: &str = "FROM busybox:1.36
+WORKDIR /app
+COPY . .
+RUN echo compiling && echo served >index.html
+CMD [\"httpd\", \"-f\", \"-p\", \"3000\"]
+";
 /// Files of the usual app.
 pub(crate) const PLAIN: &[(&str, &str)] = &[("convox.yml", MANIFEST), ("Dockerfile", DOCKERFILE)];
 
@@ -140,7 +144,7 @@ impl Client {
 
     /// Waits until nothing changes an app.
     pub(crate) async fn settled(&self, app: &str) -> Value {
-        let app = self.get(&format!("/apps/{app}?settled=15s")).await.json();
+        let app = self.get(&format!("/apps/{app}?settled=50s")).await.json();
         assert_eq!(text(&app, "status"), "running");
         app
     }

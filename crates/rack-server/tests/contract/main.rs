@@ -1,11 +1,13 @@
 //! The Rack API as clients meet it: a server in this process on a port of its own,
-//! requests written byte by byte, the simulated engine beneath.
+//! requests written byte by byte, either engine beneath.
 
 mod apps;
 mod archives;
 mod auth;
 mod builds;
+mod coverage;
 mod crash;
+mod engines;
 mod flow;
 mod hostile;
 mod logs;

@@ -2,8 +2,20 @@
 
 use serde_json::json;
 
+use super::engines::{Engine, on_both_engines};
 use super::flow::{PLAIN, status_of, text};
-use super::world::{World, until};
+use super::world::until;
+
+on_both_engines!(
+    processes_are_listed_and_looked_up,
+    one_offs_run_and_are_gone,
+    bytes_of_any_kind_pass_through_an_exec,
+    output_comes_as_it_is_made,
+    a_one_off_goes_with_its_client,
+    a_stopped_process_of_a_service_is_replaced,
+    services_are_described_scaled_and_restarted,
+    resources_are_described,
+);
 
 const DATABASE: &str = "services:
   web:
@@ -20,12 +32,11 @@ const DATABASE: &str = "services:
       grace: 1
 resources:
   database:
-    type: postgres
+    type: redis
 ";
 
-#[tokio::test]
-async fn processes_are_listed_and_looked_up() {
-    let (_world, rack) = World::with_rack().await;
+async fn processes_are_listed_and_looked_up(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     assert_eq!(rack.get("/apps/myapp/processes").await.json(), json!([]));
     let release = rack
@@ -107,9 +118,8 @@ async fn processes_are_listed_and_looked_up() {
     assert_eq!(names, ["rack", "database", "web", "worker"]);
 }
 
-#[tokio::test]
-async fn one_offs_run_and_are_gone() {
-    let (_world, rack) = World::with_rack().await;
+async fn one_offs_run_and_are_gone(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     let release = rack.deploy("myapp").await;
     let run = async |headers: &[(&str, &str)]| {
         rack.send("POST", "/apps/myapp/services/web/processes?", headers, b"")
@@ -182,9 +192,8 @@ async fn one_offs_run_and_are_gone() {
         .fails(400, "no release for app: fresh");
 }
 
-#[tokio::test]
-async fn bytes_of_any_kind_pass_through_an_exec() {
-    let (_world, rack) = World::with_rack().await;
+async fn bytes_of_any_kind_pass_through_an_exec(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.deploy("myapp").await;
     let id = text(&rack.get("/apps/myapp/processes").await.json()[0], "id");
     // Multi-byte characters cut in half, every byte there is, zero bytes, invalid UTF-8.
@@ -243,9 +252,8 @@ async fn bytes_of_any_kind_pass_through_an_exec() {
     );
 }
 
-#[tokio::test]
-async fn output_comes_as_it_is_made() {
-    let (_world, rack) = World::with_rack().await;
+async fn output_comes_as_it_is_made(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.deploy("myapp").await;
     let headers = [("Command", "cat"), ("Tty", "false")];
     let mut socket = rack
@@ -260,9 +268,8 @@ async fn output_comes_as_it_is_made() {
     assert_eq!(status_of(&socket.rest().await), (0, Vec::new()));
 }
 
-#[tokio::test]
-async fn a_one_off_goes_with_its_client() {
-    let (_world, rack) = World::with_rack().await;
+async fn a_one_off_goes_with_its_client(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.deploy("myapp").await;
     let run = async || {
         text(
@@ -315,9 +322,8 @@ async fn a_one_off_goes_with_its_client() {
     );
 }
 
-#[tokio::test]
-async fn a_stopped_process_of_a_service_is_replaced() {
-    let (_world, rack) = World::with_rack().await;
+async fn a_stopped_process_of_a_service_is_replaced(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.deploy("myapp").await;
     let before = text(&rack.get("/apps/myapp/processes").await.json()[0], "id");
     rack.delete(&format!("/apps/myapp/processes/{before}"))
@@ -332,9 +338,8 @@ async fn a_stopped_process_of_a_service_is_replaced() {
     .await;
 }
 
-#[tokio::test]
-async fn services_are_described_scaled_and_restarted() {
-    let (world, rack) = World::with_rack().await;
+async fn services_are_described_scaled_and_restarted(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     assert_eq!(rack.get("/apps/myapp/services").await.json(), json!([]));
     rack.put("/apps/myapp/services/web", "count=1")
@@ -444,9 +449,8 @@ async fn services_are_described_scaled_and_restarted() {
     );
 }
 
-#[tokio::test]
-async fn resources_are_described() {
-    let (_world, rack) = World::with_rack().await;
+async fn resources_are_described(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     assert_eq!(
         rack.get("/apps/myapp/resources").await.json(),
@@ -463,10 +467,10 @@ async fn resources_are_described() {
     let list = rack.get("/apps/myapp/resources").await.json();
     assert_eq!(
         (&list[0]["name"], &list[0]["type"], &list[0]["status"]),
-        (&json!("database"), &json!("postgres"), &json!("running"))
+        (&json!("database"), &json!("redis"), &json!("running"))
     );
     let url = text(&list[0], "url");
-    assert!(url.starts_with("postgres://"), "{url}");
+    assert!(url.starts_with("redis://"), "{url}");
     assert_eq!(
         rack.get("/apps/myapp/resources/database").await.json(),
         list[0]

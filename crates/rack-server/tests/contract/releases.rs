@@ -3,8 +3,17 @@
 use serde_json::{Value, json};
 
 use super::builds::SLOW;
+use super::engines::{Engine, on_both_engines};
 use super::flow::{DOCKERFILE, MANIFEST, PLAIN, text};
 use super::world::{Client, World, until};
+
+on_both_engines!(
+    environments_build_on_the_latest_release,
+    builds_inherit_the_environment_and_releases_the_build,
+    a_promote_replaces_what_runs,
+    what_cannot_be_promoted_is_refused_at_once,
+    required_environment_is_asked_for_before_anything_changes,
+);
 
 /// A release that never becomes healthy.
 const SICK: &[(&str, &str)] = &[PLAIN[0], PLAIN[1], (".twinrack-faults", "never-healthy\n")];
@@ -31,9 +40,8 @@ pub(crate) async fn running(rack: &Client, app: &str) -> Vec<String> {
     found
 }
 
-#[tokio::test]
-async fn environments_build_on_the_latest_release() {
-    let (_world, rack) = World::with_rack().await;
+async fn environments_build_on_the_latest_release(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     let first = rack
         .set_env("myapp", "B=2\nA=x=y \nno pair\n=empty\n")
@@ -107,9 +115,8 @@ async fn environments_build_on_the_latest_release() {
         .fails(404, "release not found: RAAAAAAAAAA");
 }
 
-#[tokio::test]
-async fn builds_inherit_the_environment_and_releases_the_build() {
-    let (_world, rack) = World::with_rack().await;
+async fn builds_inherit_the_environment_and_releases_the_build(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     rack.set_env("myapp", "A=1").await;
     let (build, _) = rack.build("myapp", PLAIN).await;
@@ -130,9 +137,8 @@ async fn builds_inherit_the_environment_and_releases_the_build() {
     assert_eq!(descriptions(&list), ["env change:A", "", "env add:A"]);
 }
 
-#[tokio::test]
-async fn a_promote_replaces_what_runs() {
-    let (_world, rack) = World::with_rack().await;
+async fn a_promote_replaces_what_runs(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     let first = rack.deploy("myapp").await;
     assert_eq!(running(&rack, "myapp").await, std::slice::from_ref(&first));
     let second = text(&rack.set_env("myapp", "GREETING=bye").await, "id");
@@ -174,9 +180,8 @@ async fn a_promote_replaces_what_runs() {
     assert_eq!(app["release"], build["release"]);
 }
 
-#[tokio::test]
-async fn what_cannot_be_promoted_is_refused_at_once() {
-    let (_world, rack) = World::with_rack().await;
+async fn what_cannot_be_promoted_is_refused_at_once(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     let promote = async |release: &str, form: &str| {
         rack.post(&format!("/apps/myapp/releases/{release}/promote"), form)
@@ -389,9 +394,8 @@ async fn a_wait_ends_when_the_app_has_settled() {
     );
 }
 
-#[tokio::test]
-async fn required_environment_is_asked_for_before_anything_changes() {
-    let (_world, rack) = World::with_rack().await;
+async fn required_environment_is_asked_for_before_anything_changes(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     let first = rack.deploy("myapp").await;
     let manifest = MANIFEST.replace("  - GREETING=hello\n", "  - SECRET_KEY\n");
     rack.set_env("myapp", "SECRET_KEY=here").await;

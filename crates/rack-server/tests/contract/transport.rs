@@ -2,11 +2,16 @@
 
 use serde_json::json;
 
+use super::engines::{Engine, on_both_engines};
 use super::world::World;
 
-#[tokio::test]
-async fn requests_of_the_official_clients_are_understood() {
-    let (world, rack) = World::with_rack().await;
+on_both_engines!(
+    requests_of_the_official_clients_are_understood,
+    the_rack_describes_itself,
+);
+
+async fn requests_of_the_official_clients_are_understood(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     let authorization = &rack.headers[0].1;
     let answer = rack
         .raw(
@@ -231,15 +236,14 @@ async fn paths_are_decoded_once() {
     assert!((400..500).contains(&answer.status), "{answer:?}");
 }
 
-#[tokio::test]
-async fn the_rack_describes_itself() {
-    let (world, rack) = World::with_rack().await;
+async fn the_rack_describes_itself(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     let port = world.address.port();
     assert_eq!(
         rack.get("/system").await.json(),
         json!({
             "count": 1, "domain": "staging.localhost", "name": "staging", "provider": "local",
-            "rack-domain": format!("127.0.0.1:{port}"), "region": "", "status": "running", "type": "simulated",
+            "rack-domain": format!("127.0.0.1:{port}"), "region": "", "status": "running", "type": engine.name(),
             "version": "3.24.6-local",
         })
     );

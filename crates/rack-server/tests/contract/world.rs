@@ -19,8 +19,11 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait for anything that must happen.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+use super::coverage;
+use super::engines::Engine;
+
+/// Longest wait for anything that must happen, on a busy machine too.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// Password of every test server.
 pub(crate) const SERVER_PASSWORD: &str = "server-password-sentinel";
 /// Type of a form.
@@ -47,39 +50,44 @@ pub(crate) async fn until(what: &str, mut ask: impl AsyncFnMut() -> bool) {
 pub(crate) struct World {
     pub(crate) address: std::net::SocketAddr,
     pub(crate) data: Arc<TempDir>,
+    engine: Engine,
     console: Arc<Console>,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
 }
 
 impl World {
-    /// A server without racks.
+    /// A server without racks, on the simulated engine.
     pub(crate) async fn empty() -> Self {
-        Self::open(Arc::new(tempfile::tempdir().expect("a directory")), "").await
+        Engine::simulated().empty().await
     }
 
-    /// A server with the rack `staging`, and a client that has its password.
+    /// A server with the rack `staging` on the simulated engine, and a client that has
+    /// its password.
     pub(crate) async fn with_rack() -> (Self, Client) {
-        let world = Self::empty().await;
-        let rack = world.rack("staging").await;
-        (world, rack)
+        Engine::simulated().with_rack().await
+    }
+
+    /// A server on a data directory, with failpoints, on the simulated engine.
+    pub(crate) async fn open(data: Arc<TempDir>, failpoints: &str) -> Self {
+        Engine::simulated().open(data, failpoints).await
     }
 
     /// A server on a data directory, with failpoints.
-    pub(crate) async fn open(data: Arc<TempDir>, failpoints: &str) -> Self {
+    pub(crate) async fn open_on(engine: &Engine, data: Arc<TempDir>, failpoints: &str) -> Self {
         let loopback = "127.0.0.1:0".parse().expect("an address");
         let port = listener::bind(loopback, false).await.expect("a port");
         let address = port.local_addr().expect("bound");
         let shutdown = CancellationToken::new();
         let opened = Console::open(Options {
             data: data.path().to_owned(),
-            engine: "simulated".into(),
+            engine: engine.name().into(),
             docker_host: None,
             password: Some(SERVER_PASSWORD.into()),
             settings: Settings {
                 port: address.port(),
                 build_timeout: Duration::from_secs(30),
-                promote_timeout: Duration::from_secs(2),
+                promote_timeout: engine.promote_timeout(),
                 failpoints: failpoints.parse().expect("failpoints"),
                 archive_limits: artifact::Limits::default(),
             },
@@ -88,13 +96,15 @@ impl World {
         .await
         .expect("a console");
         let console = opened.console;
-        let routes = api::routes(Arc::clone(&console));
+        engine.opened(&console, &shutdown, &data);
+        let routes = coverage::recorded(api::routes(Arc::clone(&console)), engine.name());
         let tls = Arc::new(tls::Tls::new(data.path(), |_| false));
         let router = Arc::clone(console.router());
         let serving = tokio::spawn(listener::serve(port, tls, router, routes, shutdown.clone()));
         Self {
             address,
             data,
+            engine: engine.clone(),
             console,
             shutdown,
             serving,
@@ -137,6 +147,16 @@ impl World {
     /// Directory of a rack.
     pub(crate) fn rack_directory(&self, rack: &str) -> PathBuf {
         self.data.path().join("racks").join(rack)
+    }
+
+    /// Image tags of an app that the engine keeps.
+    pub(crate) async fn tags(&self, rack: &str, app: &str) -> Vec<String> {
+        self.engine.tags(self.data.path(), rack, app).await
+    }
+
+    /// Names of the volumes that the engine keeps.
+    pub(crate) async fn volumes(&self) -> Vec<String> {
+        self.engine.volumes(self.data.path()).await
     }
 
     /// What the simulated engine keeps on disk.
