@@ -12,6 +12,7 @@ mod flow;
 mod hostile;
 mod logs;
 mod processes;
+mod registries;
 mod releases;
 mod secrets;
 mod sweep;
