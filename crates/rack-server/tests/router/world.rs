@@ -316,6 +316,9 @@ impl Engine for Fleet {
     async fn processes(&self, _: &Labels) -> Result<Vec<ProcessState>> {
         absent()
     }
+    async fn usage(&self, _: &str) -> Result<Option<Usage>> {
+        absent()
+    }
     async fn wait(&self, _: &str) -> Result<i64> {
         absent()
     }
