@@ -209,7 +209,14 @@ mod tests {
     fn times_have_nine_digits_of_a_second() {
         let time = time("20260102.030405.000000006").expect("a time");
         assert_eq!(time.to_string(), "2026-01-02T03:04:05.000000006Z");
-        for text in ["", "2026-01-02", "20260102.030405", "20261302.030405.0", "20260102.030405.", "x.y.z"] {
+        for text in [
+            "",
+            "2026-01-02",
+            "20260102.030405",
+            "20261302.030405.0",
+            "20260102.030405.",
+            "x.y.z",
+        ] {
             let error = super::time(text).expect_err(text).to_string();
             assert!(error.contains("YYYYMMDD.hhmmss.nnnnnnnnn"), "{error}");
         }
