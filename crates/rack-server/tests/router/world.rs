@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use rack_server::engine::{
     BuildSpec, Connection, Credentials, Engine, EngineError, EngineInfo, Exec, ExecSpec, Image,
-    Labels, LogChunk, LogSink, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
+    Labels, LogChunk, LogSink, ProcessEvent, ProcessSpec, ProcessState, Reader, Result, Usage,
 };
 use rack_server::listener;
 use rack_server::router::{Key, Router, Scheme, Target};
