@@ -10,17 +10,21 @@
 
 pub mod app;
 pub mod build;
+pub mod capacity;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod environment;
 pub mod exit_status;
 pub mod id;
 pub mod ignore;
+pub mod instance;
 pub mod log;
+pub mod metric;
 pub mod object;
 pub mod params;
 pub mod process;
 pub mod rack;
+pub mod registry;
 pub mod release;
 pub mod resource;
 pub mod service;
@@ -34,6 +38,7 @@ pub use environment::Environment;
 pub use object::Object;
 pub use process::Process;
 pub use rack::RackListing;
+pub use registry::Registry;
 pub use release::Release;
 pub use resource::Resource;
 pub use service::Service;

@@ -51,3 +51,16 @@ impl std::fmt::Debug for Token {
         f.write_str("Token")
     }
 }
+
+/// What to change of a rack (`PUT /system`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpdateOptions {
+    /// Number of instances.
+    pub count: Option<i64>,
+    /// Type of instances.
+    pub kind: Option<String>,
+    /// Parameters to set; the others stay.
+    pub parameters: BTreeMap<String, String>,
+    /// Version to run.
+    pub version: Option<String>,
+}

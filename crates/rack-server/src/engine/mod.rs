@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 pub mod docker;
 pub mod label;
+pub mod registry;
 pub mod simulated;
 
 /// A byte stream in one direction.
@@ -107,7 +108,7 @@ pub struct BuildSpec {
     pub target: Option<String>,
     /// Ignore caches.
     pub no_cache: bool,
-    /// Credentials by registry host.
+    /// Credentials by registry, named as [`registry::host`] names it.
     pub registries: BTreeMap<String, Credentials>,
     /// The context, an uncompressed tar, already re-rooted and filtered.
     pub context: Reader,
@@ -168,6 +169,8 @@ pub struct ProcessSpec {
     pub privileged: bool,
     /// Allocate a terminal.
     pub tty: bool,
+    /// See the processes of the machine, not only its own.
+    pub host_processes: bool,
     /// Shared memory in MiB, when the default of the engine is too small.
     pub shm: Option<i64>,
 }
@@ -204,6 +207,15 @@ pub struct ProcessState {
     pub out_of_memory: bool,
     /// Words it runs.
     pub command: Vec<String>,
+}
+
+/// What a process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Processor time since its start, of all processors together.
+    pub cpu: Duration,
+    /// Bytes of memory, without what the system could take back at once.
+    pub memory: u64,
 }
 
 /// What to execute inside a running process.
@@ -298,6 +310,10 @@ pub trait Engine: Send + Sync + 'static {
     /// Fetches an image unless it is already present locally.
     async fn pull(&self, reference: &str, credentials: Option<&Credentials>) -> Result<Image>;
 
+    /// Asks a registry, named as [`registry::host`] names it, whether it takes a login.
+    /// The engine remembers nothing of it.
+    async fn login(&self, server: &str, credentials: &Credentials) -> Result<bool>;
+
     /// Gives an image a further `repository:tag`.
     async fn tag(&self, id: &str, reference: &str) -> Result<()>;
 
@@ -327,6 +343,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Lists processes that have all these labels, ended ones included.
     async fn processes(&self, labels: &Labels) -> Result<Vec<ProcessState>>;
+
+    /// What a process uses; nothing for one that does not run.
+    async fn usage(&self, id: &str) -> Result<Option<Usage>>;
 
     /// Waits until a process is not running. Returns its status.
     async fn wait(&self, id: &str) -> Result<i64>;

@@ -28,11 +28,13 @@
 mod app;
 mod build;
 mod operation;
+mod registry;
 mod release;
 mod resource;
 mod run;
 mod service;
 mod setting;
+mod system;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -44,6 +46,7 @@ use rusqlite::Connection;
 pub use app::AppRow;
 pub use build::{BuildRow, ImageRow};
 pub use operation::{OperationRow, Outcome};
+pub use registry::RegistryRow;
 pub use release::{NewRelease, ReleaseRow};
 pub use run::RunRow;
 pub use service::ScaleRow;

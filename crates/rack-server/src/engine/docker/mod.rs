@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BuildSpec, Connection, Credentials, Engine, EngineInfo, Exec, ExecSpec, Image, Labels,
-    LogChunk, LogSink, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
+    LogChunk, LogSink, ProcessEvent, ProcessSpec, ProcessState, Reader, Result, Usage,
 };
 
 mod address;
@@ -33,7 +33,9 @@ mod log;
 mod port;
 mod process;
 mod progress;
+mod registry;
 mod transport;
+mod usage;
 mod volume_network;
 
 pub use connect::Docker;
@@ -81,6 +83,10 @@ impl Engine for Docker {
         self.image_pull(reference, credentials).await
     }
 
+    async fn login(&self, server: &str, credentials: &Credentials) -> Result<bool> {
+        self.registry_login(server, credentials).await
+    }
+
     async fn tag(&self, id: &str, reference: &str) -> Result<()> {
         self.image_tag(id, reference).await
     }
@@ -119,6 +125,10 @@ impl Engine for Docker {
 
     async fn processes(&self, labels: &Labels) -> Result<Vec<ProcessState>> {
         self.process_list(labels).await
+    }
+
+    async fn usage(&self, id: &str) -> Result<Option<Usage>> {
+        self.process_usage(id).await
     }
 
     async fn wait(&self, id: &str) -> Result<i64> {
