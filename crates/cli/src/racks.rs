@@ -10,7 +10,7 @@ use rack_api::rack::ORGANIZATION;
 use crate::arguments::RackArgs;
 use crate::context::{Context, variable};
 use crate::error::Error;
-use crate::server::{self, Server};
+use crate::server::Server;
 use crate::settings::Map;
 use crate::target::{self, TargetError};
 
@@ -56,7 +56,7 @@ impl Context {
     /// Connects to the rack a command is for, starting a local server that has stopped.
     pub(crate) async fn rack(&self, arguments: &RackArgs) -> Result<Rack, Error> {
         let reach = self.reach(arguments).await?;
-        let server = self.local_server(&reach.endpoint.host())?;
+        let server = self.known_server(&reach.endpoint.host())?;
         let local = reach.endpoint.is_loopback();
         let mut client = Client::new(reach.endpoint);
         if let Some(server) = server {
@@ -271,14 +271,14 @@ impl Context {
 
     /// Starts a local server that this client has started before and that has stopped.
     pub(crate) async fn wake(&self, host: &str) -> Result<(), Error> {
-        match self.local_server(host)? {
+        match self.known_server(host)? {
             Some(server) => Ok(server.wake().await?),
             None => Ok(()),
         }
     }
 
     /// The local server behind a host, when this client has started it before.
-    fn local_server(&self, host: &str) -> Result<Option<Server>, Error> {
+    fn known_server(&self, host: &str) -> Result<Option<Server>, Error> {
         let data = self.servers()?.remove(host).filter(|data| !data.is_empty());
         Ok(data.map(|data| Server {
             host: host.to_owned(),
