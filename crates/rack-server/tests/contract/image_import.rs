@@ -3,15 +3,23 @@
 
 use serde_json::{Value, json};
 
+use super::engines::{Engine, on_both_engines};
 use super::flow::text;
 use super::world::{Client, World, tags, until};
 
+on_both_engines!(an_image_becomes_a_build_and_a_release,);
+
 const TWO: &str = "services:
   web:
-    port: 3000
-    image: registry.example/web:1
+    image: debian:bookworm-slim
+    command: sleep 100000
+    termination:
+      grace: 1
   worker:
     build: .
+    command: sleep 100000
+    termination:
+      grace: 1
 ";
 
 fn escape(text: &str) -> String {
@@ -56,13 +64,11 @@ async fn import(rack: &Client, id: &str, form: &str) -> super::world::Answer {
         .await
 }
 
-#[tokio::test]
-async fn an_image_becomes_a_build_and_a_release() {
-    let (_world, rack) = World::with_rack().await;
+async fn an_image_becomes_a_build_and_a_release(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     let id = external(&rack, TWO).await;
-    let form =
-        "image=registry.example%2Fteam%2Fapp%3A1.2&src-creds-pass=pull-secret&src-creds-user=me";
+    let form = "image=busybox%3A1.36&src-creds-pass=pull-secret&src-creds-user=me";
     let answer = import(&rack, &id.to_lowercase(), form).await;
     assert_eq!((answer.status, answer.body.len()), (202, 0), "{answer:?}");
     let build = ended(&rack, &id).await;
@@ -80,7 +86,7 @@ async fn an_image_becomes_a_build_and_a_release() {
         .await;
     assert_eq!(
         log.text(),
-        "Pulling: registry.example/web:1\nPulling: registry.example/team/app:1.2\n"
+        "Pulling: debian:bookworm-slim\nPulling: busybox:1.36\n"
     );
 
     let release = rack

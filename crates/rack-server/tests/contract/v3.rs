@@ -3,8 +3,17 @@
 
 use serde_json::{Value, json};
 
+use super::engines::{Engine, on_both_engines};
 use super::flow::{PLAIN, text};
 use super::world::{World, until};
+
+on_both_engines!(
+    the_manifest_is_shown_as_declared,
+    what_one_machine_has_not_is_refused_with_a_sentence,
+    pushes_and_proxied_requests_are_refused_whatever_their_method,
+    a_release_can_be_made_from_parts_of_others,
+    percentages_of_a_promote_decide_who_goes_first,
+);
 
 const BALANCED: &str = "environment:
   - GREETING=hello
@@ -17,6 +26,9 @@ services:
     scale: 2-4
     health:
       interval: 1
+    drain: 1
+    termination:
+      grace: 1
 balancers:
   mail:
     service: web
@@ -25,9 +37,8 @@ balancers:
       53: {protocol: UDP, port: 3002}
 ";
 
-#[tokio::test]
-async fn the_manifest_is_shown_as_declared() {
-    let (_world, rack) = World::with_rack().await;
+async fn the_manifest_is_shown_as_declared(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     assert_eq!(rack.get("/apps/myapp/balancers").await.json(), json!([]));
     rack.get("/apps/myapp/manifest/services/web")
@@ -69,9 +80,8 @@ async fn the_manifest_is_shown_as_declared() {
     }
 }
 
-#[tokio::test]
-async fn what_one_machine_has_not_is_refused_with_a_sentence() {
-    let (_world, rack) = World::with_rack().await;
+async fn what_one_machine_has_not_is_refused_with_a_sentence(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.deploy("myapp").await;
     assert_eq!(
         rack.get("/apps/myapp/budget?").await.json(),
@@ -183,9 +193,8 @@ async fn what_one_machine_has_not_is_refused_with_a_sentence() {
     .fails(400, letsencrypt);
 }
 
-#[tokio::test]
-async fn pushes_and_proxied_requests_are_refused_whatever_their_method() {
-    let (world, rack) = World::with_rack().await;
+async fn pushes_and_proxied_requests_are_refused_whatever_their_method(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     let stranger = world.stranger();
     for path in [
         "/v2",
@@ -231,9 +240,8 @@ fn escape(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
-#[tokio::test]
-async fn a_release_can_be_made_from_parts_of_others() {
-    let (_world, rack) = World::with_rack().await;
+async fn a_release_can_be_made_from_parts_of_others(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     let first = text(&rack.set_env("myapp", "A=1").await, "id");
     let (build, _) = rack.build("myapp", PLAIN).await;
@@ -282,9 +290,8 @@ async fn a_release_can_be_made_from_parts_of_others() {
     );
 }
 
-#[tokio::test]
-async fn percentages_of_a_promote_decide_who_goes_first() {
-    let (_world, rack) = World::with_rack().await;
+async fn percentages_of_a_promote_decide_who_goes_first(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.deploy("myapp").await;
     for (form, old_first) in [
         (
