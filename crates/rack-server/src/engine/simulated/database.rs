@@ -276,9 +276,7 @@ mod tests {
 
     #[test]
     fn only_a_whole_transaction_counts() {
-        let part = sql(&seen(b"BEGIN;\ninsert;\n;\nCOMMIT;\n\\echo done\n"))
-            .ok()
-            .expect("whole");
+        let part = sql(&seen(b"BEGIN;\ninsert;\n;\nCOMMIT;\n\\echo done\n")).expect("whole");
         assert_eq!((part.offset, part.size), (7, 7));
         assert_eq!(part.said, "done\n");
         for bad in [

@@ -359,7 +359,7 @@ fn reason(errors: &str, status: i64) -> String {
                 .iter()
                 .any(|word| line.contains(word))
         })
-        .or_else(|| lines().last());
+        .or_else(|| lines().next_back());
     match said {
         Some(line) => line.to_owned(),
         None => format!("its program ended with status {status}"),
