@@ -3,13 +3,21 @@
 //! [`table`] lists every route. Handlers read parameters, call one method of
 //! [`crate::rack`] and write the answer; they decide nothing. Facts: `rack-api.md`.
 
+mod absent;
 mod app;
+mod balancer;
 mod browser;
 mod build;
+mod build;
 mod capacity;
+mod config;
+mod diagnose;
+mod drain;
 mod drain;
 mod error;
+mod error;
 mod guard;
+mod image_import;
 mod instance;
 mod log;
 mod metric;

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, Uri};
 use http_body_util::{BodyExt as _, Limited};
+use jiff::Timestamp;
 use rack_api::params;
 
 use super::error::Result;
@@ -80,12 +81,18 @@ impl Params {
     }
 
     /// A time, when present and not empty.
-    pub(super) fn time(&self, name: &str) -> Result<Option<jiff::Timestamp>> {
+    pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>> {
         let text = self.text(name).filter(|text| !text.is_empty());
         Ok(text
             .map(params::time)
             .transpose()
             .map_err(|error| invalid(&error))?)
+    }
+
+    /// How many entries a list may have: `limit` where it is positive.
+    pub(super) fn limit(&self, default: i64) -> Result<i64> {
+        let limit = self.integer("limit")?;
+        Ok(limit.filter(|limit| *limit > 0).unwrap_or(default))
     }
 
     /// A duration, when present and not empty.

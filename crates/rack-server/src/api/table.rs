@@ -1,8 +1,11 @@
 //! Every route of the server, in the order of `rack-api.md` §3.
 
 use rack_api::app::App;
+use rack_api::balancer::Balancer;
 use rack_api::build::Build;
 use rack_api::capacity::Capacity;
+use rack_api::config::AppConfig;
+use rack_api::diagnose::AppDiagnosticReport;
 use rack_api::instance::Instance;
 use rack_api::metric::{Metric, ServiceMetrics};
 use rack_api::object::Object;
@@ -11,14 +14,14 @@ use rack_api::rack::{CreatedRack, RackListing};
 use rack_api::registry::Registry;
 use rack_api::release::Release;
 use rack_api::resource::Resource;
-use rack_api::service::Service;
+use rack_api::service::{ManifestService, Service};
 use rack_api::system::{System, Token};
 
 use super::route::Client::{Own, V2, V3, Y2017};
-use super::route::{Client, Route, delete, get, head, post, put, socket};
+use super::route::{Client, Route, any, delete, get, head, post, put, socket};
 use super::{
-    app, build, capacity, instance, log, metric, object, process, rack, registry, release,
-    resource, service, system, token,
+    absent, app, balancer, build, capacity, config, diagnose, image_import, instance, log, metric,
+    object, process, rack, registry, release, resource, service, system, token,
 };
 use crate::rack::access::Role::{Admin, Write};
 
@@ -41,6 +44,8 @@ pub(super) fn table() -> Vec<Route> {
     table.extend(registries());
     table.extend(instances());
     table.extend(cloud_databases());
+    table.extend(configs());
+    table.extend(absent());
     table
 }
 
@@ -179,10 +184,6 @@ fn apps() -> Vec<Route> {
             .query(METRIC_OPTIONS)
             .gives::<Vec<Metric>>()
             .used_by(NONE),
-        get("/apps/{app}/budget", app::budget)
-            .says("says that there is no budget")
-            .gives::<serde_json::Value>()
-            .used_by(&[V3]),
     ]
 }
 
@@ -209,6 +210,16 @@ fn builds() -> Vec<Route> {
             .says("describes a build, or with `.tgz` after the id exports it")
             .gives::<Build>()
             .used_by(ALL),
+        put("/apps/{app}/builds/{id}", build::update)
+            .says("changes what a client may say of a build without a source")
+            .form("manifest release status entrypoint logs started:time ended:time")
+            .gives::<Build>()
+            .used_by(&[V3]),
+        post("/apps/{app}/builds/{id}/image", image_import::import)
+            .says("fetches the images of a build without a source, in the background")
+            .form("image* src-creds-user src-creds-pass")
+            .empty(202)
+            .used_by(&[V3]),
         socket("/apps/{app}/builds/{id}/logs", log::build)
             .says("follows the log of a build from its beginning")
             .headers(LOG_OPTIONS)
@@ -224,8 +235,8 @@ fn releases() -> Vec<Route> {
             .gives::<Vec<Release>>()
             .used_by(ALL),
         post("/apps/{app}/releases", release::create)
-            .says("makes a release from the latest one")
-            .form("build env description parent-release")
+            .says("makes a release from the latest one; with `latest`, an addition of this server, only while that one is the latest")
+            .form("build env description parent-release latest")
             .large_form()
             .gives::<Release>()
             .used_by(MODERN),
@@ -267,9 +278,22 @@ fn processes() -> Vec<Route> {
             .says("lists the services of the active release")
             .gives::<Vec<Service>>()
             .used_by(MODERN),
+        get("/apps/{app}/manifest/services/{service}", service::manifest)
+            .says("describes a service as the manifest declares it")
+            .gives::<ManifestService>()
+            .used_by(NONE),
+        get("/apps/{app}/diagnose", diagnose::get)
+            .says("reports what stands in the way of an app")
+            .query("checks:list services:list age:int all:bool lines:int events:bool previous:bool")
+            .gives::<AppDiagnosticReport>()
+            .used_by(&[V3]),
+        get("/apps/{app}/balancers", balancer::list)
+            .says("lists the balancers of the active release")
+            .gives::<Vec<Balancer>>()
+            .used_by(&[V3]),
         put("/apps/{app}/services/{service}", service::update)
             .says("scales a service")
-            .form("count:int cpu:int memory:int")
+            .form("count:int cpu:int memory:int gpu:int gpu-vendor min:int max:int")
             .used_by(MODERN),
         socket("/apps/{app}/services/{service}/logs", log::service)
             .says("follows the log of a service")
@@ -296,6 +320,19 @@ fn resources() -> Vec<Route> {
             .says("describes a resource of an app")
             .gives::<Resource>()
             .used_by(MODERN),
+        get("/apps/{app}/resources/{name}/data", resource::dump)
+            .says("dumps what a resource holds")
+            .gives_bytes()
+            .used_by(&[V3]),
+        put("/apps/{app}/resources/{name}/data", resource::restore)
+            .says("restores a dump into a resource, whole or not at all")
+            .takes_bytes()
+            .used_by(&[V3]),
+        socket("/apps/{app}/resources/{name}/console", resource::console)
+            .says("opens an interactive session with a resource")
+            .needs_or(Write, "resource console requires write access")
+            .headers("Height:int Width:int")
+            .used_by(&[V3]),
     ]
 }
 
@@ -391,4 +428,112 @@ fn cloud_databases() -> Vec<Route> {
         .form("app")
         .used_by(&[V2]),
     ]
+}
+
+fn configs() -> Vec<Route> {
+    vec![
+        get("/apps/{app}/configs", config::list)
+            .says("lists the configs of an app")
+            .gives::<Vec<AppConfig>>()
+            .used_by(&[V3]),
+        get("/apps/{app}/configs/{name}", config::get)
+            .says("describes a config of an app")
+            .gives::<AppConfig>()
+            .used_by(&[V3]),
+        put("/apps/{app}/configs/{name}", config::set)
+            .says("sets a config of an app to a value in base64")
+            .form("value*")
+            .used_by(&[V3]),
+    ]
+}
+
+/// What one machine has not.
+fn absent() -> Vec<Route> {
+    let mut table = vec![
+        get("/apps/{app}/budget", absent::no_budget)
+            .says("says that there is no budget")
+            .gives::<serde_json::Value>()
+            .used_by(&[V3]),
+        post("/apps/{app}/budget", absent::budget)
+            .says("refuses to set a budget")
+            .form("monthly-cap-usd alert-threshold-percent:int at-cap-action pricing-adjustment ack_by")
+            .used_by(&[V3]),
+        delete("/apps/{app}/budget", absent::budget)
+            .says("refuses to clear a budget")
+            .form("ack_by")
+            .used_by(&[V3]),
+        post("/apps/{app}/budget/reset", absent::budget)
+            .says("refuses to reset a budget")
+            .form("ack_by force_clear_cooldown reset_period")
+            .used_by(&[V3]),
+        get("/apps/{app}/budget/shutdown-state", absent::no_shutdown)
+            .says("says that no budget has shut anything down")
+            .gives::<serde_json::Value>()
+            .used_by(&[V3]),
+        post("/apps/{app}/budget/simulate-shutdown", absent::budget)
+            .says("refuses to rehearse the end of a budget")
+            .used_by(&[V3]),
+        post("/apps/{app}/budget/dismiss-recovery", absent::budget)
+            .says("refuses to dismiss the recovery from the end of a budget")
+            .form("ack_by")
+            .used_by(&[V3]),
+        get("/apps/{app}/cost", absent::cost)
+            .says("refuses to tell a price")
+            .used_by(&[V3]),
+        post(
+            "/apps/{app}/services/{service}/scale-override",
+            absent::autoscaling,
+        )
+        .says("refuses to override an autoscaler")
+        .form("active*:bool ack_by")
+        .used_by(NONE),
+        post(
+            "/apps/{app}/services/{service}/triggers/enable",
+            absent::autoscaling,
+        )
+        .says("refuses triggers of an autoscaler")
+        .form("opts* ack_by")
+        .used_by(&[V3]),
+        post(
+            "/apps/{app}/services/{service}/triggers/disable",
+            absent::autoscaling,
+        )
+        .says("refuses triggers of an autoscaler")
+        .form("ack_by")
+        .used_by(&[V3]),
+        post(
+            "/apps/{app}/services/{service}/triggers/threshold",
+            absent::autoscaling,
+        )
+        .says("refuses triggers of an autoscaler")
+        .form("type threshold ack_by")
+        .used_by(&[V3]),
+        post("/system/karpenter/cleanup", absent::karpenter)
+            .says("refuses to clean nodes up")
+            .used_by(&[V3]),
+        get("/letsencrypt/config", absent::letsencrypt)
+            .says("refuses to show how ACME is configured")
+            .used_by(&[V3]),
+        put("/letsencrypt/config", absent::letsencrypt)
+            .says("refuses to configure ACME")
+            .takes_json()
+            .used_by(&[V3]),
+    ];
+    for path in ["/v2", "/v2/", "/v2/{*path}"] {
+        table.extend(any(path, absent::registry).map(|route| {
+            route
+                .says("refuses pushed images, in the words of registries")
+                .open()
+                .used_by(&[V3])
+        }));
+    }
+    for path in ["/custom/http/proxy/", "/custom/http/proxy/{*path}"] {
+        table.extend(any(path, absent::http_proxy).map(|route| {
+            route
+                .says("refuses to pass a request on")
+                .headers("X-Host X-Port")
+                .used_by(NONE)
+        }));
+    }
+    table
 }

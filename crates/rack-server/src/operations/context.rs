@@ -65,6 +65,8 @@ pub struct Context {
     pub builds: super::build::Running,
     /// What was measured.
     pub history: History,
+    /// Permits for imports of images under way.
+    pub image_imports: Arc<tokio::sync::Semaphore>,
     /// Settings of the server.
     pub settings: Arc<Settings>,
     /// Ends when the server stops or the rack is removed.
@@ -121,6 +123,9 @@ impl Context {
             fleet: Fleet::default(),
             builds: super::build::Running::default(),
             history: History::default(),
+            image_imports: Arc::new(tokio::sync::Semaphore::new(
+                super::image_import::MOST_AT_ONCE,
+            )),
             settings: parts.settings,
             shutdown: parts.shutdown,
             tasks: TaskTracker::new(),

@@ -17,6 +17,7 @@ pub mod failpoint;
 pub mod fleet;
 pub mod health;
 pub mod history;
+pub mod image_import;
 pub mod import;
 pub mod metric;
 pub mod plan;

@@ -1,11 +1,17 @@
 //! What a rack does, one file per noun. Transport-free: callers are the API's
 //! handlers, and tests.
 
+pub mod absent;
 pub mod access;
 pub mod app;
+pub mod balancer;
 pub mod build;
 pub mod capacity;
+pub mod config;
 pub mod console;
+pub mod console;
+pub mod diagnose;
+pub mod image_import;
 pub mod instance;
 pub mod log;
 pub mod metric;
