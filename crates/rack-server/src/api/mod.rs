@@ -14,15 +14,20 @@ mod config;
 mod diagnose;
 mod drain;
 mod drain;
+mod environment;
 mod error;
 mod error;
+mod formation;
+mod generation;
 mod guard;
 mod image_import;
+mod index;
 mod instance;
 mod log;
 mod metric;
 mod object;
 mod openapi;
+mod parameters;
 mod params;
 mod process;
 mod rack;
@@ -102,7 +107,7 @@ async fn mark(request: Request, next: Next) -> Response {
     let json = error::wants_json(request.headers());
     // In a task of its own: a client that hangs up must not stop a change half way.
     let mut response = match tokio::spawn(next.run(request)).await {
-        Ok(response) if json => error::as_json(response),
+        Ok(response) if json => reply::in_json(response),
         Ok(response) => response,
         Err(gone) => {
             error::ApiError::from(Failure::internal(format!("a handler ended early: {gone}")))

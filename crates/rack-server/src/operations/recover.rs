@@ -14,6 +14,7 @@ use super::error::Result;
 use super::image_import::ImageImport;
 use super::import::Import;
 use super::promote::Promote;
+use super::remove_build::RemoveBuild;
 use super::{Operation as _, supervise, take_up};
 use crate::store::OperationRow;
 
@@ -110,6 +111,7 @@ async fn end(context: &Arc<Context>, row: OperationRow) {
         Import::KIND => take_up::<Import>(context, row).await.map(drop),
         Promote::KIND => take_up::<Promote>(context, row).await.map(drop),
         Delete::KIND => take_up::<Delete>(context, row).await.map(drop),
+        RemoveBuild::KIND => take_up::<RemoveBuild>(context, row).await.map(drop),
         other => {
             tracing::error!(kind = other, "an operation of an unknown kind was left");
             return;
