@@ -12,6 +12,7 @@ pub mod app;
 pub mod balancer;
 pub mod build;
 pub mod capacity;
+pub mod certificate;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod config;
@@ -40,6 +41,7 @@ pub mod time;
 pub use app::App;
 pub use balancer::Balancer;
 pub use build::Build;
+pub use certificate::Certificate;
 pub use config::AppConfig;
 pub use environment::Environment;
 pub use formation::FormationEntry;

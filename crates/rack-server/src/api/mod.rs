@@ -10,6 +10,7 @@ mod browser;
 mod build;
 mod build;
 mod capacity;
+mod certificate;
 mod config;
 mod diagnose;
 mod drain;

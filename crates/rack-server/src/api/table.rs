@@ -6,6 +6,7 @@ use rack_api::app::App;
 use rack_api::balancer::Balancer;
 use rack_api::build::Build;
 use rack_api::capacity::Capacity;
+use rack_api::certificate::Certificate;
 use rack_api::config::AppConfig;
 use rack_api::diagnose::AppDiagnosticReport;
 use rack_api::formation::FormationEntry;
@@ -23,9 +24,9 @@ use rack_api::system::{System, Token};
 use super::route::Client::{Own, V2, V3, Y2017};
 use super::route::{Client, Route, any, delete, get, head, post, put, socket};
 use super::{
-    absent, app, balancer, build, capacity, config, diagnose, environment, formation, image_import,
-    index, instance, log, metric, object, parameters, process, rack, registry, release, resource,
-    service, system, token,
+    absent, app, balancer, build, capacity, certificate, config, diagnose, environment, formation,
+    image_import, index, instance, log, metric, object, parameters, process, rack, registry,
+    release, resource, service, system, token,
 };
 use crate::rack::access::Role::{Admin, Write};
 
@@ -54,6 +55,7 @@ pub(super) fn table() -> Vec<Route> {
     table.extend(configs());
     table.extend(absent());
     table.extend(legacy());
+    table.extend(certificates());
     table
 }
 
@@ -602,5 +604,34 @@ fn legacy() -> Vec<Route> {
             .form("command release")
             .gives::<RunDetached>()
             .used_by(LEGACY),
+    ]
+}
+fn certificates() -> Vec<Route> {
+    vec![
+        get("/certificates", certificate::list)
+            .says("lists the rack's certificates, with `generated` only those it made itself")
+            .query("generated:bool")
+            .gives::<Vec<Certificate>>()
+            .used_by(ALL),
+        post("/certificates", certificate::create)
+            .says("stores a certificate with its key; the 2017 client says public and private")
+            .form("pub key chain public private")
+            .gives::<Certificate>()
+            .used_by(ALL),
+        post("/certificates/generate", certificate::generate)
+            .says("makes a certificate for domains, signed by the local authority")
+            .form("domains:list* issuer duration:duration")
+            .gives::<Certificate>()
+            .used_by(ALL),
+        delete("/certificates/{id}", certificate::delete)
+            .says("removes a certificate that no service names")
+            .used_by(ALL),
+        post("/certificates/{id}/renew", certificate::renew)
+            .says("makes a generated certificate anew, or all those of the app whose name is given as id")
+            .used_by(&[V3]),
+        put("/apps/{app}/ssl/{service}/{port}", certificate::apply)
+            .says("says how certificates are applied: by the domains of a service")
+            .form("id")
+            .used_by(MODERN),
     ]
 }

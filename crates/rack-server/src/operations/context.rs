@@ -19,6 +19,7 @@ use crate::engine::{Engine, Labels, label};
 use crate::logs::Logs;
 use crate::router::Router;
 use crate::store::{AppRow, Store};
+use crate::tls::Authority;
 
 /// Version reported to clients. They compare it as text: this opens every gate
 /// of every generation (`rack-api.md` §5).
@@ -67,6 +68,8 @@ pub struct Context {
     pub history: History,
     /// Permits for imports of images under way.
     pub image_imports: Arc<tokio::sync::Semaphore>,
+    /// The server's certificate authority.
+    pub authority: Arc<Authority>,
     /// Settings of the server.
     pub settings: Arc<Settings>,
     /// Ends when the server stops or the rack is removed.
@@ -102,6 +105,8 @@ pub struct Parts {
     pub logs: Logs,
     /// See [`Context::router`].
     pub router: Arc<Router>,
+    /// See [`Context::authority`].
+    pub authority: Arc<Authority>,
     /// See [`Context::settings`].
     pub settings: Arc<Settings>,
     /// See [`Context::shutdown`].
@@ -126,6 +131,7 @@ impl Context {
             image_imports: Arc::new(tokio::sync::Semaphore::new(
                 super::image_import::MOST_AT_ONCE,
             )),
+            authority: parts.authority,
             settings: parts.settings,
             shutdown: parts.shutdown,
             tasks: TaskTracker::new(),

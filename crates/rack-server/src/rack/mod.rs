@@ -7,6 +7,7 @@ pub mod app;
 pub mod balancer;
 pub mod build;
 pub mod capacity;
+pub mod certificate;
 pub mod config;
 pub mod console;
 pub mod console;

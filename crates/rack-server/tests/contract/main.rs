@@ -5,6 +5,7 @@ mod apps;
 mod archives;
 mod auth;
 mod builds;
+mod certificates;
 mod configs;
 mod coverage;
 mod crash;
