@@ -38,6 +38,7 @@ pub(super) async fn update(
         count: dimension(&params, "count", &[-2])?,
         cpu: dimension(&params, "cpu", &[-1])?,
         memory: dimension(&params, "memory", &[-1, 0])?,
+        ..UpdateOptions::default()
     };
     rack.update_service(&app, &service, options).await?;
     Ok(reply::ok())

@@ -78,7 +78,7 @@ fn open(
         };
         match opened {
             Ok((rack, shell)) => {
-                converse(shell.exec, reader, writer).await;
+                converse(None, shell.exec, reader, writer).await;
                 rack.end_shell(&shell.process).await;
             }
             Err(failure) => refuse(&failure, reader, writer).await,

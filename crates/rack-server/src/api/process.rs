@@ -5,10 +5,10 @@ use std::time::Duration;
 use axum::extract::{Path, Request, State as Shared};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
-use rack_api::exit_status;
 use rack_api::params::map;
 use rack_api::process::{ExecOptions, RunDetached, RunOptions};
 use rack_api::socket::Event;
+use rack_api::{exit_status, terminal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::State;
@@ -16,14 +16,13 @@ use super::error::{Result, message};
 use super::params::{Headers, Params};
 use super::reply;
 use super::scope::{Scope, of_socket};
-use super::socket::{Reader, Writer, finish, serve};
+use super::socket::{FRAME, Reader, Writer, finish, keep_alive, serve};
 use crate::engine::Exec;
 use crate::operations::Failure;
+use crate::rack::exec::Session;
 
 /// Longest life of a process for an attached run that sets no limit.
 const LIFETIME: Duration = Duration::from_secs(3600);
-/// Bytes of output in one frame.
-const FRAME: usize = 16 << 10;
 
 /// `GET /apps/{app}/processes`
 pub(super) async fn list(
@@ -64,18 +63,40 @@ pub(super) async fn run(
     headers: HeaderMap,
 ) -> Result<Response> {
     let headers = Headers(&headers);
+    let pairs = |name: &str| {
+        headers
+            .text(name)
+            .map(|text| map(&text))
+            .unwrap_or_default()
+    };
     let options = RunOptions {
         command: headers.text("command"),
-        environment: headers
-            .text("environment")
-            .map(|text| map(&text))
-            .unwrap_or_default(),
+        environment: pairs("environment"),
         height: headers.dimension("height")?,
         width: headers.dimension("width")?,
         memory: headers.integer("memory")?,
         release: headers.text("release"),
+        cpu: headers.integer("cpu")?,
+        cpu_limit: headers.integer("cpu-limit")?,
+        memory_limit: headers.integer("memory-limit")?,
+        image: headers.text("image"),
+        volumes: pairs("volumes"),
+        use_service_volume: headers.boolean("use-service-volume"),
+        privileged: headers.boolean("privileged"),
+        gpu: headers.integer("gpu")?,
+        gpu_vendor: headers.text("gpu-vendor"),
+        node_labels: headers.text("node-labels"),
+        system_critical: headers.boolean("system-critical"),
     };
     Ok(reply::json(&rack.run(&app, &service, &options).await?))
+}
+
+/// `GET /apps/{app}/runs/{pid}`
+pub(super) async fn run_record(
+    Scope(rack): Scope,
+    Path((app, pid)): Path<(String, String)>,
+) -> Result<Response> {
+    Ok(reply::json(&rack.run_record(&app, &pid).await?))
 }
 
 fn exec_options(headers: &HeaderMap) -> Result<ExecOptions> {
@@ -84,6 +105,7 @@ fn exec_options(headers: &HeaderMap) -> Result<ExecOptions> {
         command: headers.text("command").unwrap_or_default(),
         entrypoint: headers.boolean("entrypoint").unwrap_or(false),
         tty: headers.boolean("tty").unwrap_or(true),
+        stdin: !headers.boolean("disable-stdin").unwrap_or(false),
         height: headers.dimension("height")?,
         width: headers.dimension("width")?,
     })
@@ -102,19 +124,11 @@ pub(super) async fn exec(
     });
     serve(request, async move |reader, writer| {
         let started = match prepared {
-            Ok((rack, options)) => rack
-                .exec(&app, &pid, &options)
-                .await
-                .map(|exec| (rack, exec)),
+            Ok((rack, options)) => rack.exec(&app, &pid, &options).await,
             Err(failure) => Err(failure),
         };
         match started {
-            Ok((rack, exec)) => {
-                // Nobody is there to end the process: a one-off goes with its client.
-                if converse(exec, reader, writer).await == Ended::Gone {
-                    rack.abandon(&app, &pid).await;
-                }
-            }
+            Ok((session, exec)) => converse(Some(&session), exec, reader, writer).await,
             Err(failure) => refuse(&failure, reader, writer).await,
         }
     })
@@ -172,29 +186,19 @@ pub(super) async fn run_attached(
     });
     serve(request, async move |reader, writer| {
         let started = match prepared {
-            Ok((rack, (options, lifetime))) => rack
-                .run_attached(&app, &service, &options, lifetime)
-                .await
-                .map(|started| (rack, started)),
+            Ok((rack, (options, lifetime))) => {
+                rack.run_attached(&app, &service, &options, lifetime).await
+            }
             Err(failure) => Err(failure),
         };
         match started {
-            Ok((rack, (pid, exec))) => {
-                converse(exec, reader, writer).await;
-                rack.abandon(&app, &pid).await;
+            Ok((session, exec)) => {
+                converse(Some(&session), exec, reader, writer).await;
+                session.leave().await;
             }
             Err(failure) => refuse(&failure, reader, writer).await,
         }
     })
-}
-
-/// How a conversation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
-    /// The command has.
-    Command,
-    /// The client went away before.
-    Gone,
 }
 
 /// Says that a command could not be started: the text and a failing status, so that
@@ -206,13 +210,27 @@ pub(super) async fn refuse(failure: &Failure, reader: Reader, writer: Writer) {
     finish(reader, writer).await;
 }
 
-/// Carries a command's input and output until it ends, then its status.
-pub(super) async fn converse(exec: Exec, mut reader: Reader, writer: Writer) -> Ended {
+/// Carries a command's input and output until it ends, then its status. What is known
+/// of the end is told to the session as well, where there is one.
+pub(super) async fn converse(
+    session: Option<&Session>,
+    exec: Exec,
+    mut reader: Reader,
+    writer: Writer,
+) {
     let Exec {
         mut output,
         mut input,
         status,
+        size,
     } = exec;
+    if let Some(size) = size {
+        reader.on_ping(move |payload| {
+            if let Some(new) = terminal::decode_size(payload) {
+                size.send_replace(new);
+            }
+        });
+    }
     let receive = async {
         let mut open = true;
         loop {
@@ -243,12 +261,16 @@ pub(super) async fn converse(exec: Exec, mut reader: Reader, writer: Writer) -> 
     };
     let sent = tokio::select! {
         () = receive => Ok(false),
+        () = keep_alive(&writer) => Ok(false),
         sent = send => sent,
     };
     let status = match sent {
         Ok(true) => status.await.map_err(|error| error.to_string()),
         Ok(false) => {
-            return Ended::Gone;
+            if let Some(session) = session {
+                session.abandoned(status).await;
+            }
+            return;
         }
         Err(error) => Err(format!("the output broke off: {error}")),
     };
@@ -259,7 +281,10 @@ pub(super) async fn converse(exec: Exec, mut reader: Reader, writer: Writer) -> 
             1
         }
     };
+    // First what survives the stream.
+    if let Some(session) = session {
+        session.ended(status).await;
+    }
     let _ = writer.data(exit_status::encode(status).as_bytes()).await;
     finish(reader, writer).await;
-    Ended::Command
 }

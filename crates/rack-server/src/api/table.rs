@@ -13,7 +13,7 @@ use rack_api::formation::FormationEntry;
 use rack_api::instance::Instance;
 use rack_api::metric::{Metric, ServiceMetrics};
 use rack_api::object::Object;
-use rack_api::process::{Process, RunDetached};
+use rack_api::process::{Process, Run, RunDetached};
 use rack_api::rack::{CreatedRack, RackListing};
 use rack_api::registry::Registry;
 use rack_api::release::Release;
@@ -24,9 +24,9 @@ use rack_api::system::{System, Token};
 use super::route::Client::{Own, V2, V3, Y2017};
 use super::route::{Client, Route, any, delete, get, head, post, put, socket};
 use super::{
-    absent, app, balancer, build, capacity, certificate, config, diagnose, environment, formation,
-    image_import, index, instance, log, metric, object, parameters, process, rack, registry,
-    release, resource, service, system, token,
+    absent, app, balancer, build, capacity, certificate, config, diagnose, environment, file,
+    formation, image_import, index, instance, log, metric, object, parameters, process, proxy,
+    rack, registry, release, resource, service, system, token,
 };
 use crate::rack::access::Role::{Admin, Write};
 
@@ -37,7 +37,7 @@ const MODERN: &[Client] = &[V2, V3, Own];
 const LEGACY: &[Client] = &[Y2017];
 const NONE: &[Client] = &[];
 const METRIC_OPTIONS: &str = "start:time end:time period:int metrics:list";
-const LOG_OPTIONS: &str = "Since:duration Follow:bool Prefix:bool Filter Tail:int";
+const LOG_OPTIONS: &str = "Since:duration Follow:bool Prefix:bool Filter Tail:int Previous:bool Maxlogrequests:int Cursor";
 
 /// Every route.
 pub(super) fn table() -> Vec<Route> {
@@ -272,13 +272,31 @@ fn processes() -> Vec<Route> {
             .says("describes a process")
             .gives::<Process>()
             .used_by(ALL),
+        get("/apps/{app}/runs/{pid}", process::run_record)
+            .says("tells what is remembered of a one-off process; an addition of this server")
+            .gives::<Run>()
+            .used_by(&[Own]),
         delete("/apps/{app}/processes/{pid}", process::stop)
             .says("stops a process; a service gets another in its place")
             .used_by(ALL),
+        get("/apps/{app}/processes/{pid}/files", file::download)
+            .says("fetches a file or a directory of a process as a tar")
+            .query("file*")
+            .gives_bytes()
+            .used_by(MODERN),
+        post("/apps/{app}/processes/{pid}/files", file::upload)
+            .says("unpacks a tar in a process")
+            .query("tar-extra:list")
+            .takes_bytes()
+            .used_by(MODERN),
+        delete("/apps/{app}/processes/{pid}/files", file::delete)
+            .says("removes files of a process")
+            .query("files*:list")
+            .used_by(MODERN),
         socket("/apps/{app}/processes/{pid}/exec", process::exec)
             .says("runs a command in a process")
             .needs_or(Write, "process exec requires write access")
-            .headers("Command Entrypoint:bool Tty:bool Height:int Width:int")
+            .headers("Command Entrypoint:bool Tty:bool Height:int Width:int Disable-Stdin:bool")
             .used_by(ALL),
         socket("/apps/{app}/processes/{pid}/logs", log::process)
             .says("follows the log of a process")
@@ -311,7 +329,11 @@ fn processes() -> Vec<Route> {
             .used_by(&[V3]),
         post("/apps/{app}/services/{service}/processes", process::run)
             .says("starts a one-off process of a service")
-            .headers("Command Environment:map Height:int Width:int Memory:int Release")
+            .headers(
+                "Command Environment:map Height:int Width:int Memory:int Release Image Volumes:map \
+                 Cpu:int Cpu-Limit:int Memory-Limit:int Gpu:int Gpu-Vendor Use-Service-Volume:bool \
+                 Privileged:bool Node-Labels System-Critical:bool",
+            )
             .gives::<Process>()
             .used_by(MODERN),
         post("/apps/{app}/services/{service}/restart", service::restart)
@@ -343,6 +365,10 @@ fn resources() -> Vec<Route> {
             .needs_or(Write, "resource console requires write access")
             .headers("Height:int Width:int")
             .used_by(&[V3]),
+        socket("/proxy/{host}/{port}", proxy::proxy)
+            .says("connects to a port of something the rack runs")
+            .needs_or(Write, "proxy requires write access")
+            .used_by(ALL),
     ]
 }
 

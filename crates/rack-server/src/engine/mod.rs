@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -15,12 +16,13 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub mod docker;
 mod error_tail;
 pub mod label;
+pub(crate) mod outflow;
 pub mod registry;
 pub mod simulated;
 
@@ -58,6 +60,9 @@ pub enum EngineError {
     /// The work was cancelled by the caller's token.
     #[error("cancelled")]
     Cancelled,
+    /// What was asked for cannot be done to what is there; nothing has changed.
+    #[error("{0}")]
+    Refused(String),
     /// The engine refused or failed.
     #[error("{0}")]
     Failed(String),
@@ -166,6 +171,8 @@ pub struct ProcessSpec {
     pub memory_reservation: Option<i64>,
     /// Relative processor weight, 1024 for one processor.
     pub cpu_shares: Option<i64>,
+    /// Hard processor limit in thousandths of a processor.
+    pub cpu_limit: Option<i64>,
     /// Run an init as process 1.
     pub init: bool,
     /// Run with all privileges.
@@ -210,6 +217,21 @@ pub struct ProcessState {
     pub out_of_memory: bool,
     /// Words it runs.
     pub command: Vec<String>,
+    /// Names it answers to on its network.
+    pub aliases: Vec<String>,
+    /// Its addresses on its network.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What is at a path of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathKind {
+    /// A directory.
+    Directory,
+    /// A symbolic link, with the absolute path it leads to in the end.
+    Link(String),
+    /// Anything else.
+    File,
 }
 
 /// What a process uses.
@@ -237,6 +259,9 @@ pub struct ExecSpec {
     /// Takes standard error, which is part of the output otherwise; without a
     /// terminal only.
     pub errors: Option<ErrorTail>,
+    /// There is an `sh` in the process: engines that cannot start a command with its
+    /// terminal's size may use it to start the command after the size is set.
+    pub shell: bool,
 }
 
 /// A running exec.
@@ -247,6 +272,8 @@ pub struct Exec {
     pub input: Pin<Box<dyn AsyncWrite + Send>>,
     /// Asks the engine for the status after the output has ended.
     pub status: futures::future::BoxFuture<'static, Result<i64>>,
+    /// Takes new sizes of its terminal, rows and columns, if it has one.
+    pub size: Option<watch::Sender<(u16, u16)>>,
 }
 
 /// One piece of a process's log.
@@ -367,7 +394,8 @@ pub trait Engine: Send + Sync + 'static {
         follow: bool,
     ) -> Result<BoxStream<'static, Result<LogChunk>>>;
 
-    /// Connects to a declared port of a running process.
+    /// Connects to a port of a running process. Declared ports are reached everywhere,
+    /// others where the host has a way to the process's own address.
     async fn dial(&self, id: &str, port: u16) -> Result<Connection>;
 
     /// Streams what happens to processes that have all these labels; ends when
@@ -377,6 +405,14 @@ pub trait Engine: Send + Sync + 'static {
     /// Reads a path of a process as a tar, named as the engine names entries.
     async fn read_files(&self, id: &str, path: &str) -> Result<Reader>;
 
-    /// Writes a tar below `path` of a process.
+    /// Says what is at a path of a process; links are followed but for the last part.
+    async fn path_kind(&self, id: &str, path: &str) -> Result<Option<PathKind>>;
+
+    /// Writes a tar below `path` of a process. No directory is replaced by anything
+    /// else, nor the reverse. Files are given the process's user unless it is root.
     async fn write_files(&self, id: &str, path: &str, tar: Reader) -> Result<()>;
+
+    /// Removes files of a running process; those that are gone already are no error,
+    /// a directory is.
+    async fn remove_files(&self, id: &str, paths: &[String]) -> Result<()>;
 }

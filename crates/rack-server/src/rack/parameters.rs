@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rack_api::system::UpdateOptions;
+
 use super::Rack;
 use crate::operations::Result;
 
@@ -11,7 +13,7 @@ impl Rack {
         if app != self.name() {
             return Ok(self.app(app).await?.parameters.unwrap_or_default());
         }
-        let mut parameters = self.system().parameters;
+        let mut parameters = self.system().await?.parameters;
         // `ps --stats` of late 2017 insists on it. Builds may take all there is.
         let memory = self.context.engine.info().await?.memory >> 20;
         parameters
@@ -26,6 +28,13 @@ impl Rack {
         app: &str,
         parameters: BTreeMap<String, String>,
     ) -> Result<()> {
-        self.update_app(app, None, Some(parameters)).await
+        if app != self.name() {
+            return self.update_app(app, None, Some(parameters)).await;
+        }
+        let options = UpdateOptions {
+            parameters,
+            ..UpdateOptions::default()
+        };
+        self.update_system(options).await
     }
 }

@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rack_api::process::{ExecOptions, Process, RunOptions, status};
+use rack_api::process::{Process, status};
 
 use super::Rack;
-use crate::engine::{Exec, ExecSpec, Phase, ProcessState, label};
+use crate::engine::{Phase, ProcessState, label};
 use crate::operations::plan::{RESOURCE, RUN, SERVICE};
 use crate::operations::{Failure, Result, run, supervise};
 
@@ -22,7 +22,7 @@ pub(super) fn text<'a>(state: &'a ProcessState, name: &str) -> &'a str {
 }
 
 impl Rack {
-    fn show_process(&self, state: &ProcessState) -> Process {
+    pub(super) fn show_process(&self, state: &ProcessState) -> Process {
         let member = self.context.fleet.get(&state.id);
         let word = match (&state.phase, &member) {
             (Phase::Created, _) => status::PENDING,
@@ -104,7 +104,7 @@ impl Rack {
         Ok(processes)
     }
 
-    async fn state(&self, app: &str, id: &str) -> Result<ProcessState> {
+    pub(super) async fn state(&self, app: &str, id: &str) -> Result<ProcessState> {
         self.context.app(app).await?;
         let missing = || Failure::NotFound(format!("process not found: {id}"));
         if id.is_empty() || !id.chars().all(|c| c.is_ascii_hexdigit()) {
@@ -122,95 +122,34 @@ impl Rack {
         }
     }
 
+    /// Looks up what is named by an id, a unique prefix of it, or the name of a service,
+    /// which stands for any running process of it.
+    pub(super) async fn target(&self, app: &str, target: &str) -> Result<ProcessState> {
+        let missing = match self.state(app, target).await {
+            Ok(state) => return Ok(state),
+            Err(missing) => missing,
+        };
+        let of_service = |state: &ProcessState| {
+            text(state, label::KIND) == SERVICE
+                && text(state, label::NAME) == target
+                && state.phase == Phase::Running
+        };
+        let mut states = self.states(app).await?;
+        states.retain(of_service);
+        // A healthy one that stays, if there is a choice.
+        let serves = |state: &ProcessState| {
+            self.context.fleet.get(&state.id).is_some_and(|member| {
+                member.healthy.load(Ordering::SeqCst) && !member.retiring.load(Ordering::SeqCst)
+            })
+        };
+        let at = states.iter().position(serves).unwrap_or(0);
+        states.into_iter().nth(at).ok_or(missing)
+    }
+
     /// Looks a process up by id or unique prefix of it.
     pub async fn process(&self, app: &str, id: &str) -> Result<Process> {
         let state = self.state(app, id).await?;
         Ok(self.show_process(&state))
-    }
-
-    /// Starts a one-off process. Returns its full engine id.
-    async fn start_run(
-        &self,
-        app: &str,
-        service: &str,
-        options: &RunOptions,
-        shown: Option<&str>,
-    ) -> Result<String> {
-        self.context.ready().await?;
-        let row = self.context.app(app).await?;
-        let release = match options.release.as_deref().filter(|id| !id.is_empty()) {
-            Some(id) => self.release_row(app, id).await?.id,
-            None if row.release.is_empty() => {
-                return Err(Failure::Invalid(format!("no release for app: {app}")));
-            }
-            None => row.release,
-        };
-        let request = run::Request {
-            service: service.to_owned(),
-            release,
-            command: options
-                .command
-                .as_deref()
-                .map(str::trim)
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned),
-            shown: shown.map(str::to_owned),
-            environment: options.environment.clone(),
-            memory: options.memory,
-        };
-        run::start(&self.context, app, request).await
-    }
-
-    /// Starts a one-off process and executes a command in it, as clients before July
-    /// 2018 ask for in one request (`rack-api.md` §5). Returns the process's id as well:
-    /// the caller lets it go with [`Self::abandon`] when the command has ended.
-    pub async fn run_attached(
-        &self,
-        app: &str,
-        service: &str,
-        options: &RunOptions,
-        lifetime: Duration,
-    ) -> Result<(String, Exec)> {
-        let command = options.command.as_deref().unwrap_or_default().trim();
-        if command.is_empty() {
-            return Err(Failure::Invalid("a command is required".into()));
-        }
-        let placeholder = RunOptions {
-            command: Some(format!("sleep {}", lifetime.as_secs())),
-            ..options.clone()
-        };
-        let id = self
-            .start_run(app, service, &placeholder, Some(command))
-            .await?;
-        let id = id[..id.len().min(ID_LENGTH)].to_owned();
-        let exec = ExecOptions {
-            command: command.to_owned(),
-            entrypoint: true,
-            tty: true,
-            height: options.height,
-            width: options.width,
-        };
-        match self.exec(app, &id, &exec).await {
-            Ok(exec) => Ok((id, exec)),
-            Err(error) => {
-                self.abandon(app, &id).await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Starts a one-off process.
-    pub async fn run(&self, app: &str, service: &str, options: &RunOptions) -> Result<Process> {
-        let id = self.start_run(app, service, options, None).await?;
-        match self.context.engine.process(&id).await? {
-            Some(state) => Ok(self.show_process(&state)),
-            // It was so quick that it is gone already.
-            None => Ok(Process {
-                id: id[..id.len().min(ID_LENGTH)].to_owned(),
-                app: app.to_owned(),
-                ..Process::default()
-            }),
-        }
     }
 
     /// Stops a process: a one-off is removed, one of a service is replaced.
@@ -228,58 +167,6 @@ impl Rack {
                 Ok(())
             }
             None => Ok(self.context.engine.remove(&state.id).await?),
-        }
-    }
-
-    /// Executes a command in a process, named by id or by its service.
-    pub async fn exec(&self, app: &str, target: &str, options: &ExecOptions) -> Result<Exec> {
-        self.context.app(app).await?;
-        let state = match self.state(app, target).await {
-            Ok(state) => state,
-            Err(missing) => self
-                .states(app)
-                .await?
-                .into_iter()
-                .find(|state| {
-                    text(state, label::KIND) == SERVICE
-                        && text(state, label::NAME) == target
-                        && state.phase == Phase::Running
-                })
-                .ok_or(missing)?,
-        };
-        if options.command.trim().is_empty() {
-            return Err(Failure::Invalid("a command is required".into()));
-        }
-        let mut command = Vec::new();
-        if options.entrypoint {
-            let image = self.context.engine.image(&state.image).await?;
-            command.extend(image.map(|image| image.entrypoint).unwrap_or_default());
-        }
-        command.extend([
-            "sh".to_owned(),
-            "-c".to_owned(),
-            options.command.trim().to_owned(),
-        ]);
-        let size = options.height.zip(options.width);
-        let spec = ExecSpec {
-            command,
-            tty: options.tty,
-            size,
-            stdin: true,
-            ..ExecSpec::default()
-        };
-        Ok(self.context.engine.exec(&state.id, spec).await?)
-    }
-
-    /// The client of an exec has gone away: a one-off goes with it.
-    pub async fn abandon(&self, app: &str, id: &str) {
-        let Ok(state) = self.state(app, id).await else {
-            return;
-        };
-        if text(&state, label::KIND) == RUN
-            && let Err(error) = run::stop(&self.context, app, &state.id, Duration::ZERO).await
-        {
-            tracing::warn!(%error, "could not stop an abandoned process");
         }
     }
 

@@ -155,6 +155,7 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE configs (
         app TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (app, name)
     );
+    ALTER TABLE runs ADD COLUMN attached TEXT NOT NULL DEFAULT '';
 "];
 
 /// Handle on one rack's database; cheap to clone.

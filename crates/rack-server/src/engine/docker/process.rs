@@ -268,6 +268,9 @@ fn body(spec: &ProcessSpec) -> ContainerCreateBody {
                 .memory_reservation
                 .map(|mib| mib.saturating_mul(MEBIBYTE)),
             cpu_shares: spec.cpu_shares,
+            nano_cpus: spec
+                .cpu_limit
+                .map(|thousandths| thousandths.saturating_mul(1_000_000)),
             init: spec.init.then_some(true),
             privileged: spec.privileged.then_some(true),
             pid_mode: spec.host_processes.then(|| "host".into()),
@@ -294,6 +297,12 @@ fn state(found: ContainerInspectResponse) -> Result<ProcessState> {
     } else {
         Phase::Exited(now.exit_code.unwrap_or_default())
     };
+    let endpoints: Vec<EndpointSettings> = found
+        .network_settings
+        .and_then(|settings| settings.networks)
+        .unwrap_or_default()
+        .into_values()
+        .collect();
     Ok(ProcessState {
         id,
         name: found
@@ -316,6 +325,16 @@ fn state(found: ContainerInspectResponse) -> Result<ProcessState> {
             .path
             .into_iter()
             .chain(found.args.into_iter().flatten())
+            .collect(),
+        aliases: endpoints
+            .iter()
+            .flat_map(|endpoint| endpoint.aliases.iter().flatten())
+            .cloned()
+            .collect(),
+        addresses: endpoints
+            .iter()
+            .flat_map(|endpoint| [&endpoint.ip_address, &endpoint.global_ipv6_address])
+            .filter_map(|address| address.as_deref()?.parse().ok())
             .collect(),
     })
 }
