@@ -1,14 +1,17 @@
 //! The Rack API as clients meet it: a server in this process on a port of its own,
 //! requests written byte by byte, either engine beneath.
 
+mod acceptance;
 mod apps;
 mod archives;
 mod auth;
 mod builds;
 mod coverage;
 mod crash;
+mod documents;
 mod engines;
 mod flow;
+mod frames;
 mod hostile;
 mod logs;
 mod processes;
