@@ -1,10 +1,11 @@
 # Every target does its own set-up; see README.md.
-.PHONY: help demo demo-down test bench ci fmt
+.PHONY: help demo demo-down test documents bench ci fmt
 
 help:
 	@echo 'make demo       both racks, a real app, from staging to production'
 	@echo 'make demo-down  remove everything that the demo made'
 	@echo 'make test       all tests, those with real containers included'
+	@echo 'make documents  docs/openapi.json and docs/coverage.md, from routes and tests'
 	@echo 'make bench      measured times, beside the floor of the same machine'
 	@echo 'make ci         format, lints, documentation, tests'
 
@@ -23,6 +24,12 @@ test:
 	@scripts/ensure-docker
 	@scripts/ensure-images
 	@scripts/test
+
+documents:
+	@scripts/ensure-tools
+	@scripts/ensure-docker
+	@scripts/ensure-images
+	@scripts/documents
 
 bench:
 	@scripts/ensure-tools

@@ -12,8 +12,10 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
+
+use super::world::Answer;
 
 /// Where lines go, and those that are there.
 struct Record {
@@ -30,32 +32,64 @@ static RECORD: LazyLock<Option<Mutex<Record>>> = LazyLock::new(|| {
     Some(Mutex::new(Record { file, written }))
 });
 
+/// Tells the test's client which route answered: a socket's outcome is in its stream.
+const ROUTE: &str = "x-route";
+
+fn record(line: String) {
+    if let Some(record) = &*RECORD {
+        let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
+        if record.written.insert(line.clone()) {
+            record.file.write_all(line.as_bytes()).expect("a line");
+        }
+    }
+}
+
 /// The same routes, taking note of calls.
 pub(crate) fn recorded(routes: Router, engine: &'static str) -> Router {
-    let Some(record) = &*RECORD else {
+    if RECORD.is_none() {
         return routes;
-    };
+    }
     routes.layer(from_fn(move |request: Request, next: Next| async move {
         let method = request.method().clone();
         let path = request.extensions().get::<MatchedPath>().cloned();
-        let response = next.run(request).await;
+        let mut response = next.run(request).await;
         if let Some(path) = path {
-            let outcome = outcome(response.status());
-            let line = format!("{method} {} {engine} {outcome}\n", path.as_str());
-            let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
-            if record.written.insert(line.clone()) {
-                record.file.write_all(line.as_bytes()).expect("a line");
+            let route = format!("{method} {} {engine}", path.as_str());
+            if let Some(outcome) = outcome(response.status()) {
+                record(format!("{route} {outcome}\n"));
+            } else {
+                let route = HeaderValue::try_from(route).expect("paths are plain");
+                response.headers_mut().insert(ROUTE, route);
             }
         }
         response
     }))
 }
 
-fn outcome(status: StatusCode) -> &'static str {
+/// Outcome of a plain request; that of a socket is not known yet.
+fn outcome(status: StatusCode) -> Option<&'static str> {
     match status.as_u16() {
-        101 => "101",
-        200..=299 => "2xx",
-        400..=499 => "4xx",
-        _ => "5xx",
+        101 => None,
+        200..=299 => Some("2xx"),
+        400..=499 => Some("4xx"),
+        _ => Some("5xx"),
+    }
+}
+
+/// The call that opened a socket, until its outcome is known.
+pub(crate) struct Call(Option<String>);
+
+impl Call {
+    /// From the answer to a handshake.
+    pub(crate) fn of(answer: &Answer) -> Self {
+        Self(answer.header(ROUTE).map(str::to_owned))
+    }
+
+    /// The first thing the socket said.
+    pub(crate) fn said(&mut self, first: &[u8]) {
+        if let Some(route) = self.0.take() {
+            let refused = first.starts_with(b"ERROR: ");
+            record(format!("{route} {}\n", if refused { "4xx" } else { "101" }));
+        }
     }
 }

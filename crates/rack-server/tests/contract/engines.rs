@@ -16,7 +16,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
-use super::world::{Client, World, engine_state};
+use super::world::{Client, SERVER_PASSWORD, World, engine_state};
 
 /// Makes of each `async fn name(engine: Engine)` two tests: `simulated::name`, and
 /// `docker::name`, which needs Docker. One list per file.
@@ -48,6 +48,7 @@ pub(crate) use on_both_engines;
 #[derive(Clone)]
 pub(crate) struct Engine {
     name: &'static str,
+    password: &'static str,
     opened: Arc<Mutex<Vec<Opened>>>,
 }
 
@@ -72,8 +73,20 @@ impl Engine {
     fn named(name: &'static str) -> Self {
         Self {
             name,
+            password: SERVER_PASSWORD,
             opened: Arc::default(),
         }
+    }
+
+    /// The same engine beneath servers with another password.
+    pub(crate) fn with_password(mut self, password: &'static str) -> Self {
+        self.password = password;
+        self
+    }
+
+    /// Password of servers on it.
+    pub(crate) fn password(&self) -> &'static str {
+        self.password
     }
 
     /// Its name in requests and answers.

@@ -1,6 +1,7 @@
 //! The Rack API as clients meet it: a server in this process on a port of its own,
 //! requests written byte by byte, either engine beneath.
 
+mod acceptance;
 mod apps;
 mod archives;
 mod auth;
@@ -10,9 +11,11 @@ mod configs;
 mod coverage;
 mod crash;
 mod diagnose;
+mod documents;
 mod engines;
 mod files;
 mod flow;
+mod frames;
 mod hostile;
 mod image_import;
 mod instances;

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::coverage;
+use super::coverage::{self, Call};
 use super::engines::Engine;
 
 /// Longest wait for anything that must happen, on a busy machine too.
@@ -99,7 +99,7 @@ impl World {
             data: data.path().to_owned(),
             engine: engine.name().into(),
             docker_host: None,
-            password: Some(SERVER_PASSWORD.into()),
+            password: Some(engine.password().into()),
             settings: Settings {
                 port: address.port(),
                 build_timeout: Duration::from_secs(30),
@@ -142,7 +142,7 @@ impl World {
 
     /// A client that has the server's password.
     pub(crate) fn server(&self) -> Client {
-        self.with_password(SERVER_PASSWORD)
+        self.with_password(self.engine.password())
     }
 
     /// A client that has a password.
@@ -378,9 +378,20 @@ impl Stream {
 pub(crate) struct Connected {
     pub(crate) reader: SocketReader<TcpStream>,
     pub(crate) writer: SocketWriter<TcpStream>,
+    call: Call,
 }
 
 impl Connected {
+    /// What comes next.
+    pub(crate) async fn next(&mut self) -> std::io::Result<Event> {
+        let event = self.reader.next().await?;
+        match &event {
+            Event::Data(bytes) => self.call.said(bytes),
+            Event::End | Event::Close => self.call.said(b""),
+        }
+        Ok(event)
+    }
+
     /// Reads to the end.
     pub(crate) async fn rest(mut self) -> Stream {
         let mut stream = Stream {
@@ -388,7 +399,7 @@ impl Connected {
             ended: false,
         };
         loop {
-            match within("the end of a stream", self.reader.next()).await {
+            match within("the end of a stream", self.next()).await {
                 Ok(Event::Data(bytes)) => stream.frames.push(bytes),
                 Ok(Event::End) => {
                     stream.ended = true;
@@ -403,7 +414,7 @@ impl Connected {
     pub(crate) async fn until(&mut self, wanted: &str) -> String {
         let mut text = String::new();
         while !text.contains(wanted) {
-            match within(&format!("{wanted:?} after {text:?}"), self.reader.next()).await {
+            match within(&format!("{wanted:?} after {text:?}"), self.next()).await {
                 Ok(Event::Data(bytes)) => text.push_str(&String::from_utf8_lossy(&bytes)),
                 other => panic!("{other:?} instead of {wanted:?} after {text:?}"),
             }
@@ -522,8 +533,12 @@ impl Client {
         .await
     }
 
-    /// Opens a socket.
-    pub(crate) async fn socket(&self, target: &str, headers: &[(&str, &str)]) -> Connected {
+    /// Asks for an upgrade and gets it.
+    pub(crate) async fn upgrade(
+        &self,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> (TcpStream, Call) {
         const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
         let mut head = self.head("GET", target, headers);
         write!(
@@ -533,7 +548,7 @@ impl Client {
             self.address
         )
         .expect("memory");
-        let stream = within("a handshake", async {
+        within("a handshake", async {
             let mut stream = TcpStream::connect(self.address)
                 .await
                 .expect("a connection");
@@ -550,11 +565,20 @@ impl Client {
             );
             assert_eq!(answer.header("sec-websocket-protocol"), None);
             assert_eq!(answer.header("sec-websocket-extensions"), None);
-            stream
+            (stream, Call::of(&answer))
         })
-        .await;
+        .await
+    }
+
+    /// Opens a socket.
+    pub(crate) async fn socket(&self, target: &str, headers: &[(&str, &str)]) -> Connected {
+        let (stream, call) = self.upgrade(target, headers).await;
         let (reader, writer) = Socket::new(stream, Role::Client).split();
-        Connected { reader, writer }
+        Connected {
+            reader,
+            writer,
+            call,
+        }
     }
 
     /// Everything a socket sends.
