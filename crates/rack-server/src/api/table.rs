@@ -247,14 +247,9 @@ fn releases() -> Vec<Route> {
             .gives::<Vec<Release>>()
             .used_by(ALL),
         post("/apps/{app}/releases", release::create)
-<<<<<<< HEAD
             .says("makes a release from the latest one; with `latest`, an addition of this server, only while that one is the latest")
             .form("build env description parent-release latest")
-=======
-            .says("makes a release from the latest one")
-            .form("build env description parent-release")
             .tells_secrets()
->>>>>>> auth
             .large_form()
             .gives::<Release>()
             .used_by(MODERN),
