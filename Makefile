@@ -20,7 +20,7 @@ demo-down:
 	@scripts/demo-down
 
 test:
-	@scripts/ensure-tools
+	@scripts/ensure-tools registry
 	@scripts/ensure-docker
 	@scripts/ensure-images
 	@scripts/test

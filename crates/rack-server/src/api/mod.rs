@@ -13,6 +13,7 @@ mod openapi;
 mod params;
 mod process;
 mod rack;
+mod registry;
 mod release;
 mod reply;
 mod resource;

@@ -5,6 +5,7 @@ use rack_api::build::Build;
 use rack_api::object::Object;
 use rack_api::process::Process;
 use rack_api::rack::{CreatedRack, RackListing};
+use rack_api::registry::Registry;
 use rack_api::release::Release;
 use rack_api::resource::Resource;
 use rack_api::service::Service;
@@ -12,7 +13,7 @@ use rack_api::system::System;
 
 use super::route::Client::{Own, V2, V3, Y2017};
 use super::route::{Client, Route, delete, get, head, post, put, socket};
-use super::{app, build, log, object, process, rack, release, resource, service, system};
+use super::{app, build, log, object, process, rack, registry, release, resource, service, system};
 use crate::rack::access::Role::Write;
 
 const ALL: &[Client] = &[Y2017, V2, V3, Own];
@@ -30,6 +31,7 @@ pub(super) fn table() -> Vec<Route> {
     table.extend(processes());
     table.extend(resources());
     table.extend(objects());
+    table.extend(registries());
     table
 }
 
@@ -262,5 +264,26 @@ fn objects() -> Vec<Route> {
         delete("/apps/{app}/objects/{*key}", object::delete)
             .says("removes an object")
             .used_by(NONE),
+    ]
+}
+
+fn registries() -> Vec<Route> {
+    vec![
+        get("/registries", registry::list)
+            .says("lists the registries the rack has logins for, passwords included")
+            .gives::<Vec<Registry>>()
+            .used_by(ALL),
+        post("/registries", registry::add)
+            .says("adds a login to a registry, which is asked first")
+            .form("server* username* password*")
+            .gives::<Registry>()
+            .used_by(ALL),
+        delete("/registries", registry::remove_named)
+            .says("forgets the login to a registry, as clients of 2017 ask for it")
+            .query("server*")
+            .used_by(&[Y2017]),
+        delete("/registries/{*server}", registry::remove)
+            .says("forgets the login to a registry")
+            .used_by(MODERN),
     ]
 }

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 pub mod docker;
 pub mod label;
+pub mod registry;
 pub mod simulated;
 
 /// A byte stream in one direction.
@@ -107,7 +108,7 @@ pub struct BuildSpec {
     pub target: Option<String>,
     /// Ignore caches.
     pub no_cache: bool,
-    /// Credentials by registry host.
+    /// Credentials by registry, named as [`registry::host`] names it.
     pub registries: BTreeMap<String, Credentials>,
     /// The context, an uncompressed tar, already re-rooted and filtered.
     pub context: Reader,
@@ -297,6 +298,10 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Fetches an image unless it is already present locally.
     async fn pull(&self, reference: &str, credentials: Option<&Credentials>) -> Result<Image>;
+
+    /// Asks a registry, named as [`registry::host`] names it, whether it takes a login.
+    /// The engine remembers nothing of it.
+    async fn login(&self, server: &str, credentials: &Credentials) -> Result<bool>;
 
     /// Gives an image a further `repository:tag`.
     async fn tag(&self, id: &str, reference: &str) -> Result<()>;

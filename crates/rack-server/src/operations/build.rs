@@ -22,6 +22,7 @@ use super::build_log::BuildLog;
 use super::context::Context;
 use super::error::{Failure, Result};
 use super::plan::one_line;
+use super::registry;
 use super::source::{self, Source};
 use crate::engine::{BuildSpec, EngineError, Image};
 use crate::store::{BuildRow, ImageRow, NewRelease};
@@ -320,7 +321,7 @@ impl Build {
         for service in manifest.services.values() {
             let image = if let Some(reference) = &service.image {
                 handle.log.line(&format!("Pulling: {reference}")).await?;
-                context.engine.pull(reference, None).await?
+                registry::pull(context, reference).await?
             } else if let Some((_, image)) =
                 built.iter().find(|(recipe, _)| *recipe == service.build)
             {
@@ -408,7 +409,7 @@ impl Build {
             target: (self.options.development && has_stage(text, "development"))
                 .then(|| "development".to_owned()),
             no_cache: self.options.no_cache,
-            registries: BTreeMap::new(),
+            registries: registry::logins(context).await?,
             context: source.context(
                 &recipe.path,
                 Ignore::parse(texts.get(&ignore_file).map_or("", String::as_str)),
@@ -436,7 +437,7 @@ impl Build {
             .map_err(|gone| Failure::internal(format!("writing the build log: {gone}")))??;
         built.map_err(|error| match error {
             EngineError::Cancelled => Failure::Cancelled("the build was cancelled".into()),
-            EngineError::Failed(reason) => Failure::Failed(one_line(&reason)),
+            EngineError::Failed(reason) => Failure::Failed(registry::advise(one_line(&reason))),
             other => other.into(),
         })
     }

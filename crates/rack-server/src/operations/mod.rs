@@ -20,6 +20,7 @@ pub mod import;
 pub mod plan;
 pub mod promote;
 pub mod recover;
+pub mod registry;
 pub mod resource;
 pub mod rollout;
 pub mod run;

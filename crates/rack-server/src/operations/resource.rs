@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::context::Context;
 use super::error::{Failure, Result};
 use super::plan::RESOURCE;
-use super::supervise;
+use super::{registry, supervise};
 use crate::engine::{ExecSpec, Phase, ProcessSpec, ProcessState, label};
 
 /// A type of resource this server runs.
@@ -272,9 +272,7 @@ pub async fn ensure(context: &Arc<Context>, app: &str, resources: &[ResourcePlan
 }
 
 async fn ensure_one(context: &Arc<Context>, app: &str, resource: &ResourcePlan) -> Result<()> {
-    let image = context
-        .engine
-        .pull(&resource.image, None)
+    let image = registry::pull(context, &resource.image)
         .await
         .map_err(|error| {
             Failure::Failed(format!(

@@ -9,6 +9,7 @@ pub mod log;
 pub mod object;
 pub mod password;
 pub mod process;
+pub mod registry;
 pub mod release;
 pub mod resource;
 pub mod service;

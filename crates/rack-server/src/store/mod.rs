@@ -28,6 +28,7 @@
 mod app;
 mod build;
 mod operation;
+mod registry;
 mod release;
 mod resource;
 mod run;
@@ -43,6 +44,7 @@ use rusqlite::Connection;
 pub use app::AppRow;
 pub use build::{BuildRow, ImageRow};
 pub use operation::{OperationRow, Outcome};
+pub use registry::RegistryRow;
 pub use release::{NewRelease, ReleaseRow};
 pub use run::RunRow;
 pub use service::ScaleRow;

@@ -15,6 +15,7 @@ mod frames;
 mod hostile;
 mod logs;
 mod processes;
+mod registries;
 mod releases;
 mod secrets;
 mod sweep;

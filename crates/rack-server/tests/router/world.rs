@@ -283,6 +283,9 @@ impl Engine for Fleet {
     async fn pull(&self, _: &str, _: Option<&Credentials>) -> Result<Image> {
         absent()
     }
+    async fn login(&self, _: &str, _: &Credentials) -> Result<bool> {
+        absent()
+    }
     async fn tag(&self, _: &str, _: &str) -> Result<()> {
         absent()
     }

@@ -21,10 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::archive::Source;
 use super::progress::{self, Progress};
 use super::{Docker, error};
-use crate::engine::{BuildSpec, Credentials, EngineError, Image, LogSink, Result};
-
-/// The names under which Docker Hub's login is looked up.
-const HUB: [&str; 3] = ["docker.io", "index.docker.io", "registry-1.docker.io"];
+use crate::engine::{BuildSpec, Credentials, EngineError, Image, LogSink, Result, registry};
 
 impl Docker {
     pub(super) async fn image_build(
@@ -168,14 +165,10 @@ fn logins(
     buildkit: bool,
 ) -> Option<HashMap<String, DockerCredentials>> {
     let logins = registries.iter().map(|(host, login)| {
-        let bare = host
-            .trim_start_matches("https://")
-            .trim_start_matches("http://");
-        let bare = bare.split('/').next().unwrap_or(bare);
-        let name = match (HUB.contains(&bare), buildkit) {
-            (true, true) => "registry-1.docker.io",
-            (true, false) => "https://index.docker.io/v1/",
-            (false, _) => bare,
+        let name = match (host.as_str(), buildkit) {
+            (registry::HUB, true) => "registry-1.docker.io",
+            (registry::HUB, false) => "https://index.docker.io/v1/",
+            (host, _) => host,
         };
         let login = DockerCredentials {
             username: Some(login.username.clone()),
@@ -201,7 +194,7 @@ mod tests {
         };
         let registries = BTreeMap::from([
             ("docker.io".to_owned(), login.clone()),
-            ("https://box.example:5000/v2/".to_owned(), login),
+            ("box.example:5000".to_owned(), login),
         ]);
         let mut names: Vec<_> = logins(&registries, true)
             .expect("some")

@@ -11,7 +11,6 @@ use std::time::Duration;
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, ClientVersion};
 use http::{Method, Request, Response};
-use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
@@ -208,6 +207,24 @@ impl Docker {
         upgrade: bool,
         body: Vec<u8>,
     ) -> Result<Response<Incoming>> {
+        let response = self.request(about, method, path, upgrade, body).await?;
+        let status = response.status();
+        if status.is_success() || status == http::StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(response);
+        }
+        let message = error::refusal(response).await?;
+        Err(error::refused(about.0, about.1, status.as_u16(), &message))
+    }
+
+    /// As [`Self::send`], and refusals are answers too.
+    pub(super) async fn request(
+        &self,
+        about: (&'static str, &str),
+        method: Method,
+        path: &str,
+        upgrade: bool,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>> {
         let session = self.session().await?;
         let mut request = Request::builder()
             .method(method)
@@ -224,24 +241,9 @@ impl Docker {
                 EngineError::Failed(format!("cannot ask docker about {:?}: {error}", about.1))
             })?;
         let answer = tokio::time::timeout(PATIENCE, self.shared.transport.send(request)).await;
-        let response = answer
+        answer
             .unwrap_or(Err(Error::RequestTimeoutError))
-            .map_err(|error| self.failure(about.0, about.1, error))?;
-        let status = response.status();
-        if status.is_success() || status == http::StatusCode::SWITCHING_PROTOCOLS {
-            return Ok(response);
-        }
-        let body = Limited::new(response.into_body(), 64 * 1024)
-            .collect()
-            .await;
-        let text = body
-            .map_err(|error| error::unreachable(&format!("its refusal was cut off: {error}")))?
-            .to_bytes();
-        let message = serde_json::from_slice::<Refusal>(&text).map_or_else(
-            |_| String::from_utf8_lossy(&text).into_owned(),
-            |refusal| refusal.message,
-        );
-        Err(error::refused(about.0, about.1, status.as_u16(), &message))
+            .map_err(|error| self.failure(about.0, about.1, error))
     }
 
     /// Maps an error; one of connection makes the next call agree anew.
@@ -294,12 +296,6 @@ impl Docker {
                 .unwrap_or_default(),
         })
     }
-}
-
-/// The body of a refusal.
-#[derive(serde::Deserialize)]
-struct Refusal {
-    message: String,
 }
 
 fn client(

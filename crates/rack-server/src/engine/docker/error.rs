@@ -4,9 +4,15 @@
 use std::error::Error as _;
 
 use bollard::errors::Error;
+use http::Response;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
 
 use super::connect::KIND;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, Result};
+
+/// Longest refusal worth reading.
+const LONGEST_REFUSAL: usize = 64 << 10;
 
 /// Maps an error of a call about one thing.
 pub(super) fn about(kind: &'static str, name: &str, error: Error) -> EngineError {
@@ -45,6 +51,24 @@ pub(super) fn refused(kind: &'static str, name: &str, status: u16, message: &str
         }
         _ => EngineError::Failed(sentence(message)),
     }
+}
+
+/// The message of a refusal.
+pub(super) async fn refusal(response: Response<Incoming>) -> Result<String> {
+    #[derive(serde::Deserialize)]
+    struct Refusal {
+        message: String,
+    }
+    let body = Limited::new(response.into_body(), LONGEST_REFUSAL)
+        .collect()
+        .await;
+    let text = body
+        .map_err(|error| unreachable(&format!("its refusal was cut off: {error}")))?
+        .to_bytes();
+    Ok(serde_json::from_slice::<Refusal>(&text).map_or_else(
+        |_| String::from_utf8_lossy(&text).into_owned(),
+        |refusal| refusal.message,
+    ))
 }
 
 /// The engine does not answer.

@@ -33,6 +33,7 @@ mod log;
 mod port;
 mod process;
 mod progress;
+mod registry;
 mod transport;
 mod volume_network;
 
@@ -79,6 +80,10 @@ impl Engine for Docker {
 
     async fn pull(&self, reference: &str, credentials: Option<&Credentials>) -> Result<Image> {
         self.image_pull(reference, credentials).await
+    }
+
+    async fn login(&self, server: &str, credentials: &Credentials) -> Result<bool> {
+        self.registry_login(server, credentials).await
     }
 
     async fn tag(&self, id: &str, reference: &str) -> Result<()> {

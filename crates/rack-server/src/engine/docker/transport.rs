@@ -25,6 +25,23 @@ use super::address::{Address, candidates};
 use super::error;
 use crate::engine::Connection;
 
+/// Headers that carry logins.
+const LOGIN_HEADERS: [&str; 2] = ["x-registry-auth", "x-registry-config"];
+
+/// Engines read logins in the URL-safe alphabet, bollard writes them in the other
+/// one, and what an engine cannot read it silently takes for no login at all.
+fn url_safe(login: &HeaderValue) -> HeaderValue {
+    let bytes = login.as_bytes().iter().map(|byte| match byte {
+        b'+' => b'-',
+        b'/' => b'_',
+        other => *other,
+    });
+    let mut safe = HeaderValue::from_bytes(&bytes.collect::<Vec<_>>())
+        .expect("both alphabets are fit for headers");
+    safe.set_sensitive(true);
+    safe
+}
+
 /// Makes requests to an engine.
 #[derive(Debug, Clone)]
 pub(super) struct Transport {
@@ -91,6 +108,11 @@ impl Transport {
         parts
             .headers
             .insert(HOST, HeaderValue::from_static("docker"));
+        for name in LOGIN_HEADERS {
+            if let Some(login) = parts.headers.get_mut(name) {
+                *login = url_safe(login);
+            }
+        }
         Ok(sender
             .send_request(http::Request::from_parts(parts, body))
             .await?)
@@ -186,5 +208,22 @@ impl AsyncWrite for Severable {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.inner.as_mut().poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
+
+    use super::*;
+
+    #[test]
+    fn logins_are_sent_in_the_alphabet_engines_read() {
+        let login = "{\"password\":\"???~~~>>>\"}";
+        let standard = BASE64_STANDARD.encode(login);
+        assert!(standard.contains('/'), "{standard}");
+        let sent = url_safe(&HeaderValue::from_str(&standard).expect("a header"));
+        assert_eq!(sent.as_bytes(), BASE64_URL_SAFE.encode(login).as_bytes());
     }
 }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio_util::io::SyncIoBridge;
 use tokio_util::sync::CancellationToken;
 
-use super::super::{BuildSpec, EngineError, Image, LogSink, Reader, Result};
+use super::super::{BuildSpec, Credentials, EngineError, Image, LogSink, Reader, Result, registry};
 use super::blob::{BlobRead, Blobs, Pending, digest_of};
 use super::copy;
 use super::dockerfile::{self, Dockerfile, Instruction, Keyword, Stage};
@@ -53,6 +53,7 @@ pub(super) async fn build(
         context,
         pending: BTreeMap::new(),
         arguments: spec.args,
+        logins: spec.registries,
         consumed: BTreeSet::new(),
         no_cache: spec.no_cache,
         stages: Vec::new(),
@@ -133,6 +134,7 @@ struct Build {
     /// Layers made by this build, by digest.
     pending: BTreeMap<String, Arc<Pending>>,
     arguments: BTreeMap<String, String>,
+    logins: BTreeMap<String, Credentials>,
     consumed: BTreeSet<String>,
     no_cache: bool,
     /// Stages by index; those nobody needs stay empty.
@@ -274,6 +276,13 @@ impl Build {
             return Ok((image.file.clone(), image.size));
         }
         if self.shared.faults.has(FaultKind::PullFails) {
+            return Err(unsolved(format!(
+                "{reference}: failed to resolve source metadata: {}",
+                super::PULL_FAILS
+            )));
+        }
+        let login = self.logins.get(&registry::of_image(reference));
+        if !self.shared.registries.gives(reference, login)? {
             return Err(unsolved(format!(
                 "{reference}: failed to resolve source metadata: {}",
                 super::PULL_DENIED

@@ -26,6 +26,7 @@ use blob::Blobs;
 use catalog::{Catalog, Volume};
 use fault::FaultKind;
 use process::{Processes, has_labels};
+use registry::Registries;
 
 mod archive;
 mod blob;
@@ -40,6 +41,7 @@ mod outflow;
 mod port;
 mod process;
 mod progress;
+mod registry;
 mod runtime;
 mod shell;
 mod stages;
@@ -51,7 +53,10 @@ pub use fault::{CONTEXT_FILE, Fault, FaultKind as Kind, Faults, UnknownFault, VA
 /// What the simulated machine has; nothing runs on it.
 const MEMORY: u64 = 8 << 30;
 /// What registries say of images they do not give.
-const PULL_DENIED: &str = "pull access denied, repository does not exist or may require authorization (simulated fault pull-fails)";
+const PULL_DENIED: &str =
+    "pull access denied, repository does not exist or may require authorization";
+/// The same, because of a fault.
+const PULL_FAILS: &str = "pull access denied, repository does not exist or may require authorization (simulated fault pull-fails)";
 
 /// Tells the time.
 #[derive(Clone)]
@@ -92,6 +97,7 @@ struct Shared {
     blobs: Blobs,
     catalog: Mutex<Catalog>,
     processes: Processes,
+    registries: Registries,
     faults: Faults,
     /// Cancelled when the engine goes.
     life: CancellationToken,
@@ -115,7 +121,8 @@ impl Simulated {
         let blobs = Blobs::below(&directory.join("blobs")).map_err(fail)?;
         blobs.sweep().map_err(fail)?;
         let catalog = Catalog::open(directory, &blobs)?;
-        let engine = Self::with(blobs, catalog, clock);
+        let registries = Registries::beside(directory);
+        let engine = Self::with(blobs, catalog, registries, clock);
         engine
             .shared
             .collect(&engine.shared.catalog())
@@ -134,14 +141,16 @@ impl Simulated {
 
     /// An engine that keeps nothing, with a clock.
     pub fn in_memory_with(clock: Clock) -> Self {
-        Self::with(Blobs::in_memory(), Catalog::in_memory(), clock)
+        let registries = Registries::default();
+        Self::with(Blobs::in_memory(), Catalog::in_memory(), registries, clock)
     }
 
-    fn with(blobs: Blobs, catalog: Catalog, clock: Clock) -> Self {
+    fn with(blobs: Blobs, catalog: Catalog, registries: Registries, clock: Clock) -> Self {
         let shared = Shared {
             blobs,
             catalog: Mutex::new(catalog),
             processes: Processes::new(clock),
+            registries,
             faults: Faults::default(),
             life: CancellationToken::new(),
         };
@@ -153,6 +162,12 @@ impl Simulated {
     /// The faults that are on; the handle stays valid and may be cloned.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
+    }
+
+    /// Declares a registry that wants this login for everything, for as long as the
+    /// engine lives; see [`registry`] for those that stay.
+    pub fn set_private_registry(&self, host: &str, login: Credentials) {
+        self.shared.registries.set(host, login);
     }
 
     /// Switches a fault on by name, for example `never-healthy@web`.
@@ -373,12 +388,26 @@ impl Engine for Simulated {
             .map(|image| image.view()))
     }
 
-    async fn pull(&self, reference: &str, _: Option<&Credentials>) -> Result<Image> {
+    async fn login(&self, server: &str, credentials: &Credentials) -> Result<bool> {
+        self.up()?;
+        Ok(self
+            .shared
+            .registries
+            .login(server)?
+            .is_none_or(|login| login == *credentials))
+    }
+
+    async fn pull(&self, reference: &str, credentials: Option<&Credentials>) -> Result<Image> {
         self.up()?;
         if let Some(image) = self.image(reference).await? {
             return Ok(image);
         }
         if self.shared.faults.has(FaultKind::PullFails) {
+            return Err(EngineError::Failed(format!(
+                "cannot pull {reference}: {PULL_FAILS}"
+            )));
+        }
+        if !self.shared.registries.gives(reference, credentials)? {
             return Err(EngineError::Failed(format!(
                 "cannot pull {reference}: {PULL_DENIED}"
             )));

@@ -1,0 +1,281 @@
+//! Logins to image registries: checked, kept, used by builds and pulls.
+//!
+//! On Docker against a real registry, which each test starts on a loopback port and
+//! ends; on the simulated engine against a declared one.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use super::world::{Client, World, until, within};
+
+const USER: &str = "deploy";
+const PASSWORD: &str = "registry-password-???>>>~~~";
+/// bcrypt of the password.
+const HTPASSWD: &str = "deploy:$2b$05$abcdefghijklmnopqrstuuMebrNgceHBcw5k7i6yX0GcNLXH6EK.K\n";
+
+/// A registry that wants a login, with an image at `image`.
+struct Private {
+    host: String,
+    image: String,
+}
+
+fn form(server: &str, username: &str, password: &str) -> String {
+    form_urlencoded::Serializer::new(String::new())
+        .append_pair("server", server)
+        .append_pair("username", username)
+        .append_pair("password", password)
+        .finish()
+}
+
+async fn every_line_of_the_rack(rack: &Client) -> String {
+    let options = [("Follow", "false"), ("Since", "1h0m0s")];
+    rack.stream("/system/logs", &options).await.text()
+}
+
+/// What a login is good for, from its refusal to its end.
+async fn a_login_is_checked_kept_and_used(rack: &Client, private: &Private) {
+    let Private { host, image } = private;
+    assert_eq!(rack.get("/registries").await.json(), json!([]));
+    rack.create("myapp").await;
+    let pulled = format!("services:\n  web:\n    image: {image}\n");
+    let dockerfile = format!("FROM {image}\nRUN echo built on it\n");
+    let built = [
+        ("convox.yml", "services:\n  web:\n    build: .\n"),
+        ("Dockerfile", dockerfile.as_str()),
+    ];
+
+    // Without a login neither a pull nor a build gets the image.
+    for files in [&[("convox.yml", pulled.as_str())][..], &built[..]] {
+        let (build, log) = rack.build("myapp", files).await;
+        assert_eq!(build["status"], "failed", "{log}");
+        let reason = build["reason"].as_str().expect("a reason");
+        assert!(
+            reason.ends_with("; if the image is private, add a login with: convox registries add"),
+            "{reason}"
+        );
+    }
+
+    // A wrong login is not kept.
+    let refused = rack
+        .post("/registries", &form(host, USER, "wrong-password"))
+        .await;
+    refused.fails(
+        400,
+        &format!("unable to authenticate: {host} does not take this username and password"),
+    );
+    assert_eq!(rack.get("/registries").await.json(), json!([]));
+
+    // A right one is, under the name it was given by.
+    let url = format!("https://{host}/v1/");
+    let mine = json!({ "server": url, "username": USER, "password": PASSWORD });
+    let added = rack.post("/registries", &form(&url, USER, PASSWORD)).await;
+    assert_eq!(added.json(), mine);
+    assert_eq!(rack.get("/registries").await.json(), json!([mine]));
+    let mut told = String::new();
+    for files in [&[("convox.yml", pulled.as_str())][..], &built[..]] {
+        let (build, log) = rack.build("myapp", files).await;
+        assert_eq!(build["status"], "complete", "{log}");
+        told.push_str(&format!("{log}\n{build}\n"));
+    }
+    told.push_str(&every_line_of_the_rack(rack).await);
+    assert!(!told.contains(PASSWORD), "{told}");
+
+    // The same registry by another name has the login of that name only.
+    rack.post("/registries", &form(host, USER, PASSWORD))
+        .await
+        .json();
+    let listed = rack.get("/registries").await.json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+    assert_eq!(listed[0]["server"], json!(host));
+
+    // Removed, slashes and all, as modern clients and those of 2017 say it.
+    rack.delete(&format!("/registries/{url}?")).await.ok();
+    rack.delete(&format!("/registries/{host}?"))
+        .await
+        .fails(404, &format!("no such registry: {host}"));
+    rack.post("/registries", &form(host, USER, PASSWORD))
+        .await
+        .json();
+    rack.delete(&format!("/registries?server={host}"))
+        .await
+        .ok();
+    assert_eq!(rack.get("/registries").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn a_login_is_checked_kept_and_used_simulated() {
+    let (world, rack) = World::with_rack().await;
+    let private = Private {
+        host: "registry.example.com:5000".into(),
+        image: "registry.example.com:5000/team/base:1".into(),
+    };
+    let declared = json!({ &private.host: { "username": USER, "password": PASSWORD } });
+    std::fs::write(
+        world.data.path().join("simulated").join("registries.json"),
+        declared.to_string(),
+    )
+    .expect("written");
+    a_login_is_checked_kept_and_used(&rack, &private).await;
+}
+
+#[tokio::test]
+async fn what_is_no_login_is_refused() {
+    let (_world, rack) = World::with_rack().await;
+    for (given, text) in [
+        ("", "server must not be blank"),
+        ("server=box.example", "username must not be blank"),
+        (
+            "server=box.example&username=u",
+            "password must not be blank",
+        ),
+        ("server=+&username=u&password=p", "server must not be blank"),
+        (
+            "server=https://u:p@box.example&username=u&password=p",
+            "server names no registry: give a host such as registry.example.com or 127.0.0.1:5000",
+        ),
+    ] {
+        rack.post("/registries", given).await.fails(400, text);
+    }
+    rack.delete("/registries?")
+        .await
+        .fails(400, "server is required");
+    rack.delete("/registries/https://index.docker.io/v1/")
+        .await
+        .fails(404, "no such registry: https://index.docker.io/v1/");
+    // Logins stay when the server goes, and are of one rack.
+    let url = "https://index.docker.io/v1/";
+    rack.post("/registries", &form(url, "someone", "p+w"))
+        .await
+        .json();
+    rack.post("/registries", &form("box.example", "u", "p"))
+        .await
+        .json();
+    let listed = rack.get("/registries").await.json();
+    let servers = [&listed[0]["server"], &listed[1]["server"]];
+    assert_eq!(servers, [&json!("box.example"), &json!(url)]);
+    let other = _world.rack("other").await;
+    assert_eq!(other.get("/registries").await.json(), json!([]));
+    rack.delete("/registries/docker.io").await.ok();
+}
+
+/// A real registry with one account.
+struct Registry {
+    _process: Child,
+    host: String,
+    directory: TempDir,
+}
+
+impl Registry {
+    async fn start() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        let config = json!({
+            "version": "0.1",
+            "log": { "level": "info", "accesslog": { "disabled": true } },
+            "storage": { "filesystem": { "rootdirectory": at("storage") } },
+            "http": { "addr": "127.0.0.1:0" },
+            "auth": { "htpasswd": { "realm": "test", "path": at("htpasswd") } },
+        });
+        std::fs::write(at("config.yml"), config.to_string()).expect("written");
+        std::fs::write(at("htpasswd"), HTPASSWD).expect("written");
+        let log = std::fs::File::create(at("log")).expect("a file");
+        let process = Command::new(registry_program())
+            .arg("serve")
+            .arg(at("config.yml"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a file"))
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("docker-registry starts: run scripts/ensure-tools registry");
+        let mut host = None;
+        until("the registry to listen", async || {
+            let said = std::fs::read_to_string(at("log")).expect("a log");
+            let after = said.split("listening on ").nth(1).unwrap_or_default();
+            host = after
+                .split(|c: char| c != '.' && c != ':' && !c.is_ascii_digit())
+                .next()
+                .filter(|host| host.starts_with("127.0.0.1:") && after.len() > host.len())
+                .map(str::to_owned);
+            host.is_some()
+        })
+        .await;
+        Self {
+            _process: process,
+            host: host.expect("listening"),
+            directory,
+        }
+    }
+
+    /// The plain Docker client, with a configuration of this test's own.
+    async fn docker(&self, words: &[&str]) {
+        let done = Command::new("docker")
+            .arg("--config")
+            .arg(self.directory.path().join("docker"))
+            .args(words)
+            .output();
+        let output = within("docker", done).await.expect("the docker client");
+        assert!(output.status.success(), "docker {words:?}: {output:?}");
+    }
+}
+
+/// On the path, or where `scripts/ensure-tools registry` unpacks it.
+fn registry_program() -> PathBuf {
+    let unpacked =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/usr/bin/docker-registry");
+    if unpacked.exists() {
+        unpacked
+    } else {
+        "docker-registry".into()
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs Docker"]
+async fn a_login_is_checked_kept_and_used_docker() {
+    let registry = Registry::start().await;
+    let host = registry.host.clone();
+    let image = format!("{host}/team/base:1");
+    registry
+        .docker(&["login", "--username", USER, "--password", PASSWORD, &host])
+        .await;
+    registry.docker(&["tag", "busybox:1.36", &image]).await;
+    registry.docker(&["push", &image]).await;
+    registry.docker(&["rmi", &image]).await;
+
+    let world = World::empty().await;
+    let server = world.server();
+    let name = format!("t{}", rack_api::id::hex(10));
+    let made = server
+        .post("/racks", &format!("name={name}&engine=docker"))
+        .await
+        .json();
+    let rack = world.with_password(made["password"].as_str().expect("a password"));
+    let private = Private {
+        host,
+        image: image.clone(),
+    };
+    let tested = tokio::spawn(async move {
+        a_login_is_checked_kept_and_used(&rack, &private).await;
+        // A registry that is not there is another matter than a wrong password.
+        let nobody = rack
+            .post("/registries", &form("127.0.0.1:1", USER, PASSWORD))
+            .await;
+        assert_eq!(nobody.status, 400);
+        let text = nobody.text();
+        assert!(
+            text.starts_with(
+                "unable to authenticate: the login could not be checked with 127.0.0.1:1: "
+            ),
+            "{text}"
+        );
+    })
+    .await;
+    server.delete(&format!("/racks/{name}")).await.ok();
+    registry.docker(&["rmi", "--force", &image]).await;
+    tested.expect("the test passes");
+}
