@@ -10,13 +10,16 @@
 
 pub mod app;
 pub mod build;
+pub mod capacity;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod environment;
 pub mod exit_status;
 pub mod id;
 pub mod ignore;
+pub mod instance;
 pub mod log;
+pub mod metric;
 pub mod object;
 pub mod params;
 pub mod process;

@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 /// A parameter the server cannot read; the text is the one clients know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParamError {
@@ -16,6 +18,9 @@ pub enum ParamError {
     /// Not a duration.
     #[error("time: invalid duration {0:?}")]
     Duration(String),
+    /// Not a time.
+    #[error("time {0:?} is not written as YYYYMMDD.hhmmss.nnnnnnnnn")]
+    Time(String),
     /// A duration without a unit.
     #[error("time: missing unit in duration {0:?}")]
     DurationUnit(String),
@@ -57,6 +62,24 @@ pub fn encode_map(map: &BTreeMap<String, String>) -> String {
         to.append_pair(key, value);
     }
     to.finish()
+}
+
+/// Reads a time, `YYYYMMDD.hhmmss.nnnnnnnnn` in UTC.
+pub fn time(text: &str) -> Result<Timestamp, ParamError> {
+    let read = || {
+        let (seconds, fraction) = text.rsplit_once('.')?;
+        let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let (date, time) = seconds.split_once('.')?;
+        if date.len() != 8 || time.len() != 6 || fraction.len() > 9 {
+            return None;
+        }
+        if ![date, time, fraction].iter().all(|part| digits(part)) {
+            return None;
+        }
+        let iso = format!("{date}T{time}.{fraction}Z");
+        iso.parse().ok()
+    };
+    read().ok_or_else(|| ParamError::Time(text.to_owned()))
 }
 
 /// Nanoseconds of each unit Go knows, longest names first where they overlap.
@@ -183,6 +206,23 @@ mod tests {
     }
 
     #[test]
+    fn times_have_nine_digits_of_a_second() {
+        let time = time("20260102.030405.000000006").expect("a time");
+        assert_eq!(time.to_string(), "2026-01-02T03:04:05.000000006Z");
+        for text in [
+            "",
+            "2026-01-02",
+            "20260102.030405",
+            "20261302.030405.0",
+            "20260102.030405.",
+            "x.y.z",
+        ] {
+            let error = super::time(text).expect_err(text).to_string();
+            assert!(error.contains("YYYYMMDD.hhmmss.nnnnnnnnn"), "{error}");
+        }
+    }
+
+    #[test]
     fn maps_are_encoded_twice_by_forms() {
         let map: BTreeMap<_, _> = [("Bar".into(), "a&b".into()), ("Foo".into(), "1".into())].into();
         assert_eq!(encode_map(&map), "Bar=a%26b&Foo=1");
@@ -201,6 +241,7 @@ mod tests {
         #[test]
         fn any_text_is_read_or_refused(text in ".*") {
             let _ = duration(&text);
+            let _ = time(&text);
             let _ = map(&text);
             let _ = list(&text);
         }

@@ -36,3 +36,16 @@ pub struct System {
     /// Version, compared as text by clients.
     pub version: String,
 }
+
+/// What to change of a rack (`PUT /system`).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpdateOptions {
+    /// Number of instances.
+    pub count: Option<i64>,
+    /// Type of instances.
+    pub kind: Option<String>,
+    /// Parameters to set; the others stay.
+    pub parameters: BTreeMap<String, String>,
+    /// Version to run.
+    pub version: Option<String>,
+}

@@ -10,4 +10,5 @@ pub mod operations;
 pub mod rack;
 pub mod router;
 pub mod store;
+pub mod summary;
 pub mod tls;

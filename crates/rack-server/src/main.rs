@@ -97,6 +97,9 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
 /// How long the first requests wait for running apps to be found.
 const RECOVERY_GRACE: Duration = Duration::from_secs(1);
 
+/// Time between two measurements of what runs.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
+
 /// The user's data directory (`XDG_DATA_HOME`, else `~/.local/share`).
 fn default_data() -> anyhow::Result<PathBuf> {
     let set = |name: &str| {
@@ -135,6 +138,7 @@ async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<(
             port: address.port(),
             build_timeout: Duration::from_secs(arguments.build_timeout),
             promote_timeout: Duration::from_secs(arguments.promote_timeout),
+            measure_every: MEASURE_EVERY,
             failpoints: arguments.failpoints,
             archive_limits: artifact::Limits::default(),
         },

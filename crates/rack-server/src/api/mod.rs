@@ -5,9 +5,12 @@
 
 mod app;
 mod build;
+mod capacity;
 mod drain;
 mod error;
+mod instance;
 mod log;
+mod metric;
 mod object;
 mod openapi;
 mod params;

@@ -79,6 +79,15 @@ impl Params {
             .map_err(|error| invalid(&error))?)
     }
 
+    /// A time, when present and not empty.
+    pub(super) fn time(&self, name: &str) -> Result<Option<jiff::Timestamp>> {
+        let text = self.text(name).filter(|text| !text.is_empty());
+        Ok(text
+            .map(params::time)
+            .transpose()
+            .map_err(|error| invalid(&error))?)
+    }
+
     /// A duration, when present and not empty.
     pub(super) fn duration(&self, name: &str) -> Result<Option<std::time::Duration>> {
         let text = self.text(name).filter(|text| !text.is_empty());

@@ -17,7 +17,6 @@ use super::scope::{Scope, of_socket};
 use super::socket::{Reader, Writer, finish, serve};
 use crate::engine::Exec;
 use crate::operations::Failure;
-use crate::rack::Rack;
 
 /// Bytes of output in one frame.
 const FRAME: usize = 16 << 10;
@@ -106,20 +105,37 @@ pub(super) async fn exec(
             Err(failure) => Err(failure),
         };
         match started {
-            Ok((rack, exec)) => relay(&rack, &app, &pid, exec, reader, writer).await,
-            Err(failure) => {
-                // Both, so that every client sees the text and a failing status.
-                let _ = writer
-                    .data(format!("ERROR: {}\n", message(&failure)).as_bytes())
-                    .await;
-                let _ = writer.data(exit_status::encode(1).as_bytes()).await;
-                finish(reader, writer).await;
+            Ok((rack, exec)) => {
+                // Nobody is there to end the process: a one-off goes with its client.
+                if converse(exec, reader, writer).await == Ended::Gone {
+                    rack.abandon(&app, &pid).await;
+                }
             }
+            Err(failure) => refuse(&failure, reader, writer).await,
         }
     })
 }
 
-async fn relay(rack: &Rack, app: &str, pid: &str, exec: Exec, mut reader: Reader, writer: Writer) {
+/// How a conversation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The command has.
+    Command,
+    /// The client went away before.
+    Gone,
+}
+
+/// Says that a command could not be started: the text and a failing status, so that
+/// clients of every generation notice.
+pub(super) async fn refuse(failure: &Failure, reader: Reader, writer: Writer) {
+    let text = format!("ERROR: {}\n", message(failure));
+    let _ = writer.data(text.as_bytes()).await;
+    let _ = writer.data(exit_status::encode(1).as_bytes()).await;
+    finish(reader, writer).await;
+}
+
+/// Carries a command's input and output until it ends, then its status.
+pub(super) async fn converse(exec: Exec, mut reader: Reader, writer: Writer) -> Ended {
     let Exec {
         mut output,
         mut input,
@@ -160,9 +176,7 @@ async fn relay(rack: &Rack, app: &str, pid: &str, exec: Exec, mut reader: Reader
     let status = match sent {
         Ok(true) => status.await.map_err(|error| error.to_string()),
         Ok(false) => {
-            // Nobody is there to end the process: a one-off goes with its client.
-            rack.abandon(app, pid).await;
-            return;
+            return Ended::Gone;
         }
         Err(error) => Err(format!("the output broke off: {error}")),
     };
@@ -175,4 +189,5 @@ async fn relay(rack: &Rack, app: &str, pid: &str, exec: Exec, mut reader: Reader
     };
     let _ = writer.data(exit_status::encode(status).as_bytes()).await;
     finish(reader, writer).await;
+    Ended::Command
 }

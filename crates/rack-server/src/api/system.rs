@@ -1,12 +1,16 @@
 //! The rack itself, and what is asked before a rack is chosen.
 
+use axum::extract::Request;
 use axum::http::Uri;
 use axum::response::Response;
+use rack_api::params::map;
+use rack_api::system::UpdateOptions;
 
 use super::error::Result;
 use super::params::Params;
 use super::reply;
 use super::scope::{Caller, Scope};
+use crate::operations::Failure;
 
 /// `GET /check`, without authentication.
 pub(super) async fn check() -> &'static str {
@@ -19,8 +23,33 @@ pub(super) async fn auth(_: Caller) -> Response {
 }
 
 /// `GET /system`
-pub(super) async fn get(Scope(rack): Scope) -> Response {
-    reply::json(&rack.system())
+pub(super) async fn get(Scope(rack): Scope) -> Result<Response> {
+    Ok(reply::json(&rack.system().await?))
+}
+
+/// `PUT /system`
+pub(super) async fn update(Scope(rack): Scope, request: Request) -> Result<Response> {
+    let params = Params::of_request(request).await?;
+    let text = |name: &str| params.text(name).filter(|text| !text.is_empty());
+    rack.update_system(UpdateOptions {
+        count: params.integer("count")?,
+        kind: text("type").map(str::to_owned),
+        parameters: text("parameters").map(map).unwrap_or_default(),
+        version: text("version").map(str::to_owned),
+    })
+    .await?;
+    Ok(reply::ok())
+}
+
+/// `GET /system/sync/whitelist/instances/ip`: the one instance is this machine, which
+/// is let in always.
+pub(super) async fn sync_whitelist(_: Scope) -> Response {
+    reply::ok()
+}
+
+/// The calls that repair databases of a cloud; there are none of those here.
+pub(super) async fn no_cloud_database(_: Scope) -> Result<Response> {
+    Err(Failure::NotFound("there are no RDS databases or snapshots on a local rack".into()).into())
 }
 
 /// `GET /system/processes`
@@ -30,6 +59,6 @@ pub(super) async fn processes(Scope(rack): Scope, uri: Uri) -> Result<Response> 
 }
 
 /// `GET /system/releases`
-pub(super) async fn releases(Scope(rack): Scope) -> Response {
-    reply::json(&rack.system_releases())
+pub(super) async fn releases(Scope(rack): Scope) -> Result<Response> {
+    Ok(reply::json(&rack.system_releases().await?))
 }

@@ -2,6 +2,9 @@
 
 use rack_api::app::App;
 use rack_api::build::Build;
+use rack_api::capacity::Capacity;
+use rack_api::instance::Instance;
+use rack_api::metric::{Metric, ServiceMetrics};
 use rack_api::object::Object;
 use rack_api::process::Process;
 use rack_api::rack::{CreatedRack, RackListing};
@@ -13,12 +16,16 @@ use rack_api::system::System;
 
 use super::route::Client::{Own, V2, V3, Y2017};
 use super::route::{Client, Route, delete, get, head, post, put, socket};
-use super::{app, build, log, object, process, rack, registry, release, resource, service, system};
+use super::{
+    app, build, capacity, instance, log, metric, object, process, rack, registry, release,
+    resource, service, system,
+};
 use crate::rack::access::Role::Write;
 
 const ALL: &[Client] = &[Y2017, V2, V3, Own];
 const MODERN: &[Client] = &[V2, V3, Own];
 const NONE: &[Client] = &[];
+const METRIC_OPTIONS: &str = "start:time end:time period:int metrics:list";
 const LOG_OPTIONS: &str = "Since:duration Follow:bool Prefix:bool Filter Tail:int";
 
 /// Every route.
@@ -32,6 +39,8 @@ pub(super) fn table() -> Vec<Route> {
     table.extend(resources());
     table.extend(objects());
     table.extend(registries());
+    table.extend(instances());
+    table.extend(cloud_databases());
     table
 }
 
@@ -73,6 +82,25 @@ fn of_the_rack() -> Vec<Route> {
             .says("describes the rack")
             .gives::<System>()
             .used_by(ALL),
+        put("/system", system::update)
+            .says("sets parameters of the rack")
+            .form("count:int type version parameters:map force:bool")
+            .used_by(ALL),
+        get("/system/capacity", capacity::get)
+            .says("says what the rack's machine has and what is promised on it")
+            .gives::<Capacity>()
+            .used_by(NONE),
+        get("/system/metrics", metric::system)
+            .says("lists measurements of the rack")
+            .query(METRIC_OPTIONS)
+            .gives::<Vec<Metric>>()
+            .used_by(NONE),
+        get(
+            "/system/sync/whitelist/instances/ip",
+            system::sync_whitelist,
+        )
+        .says("lets the rack's instances in, which always are")
+        .used_by(&[V2]),
         socket("/system/logs", log::system)
             .says("follows the rack's own log")
             .headers(LOG_OPTIONS)
@@ -119,6 +147,22 @@ fn apps() -> Vec<Route> {
             .says("follows the log of an app")
             .headers(LOG_OPTIONS)
             .used_by(ALL),
+        get("/apps/{app}/metrics", metric::app)
+            .says("lists measurements of an app")
+            .query(METRIC_OPTIONS)
+            .gives::<Vec<Metric>>()
+            .used_by(NONE),
+        get("/apps/{app}/metrics-by-service", metric::by_service)
+            .says("lists measurements of the services of an app")
+            .query(METRIC_OPTIONS)
+            .query("services:list")
+            .gives::<Vec<ServiceMetrics>>()
+            .used_by(NONE),
+        get("/apps/{app}/services/{service}/metrics", metric::service)
+            .says("lists measurements of a service")
+            .query(METRIC_OPTIONS)
+            .gives::<Vec<Metric>>()
+            .used_by(NONE),
         get("/apps/{app}/budget", app::budget)
             .says("says that there is no budget")
             .gives::<serde_json::Value>()
@@ -285,5 +329,48 @@ fn registries() -> Vec<Route> {
         delete("/registries/{*server}", registry::remove)
             .says("forgets the login to a registry")
             .used_by(MODERN),
+    ]
+}
+
+fn instances() -> Vec<Route> {
+    vec![
+        get("/instances", instance::list)
+            .says("lists the machines of the rack: this one")
+            .gives::<Vec<Instance>>()
+            .used_by(ALL),
+        post("/instances/keyroll", instance::keyroll)
+            .says("refuses to replace the keys of instances: there are none")
+            .used_by(ALL),
+        delete("/instances/{id}", instance::terminate)
+            .says("refuses to end an instance: it is this machine")
+            .used_by(ALL),
+        socket("/instances/{id}/shell", instance::shell)
+            .says("opens a shell that sees the processes of the machine")
+            .needs_or(Write, "instance shell requires write access")
+            .headers("Command Tty:bool Height:int Width:int")
+            .used_by(MODERN),
+        socket("/instances/{id}/ssh", instance::ssh)
+            .says("opens a shell, as clients of 2017 ask for it")
+            .needs_or(Write, "instance shell requires write access")
+            .headers("Command Terminal Tty:bool Height:int Width:int")
+            .used_by(&[Y2017]),
+    ]
+}
+
+fn cloud_databases() -> Vec<Route> {
+    vec![
+        get("/rds/snapshots/{snapshot}", system::no_cloud_database)
+            .says("says that there are no RDS snapshots")
+            .used_by(&[V2]),
+        delete("/rds/{resource}", system::no_cloud_database)
+            .says("says that there are no RDS databases")
+            .used_by(&[V2]),
+        post(
+            "/apps/{app}/resources/{resource}/deletion-protection-and-snapshot/{snapshot}",
+            system::no_cloud_database,
+        )
+        .says("says that there are no RDS databases")
+        .form("app")
+        .used_by(&[V2]),
     ]
 }

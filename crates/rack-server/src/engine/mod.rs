@@ -169,6 +169,8 @@ pub struct ProcessSpec {
     pub privileged: bool,
     /// Allocate a terminal.
     pub tty: bool,
+    /// See the processes of the machine, not only its own.
+    pub host_processes: bool,
     /// Shared memory in MiB, when the default of the engine is too small.
     pub shm: Option<i64>,
 }
@@ -205,6 +207,15 @@ pub struct ProcessState {
     pub out_of_memory: bool,
     /// Words it runs.
     pub command: Vec<String>,
+}
+
+/// What a process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Processor time since its start, of all processors together.
+    pub cpu: Duration,
+    /// Bytes of memory, without what the system could take back at once.
+    pub memory: u64,
 }
 
 /// What to execute inside a running process.
@@ -332,6 +343,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Lists processes that have all these labels, ended ones included.
     async fn processes(&self, labels: &Labels) -> Result<Vec<ProcessState>>;
+
+    /// What a process uses; nothing for one that does not run.
+    async fn usage(&self, id: &str) -> Result<Option<Usage>>;
 
     /// Waits until a process is not running. Returns its status.
     async fn wait(&self, id: &str) -> Result<i64>;

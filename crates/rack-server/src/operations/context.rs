@@ -14,10 +14,15 @@ use tokio_util::task::TaskTracker;
 use super::error::{Failure, Result};
 use super::failpoint::Failpoints;
 use super::fleet::Fleet;
+use super::history::History;
 use crate::engine::{Engine, Labels, label};
 use crate::logs::Logs;
 use crate::router::Router;
 use crate::store::{AppRow, Store};
+
+/// Version reported to clients. They compare it as text: this opens every gate
+/// of every generation (`rack-api.md` §5).
+pub const VERSION: &str = "3.24.6-local";
 
 /// Settings of the server that operations need.
 #[derive(Debug, Clone)]
@@ -28,6 +33,8 @@ pub struct Settings {
     pub build_timeout: Duration,
     /// How long a process may take to become healthy, beyond the grace of its health check.
     pub promote_timeout: Duration,
+    /// Time between two measurements of what runs.
+    pub measure_every: Duration,
     /// Failpoints for tests.
     pub failpoints: Failpoints,
     /// Most bytes an imported archive may unpack to.
@@ -56,6 +63,8 @@ pub struct Context {
     pub fleet: Fleet,
     /// Builds under way.
     pub builds: super::build::Running,
+    /// What was measured.
+    pub history: History,
     /// Settings of the server.
     pub settings: Arc<Settings>,
     /// Ends when the server stops or the rack is removed.
@@ -111,6 +120,7 @@ impl Context {
             router: parts.router,
             fleet: Fleet::default(),
             builds: super::build::Running::default(),
+            history: History::default(),
             settings: parts.settings,
             shutdown: parts.shutdown,
             tasks: TaskTracker::new(),

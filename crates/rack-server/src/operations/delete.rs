@@ -42,6 +42,7 @@ impl Operation for Delete {
                     context.fleet.remove(&member.id);
                 }
                 fleet::withdraw_others(context, &self.app, &[]);
+                context.history.forget_app(&self.app);
                 // Containers first, then the volumes they hold.
                 Ok(context
                     .engine

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
@@ -86,6 +86,8 @@ struct State {
 #[derive(Default)]
 pub struct Fleet {
     state: Mutex<State>,
+    /// Told when something begins to run.
+    began: Notify,
 }
 
 /// Crashes longer apart than this are unrelated.
@@ -99,6 +101,33 @@ impl Fleet {
     /// Adds a process.
     pub fn add(&self, member: Arc<Member>) {
         self.state().members.insert(member.id.clone(), member);
+        self.began.notify_waiters();
+    }
+
+    /// Resolves when anything runs.
+    pub async fn something_runs(&self) {
+        loop {
+            let began = self.began.notified();
+            tokio::pin!(began);
+            began.as_mut().enable();
+            {
+                let state = self.state();
+                if !state.members.is_empty() || !state.watched.is_empty() {
+                    return;
+                }
+            }
+            began.await;
+        }
+    }
+
+    /// All processes of services, those on the way out included.
+    pub fn all(&self) -> Vec<Arc<Member>> {
+        self.state().members.values().cloned().collect()
+    }
+
+    /// Ids of the resources and one-off processes that are looked after.
+    pub fn watched(&self) -> Vec<String> {
+        self.state().watched.iter().cloned().collect()
     }
 
     /// Forgets a process.
@@ -144,7 +173,9 @@ impl Fleet {
 
     /// Claims the right to look after a process; false when somebody has it.
     pub fn watch(&self, id: &str) -> bool {
-        self.state().watched.insert(id.to_owned())
+        let claimed = self.state().watched.insert(id.to_owned());
+        self.began.notify_waiters();
+        claimed
     }
 
     /// Gives the right up when the process has ended.

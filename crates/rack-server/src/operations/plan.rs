@@ -210,6 +210,7 @@ impl ServicePlan {
             init: service.init,
             privileged: service.privileged,
             tty: false,
+            host_processes: false,
             shm: None,
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rack_api::app::status;
 
 use super::build::Build;
-use super::context::Context;
+use super::context::{Context, VERSION};
 use super::delete::Delete;
 use super::error::Result;
 use super::import::Import;
@@ -21,9 +21,13 @@ const ENGINE_PAUSE: Duration = Duration::from_millis(500);
 
 /// Recovers a rack in the background; requests are answered meanwhile.
 pub fn begin(context: &Arc<Context>) {
+    super::metric::begin(context);
     let context = Arc::clone(context);
     let tasks = context.tasks.clone();
     tasks.spawn(async move {
+        if let Err(error) = context.store.record_version(VERSION, context.started).await {
+            tracing::error!(%error, "could not record the version that runs the rack");
+        }
         let mut waiting = false;
         while let Err(error) = context.engine.info().await {
             if !waiting {

@@ -44,9 +44,29 @@ pub fn advise(reason: String) -> String {
         "unauthorized",
         "failed to authorize",
     ];
-    if REFUSALS.iter().any(|refusal| reason.contains(refusal)) {
+    let plain = reason.to_ascii_lowercase();
+    if REFUSALS.iter().any(|refusal| plain.contains(refusal)) {
         format!("{reason}; if the image is private, add a login with: convox registries add")
     } else {
         reason
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::advise;
+
+    #[test]
+    fn advice_is_given_where_a_login_could_help() {
+        let advised = |reason: &str| advise(reason.to_owned()).ends_with("convox registries add");
+        assert!(advised(
+            "pulling from host box failed with status code: 401 Unauthorized"
+        ));
+        assert!(advised(
+            "Get https://box/v2/team/base: no basic auth credentials"
+        ));
+        assert!(!advised(
+            "process \"/bin/sh -c make\" did not complete successfully"
+        ));
     }
 }

@@ -4,8 +4,11 @@
 pub mod access;
 pub mod app;
 pub mod build;
+pub mod capacity;
 pub mod console;
+pub mod instance;
 pub mod log;
+pub mod metric;
 pub mod object;
 pub mod password;
 pub mod process;

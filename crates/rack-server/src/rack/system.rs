@@ -4,32 +4,78 @@ use std::collections::BTreeMap;
 
 use rack_api::process::{Process, status};
 use rack_api::release::Release;
-use rack_api::system::System;
+use rack_api::system::{System, UpdateOptions};
 
 use super::Rack;
-use crate::operations::Result;
+use crate::operations::{Failure, Result};
 
-/// Version reported to clients. They compare it as text: this opens every gate
-/// of every generation (`rack-api.md` §5).
-pub const VERSION: &str = "3.24.6-local";
+pub use crate::operations::context::VERSION;
+
+/// Most versions a rack shows.
+const MOST_VERSIONS: i64 = 20;
+/// What is shown in place of a value that only the rack needs to know.
+const MASKED: &str = "****";
 
 impl Rack {
     /// Describes the rack.
-    pub fn system(&self) -> System {
+    pub async fn system(&self) -> Result<System> {
         let context = &self.context;
-        System {
+        let mut parameters = context.store.parameters().await?;
+        for (name, value) in &mut parameters {
+            if is_secret(name) && !value.is_empty() {
+                MASKED.clone_into(value);
+            }
+        }
+        Ok(System {
             count: 1,
             domain: format!("{}.localhost", context.rack),
             name: context.rack.clone(),
             outputs: BTreeMap::new(),
-            parameters: BTreeMap::new(),
+            parameters,
             provider: "local".into(),
             rack_domain: format!("127.0.0.1:{}", context.settings.port),
             region: String::new(),
             status: "running".into(),
             kind: context.engine.kind().into(),
             version: VERSION.into(),
+        })
+    }
+
+    /// Changes the rack: all that is asked for, or nothing. What is a fact of this
+    /// machine can only be asked to be what it is.
+    pub async fn update_system(&self, options: UpdateOptions) -> Result<()> {
+        let kind = self.context.engine.kind();
+        if options.count.is_some_and(|count| count != 1) {
+            return Err(Failure::Invalid(
+                "count cannot be changed on a local rack: this machine is its one instance".into(),
+            ));
         }
+        if options.kind.is_some_and(|asked| asked != kind) {
+            return Err(Failure::Invalid(format!(
+                "type cannot be changed on a local rack: it is {kind}, the engine the rack was made with"
+            )));
+        }
+        if options.version.is_some_and(|asked| asked != VERSION) {
+            return Err(Failure::Invalid(format!(
+                "version cannot be changed on a local rack: it runs {VERSION}, install another server to change it"
+            )));
+        }
+        let named = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
+        if !options.parameters.keys().all(|name| named(name)) {
+            return Err(Failure::Invalid(
+                "parameters must have names without blanks".into(),
+            ));
+        }
+        let mut changed = options.parameters;
+        // What a client read masked and sends back is what it was.
+        changed.retain(|name, value| !(is_secret(name) && value == MASKED));
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let names = changed.keys().cloned().collect::<Vec<_>>().join(", ");
+        self.context.store.set_parameters(changed).await?;
+        self.context.rack_log(&format!("parameters set: {names}"));
+        Ok(())
     }
 
     /// Lists the rack's own process, or with `all` those of its apps too.
@@ -51,12 +97,47 @@ impl Rack {
         Ok(processes)
     }
 
-    /// Lists the versions the rack has had: this one.
-    pub fn system_releases(&self) -> Vec<Release> {
-        vec![Release {
-            id: VERSION.into(),
-            created: Some(self.context.started),
-            ..Release::default()
-        }]
+    /// Lists the versions that ran the rack, the newest first.
+    pub async fn system_releases(&self) -> Result<Vec<Release>> {
+        // The one that runs it may not be written down yet.
+        let store = &self.context.store;
+        store.record_version(VERSION, self.context.started).await?;
+        let versions = store.versions(MOST_VERSIONS).await?;
+        Ok(versions
+            .into_iter()
+            .map(|(version, created)| Release {
+                id: version,
+                created: Some(created),
+                ..Release::default()
+            })
+            .collect())
+    }
+}
+
+/// Whether a parameter's value is shown to nobody.
+fn is_secret(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["password", "secret", "token"]
+        .iter()
+        .any(|end| name.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_secret;
+
+    #[test]
+    fn secrets_are_known_by_their_names() {
+        for name in [
+            "Password",
+            "docker_hub_password",
+            "webhookSecret",
+            "api-token",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in ["PasswordLength", "tokens", "build_memory"] {
+            assert!(!is_secret(name), "{name}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::headers::{self, Origin};
 use super::host;
-use super::table::Router;
+use super::table::{Route, Router};
 use super::target::{InFlight, Target};
 use super::upgrade;
 use super::upload::Upload;
@@ -29,12 +29,19 @@ impl Router {
     ///
     /// The [`Origin`] extension, if there, becomes the `X-Forwarded-…` headers.
     /// What goes wrong on the way is answered with one line of text.
-    pub async fn serve(&self, mut request: Request<Body>) -> Response<Body> {
+    pub async fn serve(&self, request: Request<Body>) -> Response<Body> {
         let Some((host, route)) =
             host::of(&request).and_then(|host| self.lookup(&host).map(|route| (host, route)))
         else {
             return text(StatusCode::NOT_FOUND, "no such service");
         };
+        let began = Instant::now();
+        let response = self.carry(request, &host, &route).await;
+        route.counter.count(began.elapsed(), response.status());
+        response
+    }
+
+    async fn carry(&self, mut request: Request<Body>, host: &str, route: &Route) -> Response<Body> {
         let client = headers::upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
         let (parts, body) = request.into_parts();
         let upload = Upload::new(body);
@@ -47,7 +54,7 @@ impl Router {
         let (mut tried, mut again) = (Vec::new(), head.repeatable());
         let mut failure = None;
         let (in_flight, response) = loop {
-            let Some(in_flight) = self.choose(&host, &tried) else {
+            let Some(in_flight) = self.choose(host, &tried) else {
                 return match failure {
                     Some(reason) => bad_gateway(route.key(), reason),
                     None => text(

@@ -19,6 +19,7 @@ mod host;
 mod probe;
 mod table;
 mod target;
+mod traffic;
 mod upgrade;
 mod upload;
 
@@ -28,3 +29,4 @@ pub(crate) use host::of as host_of;
 pub use probe::ProbeError;
 pub use table::{DEFAULT_TIMEOUT, Key, PublishError, Route, Router};
 pub use target::{Scheme, Target};
+pub use traffic::Traffic;

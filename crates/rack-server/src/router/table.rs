@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 
 use super::host;
 use super::target::{InFlight, Target};
+use super::traffic::{Counter, Traffic};
 
 /// How long a process may take to begin its answer when the service does not say.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -83,6 +84,8 @@ pub struct Route {
     hosts: Vec<String>,
     targets: Vec<Arc<Target>>,
     timeout: Duration,
+    /// Requests so far; outlives the route when another one takes its place.
+    pub(super) counter: Arc<Counter>,
     /// Moves on with every choice, so that equally busy targets take turns.
     turn: AtomicUsize,
 }
@@ -191,6 +194,10 @@ impl Router {
             hosts: all,
             targets,
             timeout,
+            counter: before
+                .as_ref()
+                .map(|before| Arc::clone(&before.counter))
+                .unwrap_or_default(),
             turn: AtomicUsize::new(0),
         });
         for host in &route.hosts {
@@ -258,6 +265,12 @@ impl Router {
     /// What is published for a service.
     pub fn route(&self, key: &Key) -> Option<Arc<Route>> {
         self.table.load().routes.get(key).cloned()
+    }
+
+    /// The requests to a service since this was asked last; nothing for one that has
+    /// no route.
+    pub fn take_traffic(&self, key: &Key) -> Option<Traffic> {
+        self.route(key).map(|route| route.counter.take())
     }
 
     /// Chooses a target for a host and counts the request in.

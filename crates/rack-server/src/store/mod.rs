@@ -33,6 +33,7 @@ mod release;
 mod resource;
 mod run;
 mod service;
+mod system;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -88,6 +88,7 @@ impl World {
                 port: address.port(),
                 build_timeout: Duration::from_secs(30),
                 promote_timeout: engine.promote_timeout(),
+                measure_every: Duration::from_millis(500),
                 failpoints: failpoints.parse().expect("failpoints"),
                 archive_limits: artifact::Limits::default(),
             },

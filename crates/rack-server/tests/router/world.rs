@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use rack_server::engine::{
     BuildSpec, Connection, Credentials, Engine, EngineError, EngineInfo, Exec, ExecSpec, Image,
-    Labels, LogChunk, LogSink, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
+    Labels, LogChunk, LogSink, ProcessEvent, ProcessSpec, ProcessState, Reader, Result, Usage,
 };
 use rack_server::listener;
 use rack_server::router::{Key, Router, Scheme, Target};
@@ -314,6 +314,9 @@ impl Engine for Fleet {
         absent()
     }
     async fn processes(&self, _: &Labels) -> Result<Vec<ProcessState>> {
+        absent()
+    }
+    async fn usage(&self, _: &str) -> Result<Option<Usage>> {
         absent()
     }
     async fn wait(&self, _: &str) -> Result<i64> {

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BuildSpec, Connection, Credentials, Engine, EngineInfo, Exec, ExecSpec, Image, Labels,
-    LogChunk, LogSink, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
+    LogChunk, LogSink, ProcessEvent, ProcessSpec, ProcessState, Reader, Result, Usage,
 };
 
 mod address;
@@ -35,6 +35,7 @@ mod process;
 mod progress;
 mod registry;
 mod transport;
+mod usage;
 mod volume_network;
 
 pub use connect::Docker;
@@ -124,6 +125,10 @@ impl Engine for Docker {
 
     async fn processes(&self, labels: &Labels) -> Result<Vec<ProcessState>> {
         self.process_list(labels).await
+    }
+
+    async fn usage(&self, id: &str) -> Result<Option<Usage>> {
+        self.process_usage(id).await
     }
 
     async fn wait(&self, id: &str) -> Result<i64> {

@@ -270,6 +270,7 @@ fn body(spec: &ProcessSpec) -> ContainerCreateBody {
             cpu_shares: spec.cpu_shares,
             init: spec.init.then_some(true),
             privileged: spec.privileged.then_some(true),
+            pid_mode: spec.host_processes.then(|| "host".into()),
             shm_size: spec.shm.map(|mib| mib.saturating_mul(MEBIBYTE)),
             log_config: Some(HostConfigLogConfig {
                 typ: Some("json-file".into()),

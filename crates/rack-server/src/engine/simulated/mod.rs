@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BuildSpec, Connection, Credentials, Engine, EngineError, EngineInfo, Exec, ExecSpec, Image,
-    Labels, LogChunk, LogSink, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
+    Labels, LogChunk, LogSink, ProcessEvent, ProcessSpec, ProcessState, Reader, Result, Usage,
 };
 use blob::Blobs;
 use catalog::{Catalog, Volume};
@@ -569,6 +569,15 @@ impl Engine for Simulated {
     async fn processes(&self, labels: &Labels) -> Result<Vec<ProcessState>> {
         self.up()?;
         Ok(self.shared.processes.list(labels))
+    }
+
+    async fn usage(&self, id: &str) -> Result<Option<Usage>> {
+        self.up()?;
+        match self.shared.processes.with(id, |process| process.usage()) {
+            Ok(usage) => Ok(usage),
+            Err(EngineError::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     async fn wait(&self, id: &str) -> Result<i64> {

@@ -6,6 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::io::AsyncWrite;
@@ -15,11 +16,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{
     EngineError, Labels, Phase, ProcessEvent, ProcessEventKind, ProcessSpec, ProcessState, Result,
+    Usage,
 };
 use super::fault::Fault;
 use super::log::ProcessLog;
 use super::tree::Tree;
 use super::{Clock, Shared};
+
+/// Memory every simulated process uses.
+const BASE_MEMORY: u64 = 8 << 20;
 
 /// A process.
 #[derive(Debug)]
@@ -66,6 +71,18 @@ impl Process {
     /// What it has said.
     pub(super) fn log(&self) -> Arc<ProcessLog> {
         Arc::clone(&self.log)
+    }
+
+    /// What it would use: a hundredth of a processor, a millisecond for every line it
+    /// has said, and memory that depends on what it runs.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        let since = self.since.filter(|_| self.phase() == Phase::Running)?;
+        let lines = *self.log.watch().borrow();
+        let words: usize = self.words.iter().map(String::len).sum();
+        Some(Usage {
+            cpu: since.elapsed() / 100 + Duration::from_millis(1 + lines),
+            memory: BASE_MEMORY + (words as u64 % 64) * (64 << 10),
+        })
     }
 
     /// The state callers see.

@@ -1,0 +1,113 @@
+//! The rack itself: parameters, versions, and what a local one refuses.
+
+use serde_json::json;
+
+use super::engines::{Engine, on_both_engines};
+use super::flow::text;
+use super::world::World;
+
+on_both_engines!(
+    parameters_are_merged_and_stay,
+    what_is_a_fact_cannot_be_changed
+);
+
+async fn parameters_are_merged_and_stay(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
+    assert_eq!(rack.get("/system?").await.json().get("parameters"), None);
+    rack.put("/system?", "parameters=idle_timeout%3D60%26tag%3Da%2526b")
+        .await
+        .ok();
+    rack.put(
+        "/system?",
+        "parameters=idle_timeout%3D90%26HttpProxyPassword%3Dhidden",
+    )
+    .await
+    .ok();
+    let shown = json!({ "HttpProxyPassword": "****", "idle_timeout": "90", "tag": "a&b" });
+    assert_eq!(rack.get("/system?").await.json()["parameters"], shown);
+    // What was read masked changes nothing when it is sent back.
+    rack.put("/system", "parameters=HttpProxyPassword%3D****")
+        .await
+        .ok();
+    let log = rack
+        .stream("/system/logs", &[("Follow", "false"), ("Since", "1h0m0s")])
+        .await
+        .text();
+    assert!(
+        log.contains("parameters set: HttpProxyPassword, idle_timeout\n"),
+        "{log}"
+    );
+    assert!(!log.contains("hidden"), "{log}");
+    rack.put("/system", "parameters=a+b%3D1")
+        .await
+        .fails(400, "parameters must have names without blanks");
+
+    let headers = rack.headers.clone();
+    let data = world.stop().await;
+    let world = engine.open(data, "").await;
+    let mut rack = world.server();
+    rack.headers = headers;
+    assert_eq!(rack.get("/system").await.json()["parameters"], shown);
+}
+
+async fn what_is_a_fact_cannot_be_changed(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    let system = rack.get("/system").await.json();
+    let (version, kind) = (text(&system, "version"), text(&system, "type"));
+    assert_eq!(kind, engine.name());
+    for same in [
+        String::new(),
+        "count=1".into(),
+        format!("type={kind}"),
+        format!("force=false&version={version}"),
+    ] {
+        rack.put("/system?", &same).await.ok();
+    }
+    for (form, text) in [
+        (
+            "count=3&parameters=a%3D1",
+            "count cannot be changed on a local rack: this machine is its one instance".to_owned(),
+        ),
+        (
+            "type=t3.small&parameters=a%3D1",
+            format!(
+                "type cannot be changed on a local rack: it is {kind}, the engine the rack was made with"
+            ),
+        ),
+        (
+            "version=20260101000000&parameters=a%3D1",
+            format!(
+                "version cannot be changed on a local rack: it runs {version}, install another server to change it"
+            ),
+        ),
+        (
+            "count=many",
+            "strconv.Atoi: parsing \"many\": invalid syntax".to_owned(),
+        ),
+    ] {
+        rack.put("/system?", form).await.fails(400, &text);
+    }
+    assert_eq!(
+        rack.get("/system").await.json().get("parameters"),
+        None,
+        "all or nothing"
+    );
+
+    // The version that runs is the rack's only release, since it first ran.
+    let releases = rack.get("/system/releases?").await.json();
+    assert_eq!(releases.as_array().map(Vec::len), Some(1), "{releases}");
+    assert_eq!(text(&releases[0], "id"), version);
+    assert!(text(&releases[0], "created").as_str() > "2020");
+    assert_eq!(rack.get("/system/releases?").await.json(), releases);
+}
+
+#[tokio::test]
+async fn calls_about_clouds_are_answered() {
+    let (_world, rack) = World::with_rack().await;
+    rack.get("/system/sync/whitelist/instances/ip?").await.ok();
+    let text = "there are no RDS databases or snapshots on a local rack";
+    rack.get("/rds/snapshots/mine?").await.fails(404, text);
+    rack.delete("/rds/mine?").await.fails(404, text);
+    let path = "/apps/myapp/resources/db/deletion-protection-and-snapshot/mine?";
+    rack.post(path, "app=myapp").await.fails(404, text);
+}
