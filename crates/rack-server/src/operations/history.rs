@@ -141,10 +141,11 @@ impl History {
         self.series.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records what was measured at one time.
-    pub fn record(&self, at: i64, readings: Vec<(Scope, &'static str, Reading)>) {
+    /// Records what was measured at one time. Whatever makes the readings sees the
+    /// world as it is between two calls of [`Self::forget_app`], not during one.
+    pub fn record(&self, at: i64, readings: impl FnOnce() -> Vec<(Scope, &'static str, Reading)>) {
         let mut series = self.series();
-        for (scope, name, reading) in readings {
+        for (scope, name, reading) in readings() {
             let measured = match reading {
                 Reading::Value(value) => Measured::One(value),
                 Reading::Summary(summary) => Measured::Many(Box::new(summary)),
@@ -224,15 +225,9 @@ mod tests {
         let history = History::default();
         let app = |name: &str| Scope::App(name.to_owned());
         let reading = |name: &str| (app(name), "x", Reading::Value(1.0));
-        history.record(0, vec![reading("a"), reading("b")]);
-        history.record(
-            10,
-            vec![(
-                Scope::Service("a".into(), "web".into()),
-                "x",
-                Reading::Value(2.0),
-            )],
-        );
+        history.record(0, || vec![reading("a"), reading("b")]);
+        let web = Scope::Service("a".into(), "web".into());
+        history.record(10, || vec![(web, "x", Reading::Value(2.0))]);
         assert_eq!(history.latest(&app("a"), "x"), Some((0, 1.0)));
         history.forget_app("a");
         assert_eq!(history.latest(&app("a"), "x"), None);
@@ -241,7 +236,7 @@ mod tests {
             None
         );
         assert!(history.latest(&app("b"), "x").is_some());
-        history.record(MEMORY, Vec::new());
+        history.record(MEMORY, Vec::new);
         assert_eq!(history.latest(&app("b"), "x"), None);
     }
 

@@ -45,7 +45,12 @@ pub fn begin(context: &Arc<Context>) {
                 () = context.fleet.something_runs() => {}
                 () = context.shutdown.cancelled() => return,
             }
-            if let Err(error) = meter.measure(&context).await {
+            let measured = tokio::select! {
+                measured = meter.measure(&context) => measured,
+                // An engine that is slow to answer does not hold up a server that stops.
+                () = context.shutdown.cancelled() => return,
+            };
+            if let Err(error) = measured {
                 tracing::debug!(%error, rack = context.rack, "could not measure what runs");
             }
             tokio::select! {
@@ -104,8 +109,11 @@ impl Meter {
             seen.insert(id, (now, usage));
         }
         self.before = seen;
-        let readings = readings(context, &members, &loads);
-        context.history.record(now.as_second(), readings);
+        context.history.record(now.as_second(), || {
+            // Not those that were deleted while they were asked.
+            let there = |member: &Arc<Member>| context.fleet.get(&member.id).is_some();
+            readings(context, members.into_iter().filter(there).collect(), &loads)
+        });
         Ok(())
     }
 }
@@ -138,7 +146,7 @@ fn load(
 
 fn readings(
     context: &Context,
-    members: &[Arc<Member>],
+    members: Vec<Arc<Member>>,
     loads: &HashMap<String, Load>,
 ) -> Vec<(Scope, &'static str, Reading)> {
     let mut rack = Load::default();
@@ -157,7 +165,7 @@ fn readings(
         all.push((Scope::Rack, name, Reading::Value(value)));
     }
     let mut found: BTreeMap<Scope, Found> = BTreeMap::new();
-    for member in members {
+    for member in &members {
         let healthy = member.healthy.load(Ordering::SeqCst);
         let load = loads.get(&member.id).copied().unwrap_or_default();
         let service = Scope::Service(member.app.clone(), member.service.clone());

@@ -294,3 +294,57 @@ async fn events_tell_of_our_processes_only() {
     })
     .await;
 }
+
+#[tokio::test]
+#[ignore = "needs Docker"]
+async fn what_a_process_uses_is_told_while_it_runs() {
+    World::enter(|world| async move {
+        let docker = &world.docker;
+        let id = world
+            .run(&world.script("busy", "while :; do :; done").await)
+            .await;
+        eventually("it has used some processor", || async {
+            docker
+                .usage(&id)
+                .await
+                .expect("asked")
+                .is_some_and(|usage| usage.cpu > Duration::ZERO)
+        })
+        .await;
+        let first = docker.usage(&id).await.expect("asked").expect("it runs");
+        assert!(first.memory > 0, "{first:?}");
+        eventually("it has used more", || async {
+            let now = docker.usage(&id).await.expect("asked").expect("it runs");
+            now.cpu > first.cpu
+        })
+        .await;
+        docker.stop(&id, Duration::ZERO).await.expect("killed");
+        assert_eq!(docker.usage(&id).await.expect("asked"), None);
+        docker.remove(&id).await.expect("removed");
+        assert_eq!(docker.usage(&id).await.expect("asked"), None);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs Docker"]
+async fn a_process_may_see_those_of_the_machine() {
+    World::enter(|world| async move {
+        let mut spec = world.script("seer", "sleep 1000").await;
+        spec.host_processes = true;
+        spec.init = false;
+        let id = world.run(&spec).await;
+        let command = words(&["sh", "-c", "echo $(ls /proc | grep -c '^[0-9]')"]);
+        let exec = ExecSpec {
+            command,
+            ..ExecSpec::default()
+        };
+        let (output, status) = world.exec(&id, exec, b"").await;
+        let seen: u32 = String::from_utf8_lossy(&output)
+            .trim()
+            .parse()
+            .expect("a number");
+        assert!(status == 0 && seen > 5, "{seen}");
+    })
+    .await;
+}

@@ -25,6 +25,7 @@ mod faults;
 mod files;
 mod images;
 mod processes;
+mod registries;
 
 /// Longest wait for anything that must happen.
 const DEADLINE: Duration = Duration::from_secs(30);

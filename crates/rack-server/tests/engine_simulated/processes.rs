@@ -386,3 +386,26 @@ async fn resources_accept_connections() {
     engine.set_fault("never-healthy@database").expect("known");
     assert!(engine.dial(&id, 5432).await.is_err());
 }
+
+#[tokio::test]
+async fn what_a_process_uses_follows_from_what_it_does() {
+    let engine = Simulated::in_memory();
+    let id = running(&engine, "web").await;
+    let usage = async || engine.usage(&id).await.expect("asked");
+    let first = usage().await.expect("it runs");
+    assert!(first.memory > 0 && first.cpu > Duration::ZERO);
+    let later = within("more use of the processor", async {
+        loop {
+            let now = usage().await.expect("it runs");
+            if now.cpu > first.cpu {
+                return now;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert_eq!(later.memory, first.memory);
+    engine.stop(&id, Duration::ZERO).await.expect("stopped");
+    assert_eq!(usage().await, None);
+    assert_eq!(engine.usage("0123456789ab").await.expect("asked"), None);
+}
