@@ -54,10 +54,15 @@ impl Level {
 /// The document.
 pub(crate) const TOP: Level = Level {
     name: "the manifest",
-    read: &["environment", "resources", "services", "timers"],
+    read: &[
+        "balancers",
+        "environment",
+        "resources",
+        "services",
+        "timers",
+    ],
     no_effect: &[
         "appSettings",
-        "balancers",
         "budget",
         "caches",
         "configs",
@@ -322,3 +327,19 @@ mod tests {
         assert_eq!(SERVICE.suggestion(&"x".repeat(10_000)), None);
     }
 }
+
+/// An entry of `balancers`.
+pub(crate) const BALANCER: Level = Level {
+    name: "a balancer",
+    read: &["ports", "service", "whitelist"],
+    no_effect: &["annotations"],
+    instead: &[],
+};
+
+/// A port of a balancer, when it is a map.
+pub(crate) const BALANCER_PORT: Level = Level {
+    name: "a balancer port",
+    read: &["port", "protocol"],
+    no_effect: &[],
+    instead: &[],
+};

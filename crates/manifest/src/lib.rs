@@ -5,6 +5,7 @@
 //! differ, accepts the keys of both, and says in a warning what has no effect or is read
 //! differently elsewhere. No I/O, no clock; hostile text is refused in bounded time and memory.
 
+mod balancer;
 mod environment;
 mod error;
 mod generation1;
@@ -24,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 
+pub use balancer::{Balancer, BalancerPort, BalancerProtocol};
 pub use environment::Variable;
 pub use error::{Error, Errors, Warning};
 pub use load::Loaded;
@@ -34,7 +36,7 @@ pub use service::{
 };
 pub use timer::Timer;
 
-/// A loaded manifest. Services, resources and timers keep their order in the file.
+/// A loaded manifest. Services, resources, timers and balancers keep their order in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Manifest {
     /// Services by name.
@@ -43,6 +45,8 @@ pub struct Manifest {
     pub resources: IndexMap<String, Resource>,
     /// Timers by name.
     pub timers: IndexMap<String, Timer>,
+    /// Balancers by name.
+    pub balancers: IndexMap<String, Balancer>,
 }
 
 impl Manifest {

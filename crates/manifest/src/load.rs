@@ -3,6 +3,7 @@
 //! Interpolation, YAML, decoding with defaults, required variables, validation. A step that finds
 //! errors reports all of its own and ends the load; a later step would only echo them.
 
+mod balancer;
 mod listener;
 mod port;
 mod resource;
@@ -140,6 +141,16 @@ fn read(reader: &mut Reader<'_>, root: &Node) -> Manifest {
         let timer = timer::read(reader, key, body);
         timers.insert(timer.name.clone(), timer);
     }
+    let mut balancers = IndexMap::new();
+    if let Some((key, node)) = map.entry("balancers") {
+        for (key, body) in reader.named(Some(node), "balancers") {
+            let balancer = balancer::read(reader, key, body);
+            balancers.insert(balancer.name.clone(), balancer);
+        }
+        if !balancers.is_empty() {
+            reader.no_effect(key, "the manifest", "balancers");
+        }
+    }
     if services.is_empty() {
         reader.warn(root, "the manifest has no services");
     }
@@ -147,6 +158,7 @@ fn read(reader: &mut Reader<'_>, root: &Node) -> Manifest {
         services,
         resources,
         timers,
+        balancers,
     }
 }
 

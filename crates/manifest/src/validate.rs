@@ -10,11 +10,12 @@ use crate::reader::Reader;
 use crate::schedule;
 use crate::yaml::{Kind, Map, Node};
 
-/// The entries of the three sections as written, for their places.
+/// The entries of the four sections as written, for their places.
 struct Sections<'n> {
     resources: &'n [(Node, Node)],
     services: &'n [(Node, Node)],
     timers: &'n [(Node, Node)],
+    balancers: &'n [(Node, Node)],
 }
 
 /// Reports everything that does not fit together.
@@ -29,11 +30,13 @@ pub(crate) fn validate(manifest: &Manifest, root: &Node, reader: &mut Reader<'_>
         resources: section("resources"),
         services: section("services"),
         timers: section("timers"),
+        balancers: section("balancers"),
     };
     for (kind, section) in [
         ("resource", sections.resources),
         ("service", sections.services),
         ("timer", sections.timers),
+        ("balancer", sections.balancers),
     ] {
         for (key, _) in section {
             check_name(reader, kind, key);
@@ -61,6 +64,9 @@ pub(crate) fn validate(manifest: &Manifest, root: &Node, reader: &mut Reader<'_>
     check_shared(manifest, &sections, reader);
     for (key, body) in sections.timers {
         check_timer(manifest, &sections, reader, key, body);
+    }
+    for (key, body) in sections.balancers {
+        check_balancer(manifest, &sections, reader, key, body);
     }
 }
 
@@ -250,4 +256,59 @@ fn check_timer(
             hint,
         );
     }
+}
+
+/// In the words of racks (`convox-yml.md` §9).
+fn check_balancer(
+    manifest: &Manifest,
+    sections: &Sections<'_>,
+    reader: &mut Reader<'_>,
+    key: &Node,
+    body: &Node,
+) {
+    let Some(balancer) = named(&manifest.balancers, key) else {
+        return;
+    };
+    let name = reader.quote(key);
+    let at = |field| body.as_map().and_then(|map| map.get(field)).unwrap_or(key);
+    if balancer.ports.is_empty() {
+        reader.error(at("ports"), format!("balancer {name} has no ports"));
+    }
+    if balancer.service.is_empty() {
+        reader.error(at("service"), format!("balancer {name} has blank service"));
+    } else if !manifest.services.contains_key(&balancer.service) {
+        let node = at("service");
+        let quoted = reader.quote(node);
+        let hint = known(reader, "services", sections.services);
+        reader.error_with_hint(
+            node,
+            format!("balancer {name} refers to unknown service {quoted}"),
+            hint,
+        );
+    }
+    if !balancer.whitelist.iter().all(|text| is_network(text)) {
+        let node = at("whitelist");
+        let quoted = match &node.kind {
+            Kind::Scalar(_) => reader.quote(node),
+            _ => "entry".to_owned(),
+        };
+        reader.error(
+            node,
+            format!("balancer {name} whitelist {quoted} is not a valid cidr range"),
+        );
+    }
+}
+
+/// Whether a text is an address and a number of bits.
+fn is_network(text: &str) -> bool {
+    let Some((address, bits)) = text.split_once('/') else {
+        return false;
+    };
+    let digits = !bits.is_empty() && bits.bytes().all(|byte| byte.is_ascii_digit());
+    let most = match address.parse() {
+        Ok(std::net::IpAddr::V4(_)) => 32,
+        Ok(std::net::IpAddr::V6(_)) => 128,
+        Err(_) => return false,
+    };
+    digits && bits.parse::<u32>().is_ok_and(|bits| bits <= most)
 }

@@ -9,9 +9,11 @@
 //! This crate knows nothing of Docker, databases or terminals.
 
 pub mod app;
+pub mod balancer;
 pub mod build;
 #[cfg(feature = "client")]
 pub mod client;
+pub mod config;
 pub mod environment;
 pub mod exit_status;
 pub mod id;
@@ -29,7 +31,9 @@ pub mod system;
 pub mod time;
 
 pub use app::App;
+pub use balancer::Balancer;
 pub use build::Build;
+pub use config::AppConfig;
 pub use environment::Environment;
 pub use object::Object;
 pub use process::Process;

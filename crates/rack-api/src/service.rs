@@ -43,4 +43,34 @@ pub struct UpdateOptions {
     pub cpu: Option<i64>,
     /// Memory in MiB.
     pub memory: Option<i64>,
+    /// Graphics processors.
+    pub gpu: Option<i64>,
+    /// Fewest processes of an autoscaled service.
+    pub min: Option<i64>,
+    /// Most processes of an autoscaled service.
+    pub max: Option<i64>,
+}
+
+/// A service as the manifest of the active release declares it (version 3).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct ManifestService {
+    /// Service name.
+    pub name: String,
+    /// Declared variables, `KEY` or `KEY=default`.
+    pub environment: Vec<String>,
+    /// Declared number of processes.
+    pub scale: ManifestScale,
+}
+
+/// The number of processes a manifest asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct ManifestScale {
+    /// Fewest.
+    pub min: i64,
+    /// Most.
+    pub max: i64,
 }

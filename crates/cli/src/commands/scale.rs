@@ -38,6 +38,7 @@ impl Scale {
             count: self.count,
             cpu: self.cpu,
             memory: self.memory,
+            ..UpdateOptions::default()
         };
         if options == UpdateOptions::default() {
             return show(context, self.service.as_deref(), &self.app).await;

@@ -1,5 +1,6 @@
 //! Tests of the manifest language from outside.
 
+mod balancers;
 mod cases;
 mod decoding;
 mod defaults;

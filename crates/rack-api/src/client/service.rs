@@ -20,11 +20,21 @@ impl Client {
         service: &str,
         options: &service::UpdateOptions,
     ) -> Result<(), ClientError> {
-        let service::UpdateOptions { count, cpu, memory } = *options;
+        let service::UpdateOptions {
+            count,
+            cpu,
+            memory,
+            gpu,
+            min,
+            max,
+        } = *options;
         let fields = Fields::default()
             .add("count", count)
             .add("cpu", cpu)
-            .add("memory", memory);
+            .add("memory", memory)
+            .add("gpu", gpu)
+            .add("min", min)
+            .add("max", max);
         self.act(
             Method::PUT,
             &path(&["apps", app, "services", service])?,

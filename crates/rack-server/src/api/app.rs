@@ -67,11 +67,3 @@ pub(super) async fn cancel(Scope(rack): Scope, Path(app): Path<String>) -> Resul
     rack.cancel_app(&app).await?;
     Ok(reply::ok())
 }
-
-/// `GET /apps/{app}/budget`: a laptop has none, and v3 clients ask with every `ps`.
-pub(super) async fn budget(Scope(rack): Scope, Path(app): Path<String>) -> Result<Response> {
-    rack.app(&app).await?;
-    Ok(reply::json(
-        &serde_json::json!({ "config": null, "state": null }),
-    ))
-}

@@ -3,8 +3,11 @@
 //! [`table`] lists every route. Handlers read parameters, call one method of
 //! [`crate::rack`] and write the answer; they decide nothing. Facts: `rack-api.md`.
 
+mod absent;
 mod app;
+mod balancer;
 mod build;
+mod config;
 mod drain;
 mod error;
 mod log;

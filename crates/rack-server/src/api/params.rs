@@ -79,6 +79,12 @@ impl Params {
             .map_err(|error| invalid(&error))?)
     }
 
+    /// How many entries a list may have: `limit` where it is positive.
+    pub(super) fn limit(&self, default: i64) -> Result<i64> {
+        let limit = self.integer("limit")?;
+        Ok(limit.filter(|limit| *limit > 0).unwrap_or(default))
+    }
+
     /// A duration, when present and not empty.
     pub(super) fn duration(&self, name: &str) -> Result<Option<std::time::Duration>> {
         let text = self.text(name).filter(|text| !text.is_empty());

@@ -17,10 +17,7 @@ pub(super) async fn list(
     Path(app): Path<String>,
     uri: Uri,
 ) -> Result<Response> {
-    let limit = Params::of_query(&uri)
-        .integer("limit")?
-        .filter(|limit| *limit > 0)
-        .unwrap_or(DEFAULT_LIMIT);
+    let limit = Params::of_query(&uri).limit(DEFAULT_LIMIT)?;
     Ok(reply::json(&rack.releases(&app, limit).await?))
 }
 

@@ -175,6 +175,29 @@ pub(super) fn delete<H: Handler<T, State>, T: 'static>(path: &'static str, handl
     route(Method::DELETE, MethodFilter::DELETE, path, handler)
 }
 
+/// Routes of every method, one each; they carry bytes.
+pub(super) fn any<H: Handler<T, State>, T: 'static>(
+    path: &'static str,
+    handler: H,
+) -> impl Iterator<Item = Route> {
+    [
+        (Method::GET, MethodFilter::GET),
+        (Method::HEAD, MethodFilter::HEAD),
+        (Method::POST, MethodFilter::POST),
+        (Method::PUT, MethodFilter::PUT),
+        (Method::PATCH, MethodFilter::PATCH),
+        (Method::DELETE, MethodFilter::DELETE),
+    ]
+    .into_iter()
+    .map(move |(method, filter)| {
+        let mut route = route(method.clone(), filter, path, handler.clone()).takes_bytes();
+        if method == Method::HEAD {
+            route = route.needs(Role::Read);
+        }
+        route
+    })
+}
+
 /// A websocket.
 pub(super) fn socket<H: Handler<T, State>, T: 'static>(path: &'static str, handler: H) -> Route {
     let mut route = get(path, handler);
@@ -250,6 +273,12 @@ impl Route {
     /// The request's body is a stream of bytes.
     pub(super) fn takes_bytes(mut self) -> Self {
         self.body = Body::Stream;
+        self
+    }
+
+    /// The request's body is a JSON document.
+    pub(super) fn takes_json(mut self) -> Self {
+        self.body = Body::Json;
         self
     }
 

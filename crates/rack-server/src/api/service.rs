@@ -14,6 +14,14 @@ pub(super) async fn list(Scope(rack): Scope, Path(app): Path<String>) -> Result<
     Ok(reply::json(&rack.services(&app).await?))
 }
 
+/// `GET /apps/{app}/manifest/services/{service}`
+pub(super) async fn manifest(
+    Scope(rack): Scope,
+    Path((app, service)): Path<(String, String)>,
+) -> Result<Response> {
+    Ok(reply::json(&rack.manifest_service(&app, &service).await?))
+}
+
 /// `PUT /apps/{app}/services/{service}`
 pub(super) async fn update(
     Scope(rack): Scope,
@@ -25,6 +33,9 @@ pub(super) async fn update(
         count: params.integer("count")?,
         cpu: params.integer("cpu")?,
         memory: params.integer("memory")?,
+        gpu: params.integer("gpu")?,
+        min: params.integer("min")?,
+        max: params.integer("max")?,
     };
     rack.update_service(&app, &service, options).await?;
     Ok(reply::ok())

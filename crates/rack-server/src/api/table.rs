@@ -1,18 +1,23 @@
 //! Every route of the server, in the order of `rack-api.md` §3.
 
 use rack_api::app::App;
+use rack_api::balancer::Balancer;
 use rack_api::build::Build;
+use rack_api::config::AppConfig;
 use rack_api::object::Object;
 use rack_api::process::Process;
 use rack_api::rack::{CreatedRack, RackListing};
 use rack_api::release::Release;
 use rack_api::resource::Resource;
-use rack_api::service::Service;
+use rack_api::service::{ManifestService, Service};
 use rack_api::system::System;
 
 use super::route::Client::{Own, V2, V3, Y2017};
-use super::route::{Client, Route, delete, get, head, post, put, socket};
-use super::{app, build, log, object, process, rack, release, resource, service, system};
+use super::route::{Client, Route, any, delete, get, head, post, put, socket};
+use super::{
+    absent, app, balancer, build, config, log, object, process, rack, release, resource, service,
+    system,
+};
 use crate::rack::access::Role::Write;
 
 const ALL: &[Client] = &[Y2017, V2, V3, Own];
@@ -30,6 +35,8 @@ pub(super) fn table() -> Vec<Route> {
     table.extend(processes());
     table.extend(resources());
     table.extend(objects());
+    table.extend(configs());
+    table.extend(absent());
     table
 }
 
@@ -117,10 +124,6 @@ fn apps() -> Vec<Route> {
             .says("follows the log of an app")
             .headers(LOG_OPTIONS)
             .used_by(ALL),
-        get("/apps/{app}/budget", app::budget)
-            .says("says that there is no budget")
-            .gives::<serde_json::Value>()
-            .used_by(&[V3]),
     ]
 }
 
@@ -203,9 +206,17 @@ fn processes() -> Vec<Route> {
             .says("lists the services of the active release")
             .gives::<Vec<Service>>()
             .used_by(MODERN),
+        get("/apps/{app}/manifest/services/{service}", service::manifest)
+            .says("describes a service as the manifest declares it")
+            .gives::<ManifestService>()
+            .used_by(NONE),
+        get("/apps/{app}/balancers", balancer::list)
+            .says("lists the balancers of the active release")
+            .gives::<Vec<Balancer>>()
+            .used_by(&[V3]),
         put("/apps/{app}/services/{service}", service::update)
             .says("scales a service")
-            .form("count:int cpu:int memory:int")
+            .form("count:int cpu:int memory:int gpu:int gpu-vendor min:int max:int")
             .used_by(MODERN),
         socket("/apps/{app}/services/{service}/logs", log::service)
             .says("follows the log of a service")
@@ -263,4 +274,111 @@ fn objects() -> Vec<Route> {
             .says("removes an object")
             .used_by(NONE),
     ]
+}
+
+fn configs() -> Vec<Route> {
+    vec![
+        get("/apps/{app}/configs", config::list)
+            .says("lists the configs of an app")
+            .gives::<Vec<AppConfig>>()
+            .used_by(&[V3]),
+        get("/apps/{app}/configs/{name}", config::get)
+            .says("describes a config of an app")
+            .gives::<AppConfig>()
+            .used_by(&[V3]),
+        put("/apps/{app}/configs/{name}", config::set)
+            .says("sets a config of an app to a value in base64")
+            .form("value*")
+            .used_by(&[V3]),
+    ]
+}
+
+/// What one machine has not.
+fn absent() -> Vec<Route> {
+    let mut table = vec![
+        get("/apps/{app}/budget", absent::no_budget)
+            .says("says that there is no budget")
+            .gives::<serde_json::Value>()
+            .used_by(&[V3]),
+        post("/apps/{app}/budget", absent::budget)
+            .says("refuses to set a budget")
+            .form("monthly-cap-usd alert-threshold-percent:int at-cap-action pricing-adjustment ack_by")
+            .used_by(&[V3]),
+        delete("/apps/{app}/budget", absent::budget)
+            .says("refuses to clear a budget")
+            .form("ack_by")
+            .used_by(&[V3]),
+        post("/apps/{app}/budget/reset", absent::budget)
+            .says("refuses to reset a budget")
+            .form("ack_by force_clear_cooldown reset_period")
+            .used_by(&[V3]),
+        get("/apps/{app}/budget/shutdown-state", absent::no_shutdown)
+            .says("says that no budget has shut anything down")
+            .gives::<serde_json::Value>()
+            .used_by(&[V3]),
+        post("/apps/{app}/budget/simulate-shutdown", absent::budget)
+            .says("refuses to rehearse the end of a budget")
+            .used_by(&[V3]),
+        post("/apps/{app}/budget/dismiss-recovery", absent::budget)
+            .says("refuses to dismiss the recovery from the end of a budget")
+            .form("ack_by")
+            .used_by(&[V3]),
+        get("/apps/{app}/cost", absent::cost)
+            .says("refuses to tell a price")
+            .used_by(&[V3]),
+        post(
+            "/apps/{app}/services/{service}/scale-override",
+            absent::autoscaling,
+        )
+        .says("refuses to override an autoscaler")
+        .form("active*:bool ack_by")
+        .used_by(NONE),
+        post(
+            "/apps/{app}/services/{service}/triggers/enable",
+            absent::autoscaling,
+        )
+        .says("refuses triggers of an autoscaler")
+        .form("opts* ack_by")
+        .used_by(&[V3]),
+        post(
+            "/apps/{app}/services/{service}/triggers/disable",
+            absent::autoscaling,
+        )
+        .says("refuses triggers of an autoscaler")
+        .form("ack_by")
+        .used_by(&[V3]),
+        post(
+            "/apps/{app}/services/{service}/triggers/threshold",
+            absent::autoscaling,
+        )
+        .says("refuses triggers of an autoscaler")
+        .form("type threshold ack_by")
+        .used_by(&[V3]),
+        post("/system/karpenter/cleanup", absent::karpenter)
+            .says("refuses to clean nodes up")
+            .used_by(&[V3]),
+        get("/letsencrypt/config", absent::letsencrypt)
+            .says("refuses to show how ACME is configured")
+            .used_by(&[V3]),
+        put("/letsencrypt/config", absent::letsencrypt)
+            .says("refuses to configure ACME")
+            .takes_json()
+            .used_by(&[V3]),
+    ];
+    for path in ["/v2", "/v2/", "/v2/{*path}"] {
+        table.extend(any(path, absent::registry).map(|route| {
+            route
+                .says("refuses pushed images, in the words of registries")
+                .used_by(&[V3])
+        }));
+    }
+    for path in ["/custom/http/proxy/", "/custom/http/proxy/{*path}"] {
+        table.extend(any(path, absent::http_proxy).map(|route| {
+            route
+                .says("refuses to pass a request on")
+                .headers("X-Host X-Port")
+                .used_by(NONE)
+        }));
+    }
+    table
 }

@@ -1,9 +1,12 @@
 //! What a rack does, one file per noun. Transport-free: callers are the API's
 //! handlers, and tests.
 
+pub mod absent;
 pub mod access;
 pub mod app;
+pub mod balancer;
 pub mod build;
+pub mod config;
 pub mod console;
 pub mod log;
 pub mod object;

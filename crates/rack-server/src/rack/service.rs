@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use manifest::Variable;
 use rack_api::app::status;
-use rack_api::service::{Service, ServicePort, UpdateOptions};
+use rack_api::service::{ManifestScale, ManifestService, Service, ServicePort, UpdateOptions};
 
 use super::Rack;
+use super::absent::Absent;
 use super::release::updating;
 use crate::operations::plan::Plan;
 use crate::operations::promote::Promote;
@@ -16,7 +18,7 @@ use crate::store::ScaleRow;
 const MOST: i64 = 100;
 
 impl Rack {
-    async fn active_plan(&self, app: &str) -> Result<Option<Plan>> {
+    pub(super) async fn active_plan(&self, app: &str) -> Result<Option<Plan>> {
         let row = self.context.app(app).await?;
         if row.release.is_empty() {
             return Ok(None);
@@ -63,7 +65,30 @@ impl Rack {
             .collect())
     }
 
-    async fn known_service(&self, app: &str, name: &str) -> Result<String> {
+    /// A service as the manifest of the active release declares it.
+    pub async fn manifest_service(&self, app: &str, name: &str) -> Result<ManifestService> {
+        let plan = self
+            .active_plan(app)
+            .await?
+            .ok_or_else(|| Failure::Invalid(format!("no release for app: {app}")))?;
+        let service = &plan.service(name)?.service;
+        let declared = |variable: &Variable| match variable {
+            Variable::Required(name) => name.clone(),
+            Variable::Default(name, default) => format!("{name}={default}"),
+            Variable::All => "*".to_owned(),
+        };
+        let as_number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        Ok(ManifestService {
+            name: service.name.clone(),
+            environment: service.environment.iter().map(declared).collect(),
+            scale: ManifestScale {
+                min: as_number(service.scale.min),
+                max: as_number(service.scale.max),
+            },
+        })
+    }
+
+    pub(super) async fn known_service(&self, app: &str, name: &str) -> Result<String> {
         let plan = self
             .active_plan(app)
             .await?
@@ -82,6 +107,14 @@ impl Rack {
     ) -> Result<()> {
         self.context.ready().await?;
         let release = self.known_service(app, name).await?;
+        if options.gpu.is_some_and(|gpu| gpu != 0) {
+            return Err(Failure::Invalid(
+                "gpus are not available on a local rack: leave gpu out".into(),
+            ));
+        }
+        if options.min.is_some() || options.max.is_some() {
+            return Err(self.absent(Absent::Autoscaling));
+        }
         if options
             .count
             .is_some_and(|count| !(0..=MOST).contains(&count))

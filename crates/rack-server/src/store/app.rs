@@ -220,6 +220,7 @@ impl Store {
                 "rollouts",
                 "resources",
                 "runs",
+                "configs",
             ] {
                 transaction.execute(&format!("DELETE FROM {table} WHERE app = ?"), [&name])?;
             }

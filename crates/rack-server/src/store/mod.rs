@@ -19,7 +19,7 @@
 //! | `registries` | a login to an image registry |
 //! | `events` | something that happened, as webhooks tell it |
 //! | `rack_resources`, `rack_resource_links` | a resource of the rack; the apps it is linked to |
-//! | `configs` | a named text of an app (version 3) |
+//! | `configs` | a named value of an app (version 3) |
 //!
 //! One connection behind a mutex: SQLite has one writer anyway, and reads take
 //! microseconds. Calls leave the async threads through [`Store::call`], the only
@@ -27,6 +27,7 @@
 
 mod app;
 mod build;
+mod config;
 mod operation;
 mod release;
 mod resource;
@@ -144,7 +145,7 @@ const MIGRATIONS: &[&str] = &["
         resource TEXT NOT NULL, app TEXT NOT NULL, PRIMARY KEY (resource, app)
     );
     CREATE TABLE configs (
-        app TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (app, name)
+        app TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (app, name)
     );
 "];
 

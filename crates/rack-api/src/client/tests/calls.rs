@@ -102,6 +102,7 @@ async fn objects_are_read_and_changed() {
         count: Some(2),
         cpu: None,
         memory: Some(1024),
+        ..service::UpdateOptions::default()
     };
     assert_calls!(
         JSON,
