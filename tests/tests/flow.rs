@@ -178,3 +178,31 @@ fn uninstalling_leaves_nothing_of_a_rack_and_touches_no_other() {
         .count();
     assert_eq!(left, 0, "no files are left");
 }
+
+/// Several at once read, change and write: nobody undoes what another has set.
+#[test]
+fn concurrent_setters_lose_nothing() {
+    let world = World::simulated();
+    let app = world.tiny();
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let (world, app) = (&world, &app);
+            scope.spawn(move || {
+                for round in 0..2 {
+                    let pair = format!("K{number}_{round}=x");
+                    world
+                        .convox_in(app, &["env", "set", &pair, "-a", "myapp", "-r", "staging"])
+                        .ok();
+                }
+            });
+        }
+    });
+    let all = world
+        .convox_in(&app, &["env", "-a", "myapp", "-r", "staging"])
+        .ok();
+    for number in 0..8 {
+        for round in 0..2 {
+            assert!(all.contains(&format!("K{number}_{round}=x\n")), "{all}");
+        }
+    }
+}

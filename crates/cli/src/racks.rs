@@ -10,7 +10,7 @@ use rack_api::rack::ORGANIZATION;
 use crate::arguments::RackArgs;
 use crate::context::{Context, variable};
 use crate::error::Error;
-use crate::server::{self, Server};
+use crate::server::Server;
 use crate::settings::Map;
 use crate::target::{self, TargetError};
 
@@ -56,12 +56,18 @@ impl Context {
     /// Connects to the rack a command is for, starting a local server that has stopped.
     pub(crate) async fn rack(&self, arguments: &RackArgs) -> Result<Rack, Error> {
         let reach = self.reach(arguments).await?;
-        self.wake(&reach.endpoint.host()).await?;
+        let server = self.known_server(&reach.endpoint.host())?;
         let local = reach.endpoint.is_loopback();
-        Ok(Rack {
-            local,
-            client: Client::new(reach.endpoint),
-        })
+        let mut client = Client::new(reach.endpoint);
+        if let Some(server) = server {
+            server.wake().await?;
+            // It may have been dying just then.
+            client = client.with_revive(Box::new(move || {
+                let server = server.clone();
+                Box::pin(async move { server.wake().await.is_ok() })
+            }));
+        }
+        Ok(Rack { local, client })
     }
 
     /// Finds the rack a command is for.
@@ -265,22 +271,19 @@ impl Context {
 
     /// Starts a local server that this client has started before and that has stopped.
     pub(crate) async fn wake(&self, host: &str) -> Result<(), Error> {
-        let servers = self.servers()?;
-        let Some(data) = servers.get(host).filter(|data| !data.is_empty()) else {
-            return Ok(());
-        };
-        if !server::is_down(host) {
-            return Ok(());
+        match self.known_server(host)? {
+            Some(server) => Ok(server.wake().await?),
+            None => Ok(()),
         }
-        let server = Server {
+    }
+
+    /// The local server behind a host, when this client has started it before.
+    fn known_server(&self, host: &str) -> Result<Option<Server>, Error> {
+        let data = self.servers()?.remove(host).filter(|data| !data.is_empty());
+        Ok(data.map(|data| Server {
             host: host.to_owned(),
             data: data.into(),
-        };
-        let _lock = server.lock()?;
-        if server::is_down(host) {
-            server.start(None).await?;
-        }
-        Ok(())
+        }))
     }
 }
 

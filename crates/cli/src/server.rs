@@ -153,6 +153,18 @@ impl Server {
         Ok(file)
     }
 
+    /// Starts the server if it has stopped.
+    pub(crate) async fn wake(&self) -> Result<(), ServerError> {
+        if !is_down(&self.host) {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        if is_down(&self.host) {
+            self.start(None).await?;
+        }
+        Ok(())
+    }
+
     /// Starts the server and waits until it answers. With a password, that
     /// becomes its password; without, it keeps the one it has.
     pub(crate) async fn start(&self, password: Option<&str>) -> Result<(), ServerError> {

@@ -45,6 +45,10 @@ pub struct Build {
     #[serde(with = "time::or_zero")]
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub ended: Option<Timestamp>,
+    /// Where images of an external build are to be pushed (version 3); a local rack
+    /// refuses them there.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub repository: String,
     /// Image digest (`sha256:…` of the image configuration) per service.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, String>,
@@ -71,6 +75,8 @@ pub struct Provenance {
 
 /// The status words of a build.
 pub mod status {
+    /// The build waits for images from elsewhere.
+    pub const CREATED: &str = "created";
     /// The build is under way.
     pub const RUNNING: &str = "running";
     /// The build has images and a release.

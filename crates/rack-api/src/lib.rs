@@ -14,6 +14,7 @@ pub mod build;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod config;
+pub mod diagnose;
 pub mod environment;
 pub mod exit_status;
 pub mod id;

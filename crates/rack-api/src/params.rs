@@ -7,6 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
 /// A parameter the server cannot read; the text is the one clients know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParamError {
@@ -19,6 +23,9 @@ pub enum ParamError {
     /// A duration without a unit.
     #[error("time: missing unit in duration {0:?}")]
     DurationUnit(String),
+    /// Not a time.
+    #[error("parsing time {0:?} as \"20060102.150405.000000000\": cannot parse {0:?}")]
+    Time(String),
 }
 
 /// Reads a boolean.
@@ -154,6 +161,32 @@ pub fn encode_duration(duration: Duration) -> String {
     }
 }
 
+/// Reads a time, `YYYYMMDD.hhmmss.nnnnnnnnn`, in UTC.
+pub fn time(text: &str) -> Result<Timestamp, ParamError> {
+    let part = |at: std::ops::Range<usize>| {
+        let digits = text.get(at)?;
+        let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+        plain.then(|| digits.parse::<i32>().ok()).flatten()
+    };
+    let read = || {
+        if text.len() != 25 || text.get(8..9)? != "." || text.get(15..16)? != "." {
+            return None;
+        }
+        let small = |at| part(at).and_then(|number| i8::try_from(number).ok());
+        let time = DateTime::new(
+            i16::try_from(part(0..4)?).ok()?,
+            small(4..6)?,
+            small(6..8)?,
+            small(9..11)?,
+            small(11..13)?,
+            small(13..15)?,
+            part(16..25)?,
+        );
+        TimeZone::UTC.to_timestamp(time.ok()?).ok()
+    };
+    read().ok_or_else(|| ParamError::Time(text.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +216,27 @@ mod tests {
     }
 
     #[test]
+    fn times_have_nine_digits_after_the_second() {
+        assert_eq!(
+            time("20260102.030405.000000007")
+                .expect("a time")
+                .to_string(),
+            "2026-01-02T03:04:05.000000007Z"
+        );
+        for text in [
+            "",
+            "20260102.030405",
+            "20260102.030405.00000000",
+            "20261302.030405.000000000",
+            "20260102 030405.000000000",
+            "2026-102.030405.000000000",
+            "ü0260102.030405.00000000",
+        ] {
+            assert!(time(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn maps_are_encoded_twice_by_forms() {
         let map: BTreeMap<_, _> = [("Bar".into(), "a&b".into()), ("Foo".into(), "1".into())].into();
         assert_eq!(encode_map(&map), "Bar=a%26b&Foo=1");
@@ -201,6 +255,7 @@ mod tests {
         #[test]
         fn any_text_is_read_or_refused(text in ".*") {
             let _ = duration(&text);
+            let _ = time(&text);
             let _ = map(&text);
             let _ = list(&text);
         }

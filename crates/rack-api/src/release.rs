@@ -42,6 +42,9 @@ pub struct CreateOptions {
     pub description: Option<String>,
     /// Release to start from in place of the latest one.
     pub parent_release: Option<String>,
+    /// Release that must be the latest one still, empty for none at all; an addition
+    /// of this server, for clients that read, change and write an environment.
+    pub latest: Option<String>,
 }
 
 /// What `POST /apps/{app}/releases/{id}/promote` takes.

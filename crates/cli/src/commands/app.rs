@@ -236,7 +236,7 @@ async fn cancel(context: &Context, app: &OneApp) -> Outcome {
             build: Some(release.build).filter(|build| !build.is_empty()),
             env: Some(release.env),
             description: Some(release.description).filter(|description| !description.is_empty()),
-            parent_release: None,
+            ..release::CreateOptions::default()
         };
         rack.client.release_create(&name, &copy).await?;
     }

@@ -15,6 +15,8 @@ use crate::error::{Error, Outcome};
 use crate::exit::Exit;
 use crate::racks::Rack;
 
+/// How often an edit is made again because others were quicker.
+const MOST_TRIES: u32 = 100;
 /// How long standard input may stay silent when there are arguments too.
 const SILENCE: Duration = Duration::from_millis(500);
 
@@ -77,7 +79,9 @@ impl Env {
                 let name = context.app(&self.app)?;
                 let rack = context.rack(&self.app.rack).await?;
                 // An empty line when there are none, for scripts that filter.
-                context.ui.line(latest(&rack, &name).await?.to_string())?;
+                context
+                    .ui
+                    .line(latest(&rack, &name).await?.environment.to_string())?;
                 Ok(Exit::SUCCESS)
             }
             Some(EnvCommand::Get { var, app }) => get(context, &var, &app).await,
@@ -91,21 +95,30 @@ impl Env {
     }
 }
 
-/// The environment of the latest release, promoted or not.
-async fn latest(rack: &Rack, app: &str) -> Result<Environment, Error> {
+/// The latest release, promoted or not, as far as an environment is concerned.
+#[derive(Default)]
+struct Latest {
+    /// Empty when there is none.
+    id: String,
+    environment: Environment,
+}
+
+/// Reads the latest release.
+async fn latest(rack: &Rack, app: &str) -> Result<Latest, Error> {
     match rack.client.release_list(app, Some(1)).await?.first() {
-        None => Ok(Environment::default()),
+        None => Ok(Latest::default()),
         // Lists may leave the environment out.
-        Some(release) => Ok(Environment::parse(
-            &rack.client.release_get(app, &release.id).await?.env,
-        )),
+        Some(release) => Ok(Latest {
+            id: release.id.clone(),
+            environment: Environment::parse(&rack.client.release_get(app, &release.id).await?.env),
+        }),
     }
 }
 
 async fn get(context: &Context, var: &str, app: &AppArgs) -> Outcome {
     let name = context.app(app)?;
     let rack = context.rack(&app.rack).await?;
-    let environment = latest(&rack, &name).await?;
+    let environment = latest(&rack, &name).await?.environment;
     let value = environment
         .get(var)
         .ok_or_else(|| Error::failed(format!("env not found: {var}")))?;
@@ -135,56 +148,76 @@ async fn set(context: &Context, pairs: &[String], replace: bool, change: &Change
         .filter_map(|line| line.split_once('='))
         .filter(|(key, _)| !key.is_empty())
         .collect();
-    let mut environment = if replace {
-        Environment::default()
-    } else {
-        latest(&rack, &name).await?
+    let keys = changes.iter().map(|(key, _)| (*key).to_owned()).collect();
+    let edit = |environment: &mut Environment| {
+        for (key, value) in &changes {
+            environment.set(*key, *value);
+        }
     };
-    for (key, value) in &changes {
-        environment.set(*key, *value);
-    }
-    let keys = changes.into_iter().map(|(key, _)| key.to_owned()).collect();
-    release(context, &rack, &name, "Setting", keys, &environment, change).await
+    let base = if replace {
+        None
+    } else {
+        Some(latest(&rack, &name).await?)
+    };
+    release(context, &rack, &name, "Setting", keys, base, edit, change).await
 }
 
 async fn unset(context: &Context, keys: Vec<String>, change: &ChangeArgs) -> Outcome {
     let name = context.app(&change.app)?;
     let rack = context.rack(&change.app.rack).await?;
-    let mut environment = latest(&rack, &name).await?;
-    for key in &keys {
-        environment.unset(key);
-    }
-    release(
-        context,
-        &rack,
-        &name,
-        "Unsetting",
-        keys,
-        &environment,
-        change,
-    )
-    .await
+    let gone = keys.clone();
+    let edit = |environment: &mut Environment| {
+        for key in &gone {
+            environment.unset(key);
+        }
+    };
+    let base = Some(latest(&rack, &name).await?);
+    release(context, &rack, &name, "Unsetting", keys, base, edit, change).await
 }
 
-/// Makes a release with an environment, and promotes it where that is wanted.
+/// Makes a release with the environment of `base`, or none, edited; promotes it where
+/// that is wanted.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "set and unset differ in all that is said and done"
+)]
 async fn release(
     context: &Context,
     rack: &Rack,
     app: &str,
     doing: &str,
     mut keys: Vec<String>,
-    environment: &Environment,
+    mut base: Option<Latest>,
+    edit: impl Fn(&mut Environment),
     change: &ChangeArgs,
 ) -> Outcome {
     keys.sort();
     keys.dedup();
     let ui = context.ui.for_id(change.id);
     let progress = ui.start(format!("{doing} {}", keys.join(", ")))?;
-    let options = CreateOptions {
-        env: Some(environment.to_string()),
-        ..CreateOptions::default()
+    let mut tries = 0;
+    let release = loop {
+        let (latest, mut environment) = match base {
+            // Real racks take no such condition.
+            Some(base) => (
+                rack.client.is_twinrack().then_some(base.id),
+                base.environment,
+            ),
+            None => (None, Environment::default()),
+        };
+        edit(&mut environment);
+        let options = CreateOptions {
+            env: Some(environment.to_string()),
+            latest,
+            ..CreateOptions::default()
+        };
+        match rack.client.release_create(app, &options).await {
+            // Somebody else was quicker: the edit is made again on what is there now.
+            Err(error) if error.is_conflict() && tries < MOST_TRIES => tries += 1,
+            made => break made?,
+        }
+        base = Some(self::latest(rack, app).await?);
     };
-    let release = rack.client.release_create(app, &options).await?;
     progress.ok()?;
     ui.line(format!("Release: {}", release.id))?;
     if change.promote {

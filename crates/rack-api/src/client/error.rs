@@ -66,6 +66,11 @@ impl ClientError {
         matches!(self, Self::Api { status: 404, .. })
     }
 
+    /// Whether the rack answered that something has changed meanwhile.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api { status: 409, .. })
+    }
+
     /// Whether nobody listens at the endpoint; a local server may be started then.
     pub fn is_refused(&self) -> bool {
         matches!(
@@ -75,6 +80,11 @@ impl ClientError {
                 ..
             }
         )
+    }
+
+    /// Whether the server went away, before or while it was asked.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is_refused() || matches!(self, Self::Lost { .. })
     }
 
     /// Reads a failure of the HTTP layer.

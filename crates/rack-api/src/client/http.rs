@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ::http::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, USER_AGENT};
 use ::http::{HeaderName, HeaderValue, Method};
 use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
@@ -34,12 +35,23 @@ const SERVER_HEADER: &str = "twinrack";
 /// Bytes of an error's body that are read; the rest says nothing more.
 const ERROR_LIMIT: usize = 64 * 1024;
 
+/// Brings a rack back that does not answer any more; says whether that went well.
+pub type Revive = Box<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
+
 /// Talks to one endpoint. Connections are made at the first call.
-#[derive(Debug)]
 pub struct Client {
     endpoint: Endpoint,
     http: OnceLock<reqwest::Client>,
     twinrack: AtomicBool,
+    revive: Option<Revive>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Form fields or query parameters, those without a value left out.
@@ -101,7 +113,16 @@ impl Client {
             endpoint,
             http: OnceLock::new(),
             twinrack: AtomicBool::new(false),
+            revive: None,
         }
+    }
+
+    /// Lets a call that only reads, and meets a rack that has just died, be made once
+    /// more after the rack was brought back.
+    #[must_use]
+    pub fn with_revive(mut self, revive: Revive) -> Self {
+        self.revive = Some(revive);
+        self
     }
 
     /// Where the client talks to.
@@ -161,16 +182,34 @@ impl Client {
 
     /// Sends a request and reads the answer's head; error statuses are errors.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request
-            .send()
-            .await
-            .map_err(|error| ClientError::transport(&self.host(), error))?;
+        let response = self.attempt(request).await?;
         self.twinrack
             .store(is_twinrack(&response), Ordering::Relaxed);
         if response.status().as_u16() < 400 {
             return Ok(response);
         }
         Err(api_error(response).await)
+    }
+
+    async fn attempt(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let failed = |error| ClientError::transport(&self.host(), error);
+        let (http, request) = request.build_split();
+        let request = request.map_err(failed)?;
+        let again = match &self.revive {
+            Some(revive) if request.method() == Method::GET => {
+                request.try_clone().map(|again| (revive, again))
+            }
+            _ => None,
+        };
+        let gone = match (http.execute(request).await.map_err(failed), again) {
+            (Err(error), Some(again)) if error.is_gone() => (error, again),
+            (answer, _) => return answer,
+        };
+        let (error, (revive, again)) = gone;
+        if !revive().await {
+            return Err(error);
+        }
+        http.execute(again).await.map_err(failed)
     }
 
     pub(super) async fn read<T: DeserializeOwned>(

@@ -30,6 +30,6 @@ mod websocket;
 pub use self::endpoint::{Endpoint, Verification};
 pub use self::error::ClientError;
 pub use self::exec::{ExecEvent, ExecInput, ExecOutput, ExecSocket};
-pub use self::http::Client;
+pub use self::http::{Client, Revive};
 pub use self::log::LogStream;
 pub use self::transfer::{Download, Upload};

@@ -18,11 +18,13 @@ impl Client {
             env,
             description,
             parent_release,
+            latest,
         } = options;
         let fields = Fields::default()
             .add("build", build.as_deref())
             .add("description", description.as_deref())
             .add("env", env.as_deref())
+            .add("latest", latest.as_deref())
             .add("parent-release", parent_release.as_deref());
         self.form(Method::POST, &path(&["apps", app, "releases"])?, fields)
             .await

@@ -16,6 +16,7 @@ use super::scope::Scope;
 use crate::operations::Failure;
 use crate::rack::Rack;
 use crate::rack::build::DEFAULT_LIMIT;
+use crate::store::BuildChange;
 
 /// `GET /apps/{app}/builds`
 pub(super) async fn list(
@@ -71,15 +72,34 @@ pub(super) async fn create(
     }
     let params = Params::of_request(request).await?;
     if params.boolean("external") == Some(true) {
-        return Err(Failure::Invalid(
-            "external builds are not supported on a local rack: let the rack build".into(),
-        )
-        .into());
+        return Ok(reply::json(
+            &rack.create_external_build(&app, &options(&params)).await?,
+        ));
     }
     let url = params.required("url")?;
     Ok(reply::json(
         &rack.create_build(&app, url, &options(&params)).await?,
     ))
+}
+
+/// `PUT /apps/{app}/builds/{id}`: what a client says of a build without a source.
+pub(super) async fn update(
+    Scope(rack): Scope,
+    Path((app, id)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response> {
+    let params = Params::of_request(request).await?;
+    let text = |name: &str| params.text(name).map(str::to_owned);
+    let change = BuildChange {
+        manifest: text("manifest"),
+        entrypoint: text("entrypoint"),
+        logs: text("logs"),
+        release: text("release"),
+        status: text("status"),
+        started: params.time("started")?,
+        ended: params.time("ended")?,
+    };
+    Ok(reply::json(&rack.update_build(&app, &id, change).await?))
 }
 
 fn boundary(headers: &HeaderMap) -> Option<String> {

@@ -54,6 +54,7 @@ fn status(failure: &Failure) -> StatusCode {
             StatusCode::NOT_FOUND
         }
         Failure::Invalid(_) => StatusCode::BAD_REQUEST,
+        Failure::Unprocessable(_) => StatusCode::UNPROCESSABLE_ENTITY,
         Failure::Conflict(_) => StatusCode::CONFLICT,
         Failure::Forbidden(_) => StatusCode::FORBIDDEN,
         Failure::Unauthorized | Failure::Unallowed => StatusCode::UNAUTHORIZED,

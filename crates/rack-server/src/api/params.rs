@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, Uri};
 use http_body_util::{BodyExt as _, Limited};
+use jiff::Timestamp;
 use rack_api::params;
 
 use super::error::Result;
@@ -75,6 +76,15 @@ impl Params {
         let text = self.text(name).filter(|text| !text.is_empty());
         Ok(text
             .map(params::integer)
+            .transpose()
+            .map_err(|error| invalid(&error))?)
+    }
+
+    /// A time, when present and not empty.
+    pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>> {
+        let text = self.text(name).filter(|text| !text.is_empty());
+        Ok(text
+            .map(params::time)
             .transpose()
             .map_err(|error| invalid(&error))?)
     }

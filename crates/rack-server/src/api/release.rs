@@ -34,6 +34,7 @@ pub(super) async fn create(
         env: text("env"),
         description: text("description"),
         parent_release: text("parent-release"),
+        latest: text("latest"),
     };
     Ok(reply::json(&rack.create_release(&app, &options).await?))
 }

@@ -4,6 +4,7 @@ use rack_api::app::App;
 use rack_api::balancer::Balancer;
 use rack_api::build::Build;
 use rack_api::config::AppConfig;
+use rack_api::diagnose::AppDiagnosticReport;
 use rack_api::object::Object;
 use rack_api::process::Process;
 use rack_api::rack::{CreatedRack, RackListing};
@@ -15,8 +16,8 @@ use rack_api::system::System;
 use super::route::Client::{Own, V2, V3, Y2017};
 use super::route::{Client, Route, any, delete, get, head, post, put, socket};
 use super::{
-    absent, app, balancer, build, config, log, object, process, rack, release, resource, service,
-    system,
+    absent, app, balancer, build, config, diagnose, image_import, log, object, process, rack,
+    release, resource, service, system,
 };
 use crate::rack::access::Role::Write;
 
@@ -149,6 +150,16 @@ fn builds() -> Vec<Route> {
             .says("describes a build, or with `.tgz` after the id exports it")
             .gives::<Build>()
             .used_by(ALL),
+        put("/apps/{app}/builds/{id}", build::update)
+            .says("changes what a client may say of a build without a source")
+            .form("manifest release status entrypoint logs started:time ended:time")
+            .gives::<Build>()
+            .used_by(&[V3]),
+        post("/apps/{app}/builds/{id}/image", image_import::import)
+            .says("fetches the images of a build without a source, in the background")
+            .form("image* src-creds-user src-creds-pass")
+            .empty(202)
+            .used_by(&[V3]),
         socket("/apps/{app}/builds/{id}/logs", log::build)
             .says("follows the log of a build from its beginning")
             .headers(LOG_OPTIONS)
@@ -164,8 +175,8 @@ fn releases() -> Vec<Route> {
             .gives::<Vec<Release>>()
             .used_by(ALL),
         post("/apps/{app}/releases", release::create)
-            .says("makes a release from the latest one")
-            .form("build env description parent-release")
+            .says("makes a release from the latest one; with `latest`, an addition of this server, only while that one is the latest")
+            .form("build env description parent-release latest")
             .gives::<Release>()
             .used_by(MODERN),
         get("/apps/{app}/releases/{id}", release::get)
@@ -210,6 +221,11 @@ fn processes() -> Vec<Route> {
             .says("describes a service as the manifest declares it")
             .gives::<ManifestService>()
             .used_by(NONE),
+        get("/apps/{app}/diagnose", diagnose::get)
+            .says("reports what stands in the way of an app")
+            .query("checks:list services:list age:int all:bool lines:int events:bool previous:bool")
+            .gives::<AppDiagnosticReport>()
+            .used_by(&[V3]),
         get("/apps/{app}/balancers", balancer::list)
             .says("lists the balancers of the active release")
             .gives::<Vec<Balancer>>()
@@ -243,6 +259,19 @@ fn resources() -> Vec<Route> {
             .says("describes a resource of an app")
             .gives::<Resource>()
             .used_by(MODERN),
+        get("/apps/{app}/resources/{name}/data", resource::dump)
+            .says("dumps what a resource holds")
+            .gives_bytes()
+            .used_by(&[V3]),
+        put("/apps/{app}/resources/{name}/data", resource::restore)
+            .says("restores a dump into a resource, whole or not at all")
+            .takes_bytes()
+            .used_by(&[V3]),
+        socket("/apps/{app}/resources/{name}/console", resource::console)
+            .says("opens an interactive session with a resource")
+            .needs_or(Write, "resource console requires write access")
+            .headers("Height:int Width:int")
+            .used_by(&[V3]),
     ]
 }
 
@@ -369,6 +398,7 @@ fn absent() -> Vec<Route> {
         table.extend(any(path, absent::registry).map(|route| {
             route
                 .says("refuses pushed images, in the words of registries")
+                .open()
                 .used_by(&[V3])
         }));
     }

@@ -19,8 +19,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub mod docker;
+mod error_tail;
 pub mod label;
 pub mod simulated;
+
+pub use error_tail::ErrorTail;
 
 /// A byte stream in one direction.
 pub type Reader = Pin<Box<dyn AsyncRead + Send>>;
@@ -219,6 +222,9 @@ pub struct ExecSpec {
     pub size: Option<(u16, u16)>,
     /// Attach standard input.
     pub stdin: bool,
+    /// Takes standard error, which is part of the output otherwise; without a
+    /// terminal only.
+    pub errors: Option<ErrorTail>,
 }
 
 /// A running exec.

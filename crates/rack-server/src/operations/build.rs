@@ -39,6 +39,17 @@ pub struct Handle {
     app: String,
 }
 
+impl Handle {
+    /// A handle on work on a build of an app.
+    pub(super) fn new(log: Arc<BuildLog>, cancel: CancellationToken, app: &str) -> Self {
+        Self {
+            log,
+            cancel,
+            app: app.to_owned(),
+        }
+    }
+}
+
 /// The builds under way of one rack.
 #[derive(Default)]
 pub struct Running(Mutex<HashMap<String, Handle>>);
@@ -51,6 +62,16 @@ impl Running {
     /// Looks a build up.
     pub fn get(&self, id: &str) -> Option<Handle> {
         self.handles().get(id).cloned()
+    }
+
+    /// Adds a build.
+    pub(super) fn insert(&self, id: &str, handle: Handle) {
+        self.handles().insert(id.to_owned(), handle);
+    }
+
+    /// Forgets a build that has ended.
+    pub(super) fn remove(&self, id: &str) {
+        self.handles().remove(id);
     }
 
     /// Cancels all builds of an app and waits until they have ended.
@@ -155,12 +176,8 @@ pub async fn begin(
     )
     .await?;
     let cancel = context.shutdown.child_token();
-    let handle = Handle {
-        log,
-        cancel,
-        app: app.to_owned(),
-    };
-    context.builds.handles().insert(id.clone(), handle.clone());
+    let handle = Handle::new(log, cancel, app);
+    context.builds.insert(&id, handle.clone());
     let at = Arc::clone(context);
     context.tasks.spawn(async move {
         // The failure is in the build's log and record.
@@ -168,7 +185,7 @@ pub async fn begin(
             tracing::info!(build = id, %failure, "build failed");
         }
         handle.log.end();
-        at.builds.handles().remove(&id);
+        at.builds.remove(&id);
     });
     Ok(row)
 }
@@ -232,20 +249,7 @@ impl Operation for Build {
             None => true,
         };
         if let Some(failure) = failure.filter(|_| !complete) {
-            let reason = one_line(&failure.to_string());
-            let logs = format!("object://{}/{}", self.app, log_key(&self.id));
-            let line = format!("ERROR: {reason}\n");
-            match context.builds.get(&self.id) {
-                Some(handle) => {
-                    handle.log.write(line.as_bytes()).await?;
-                    handle.log.sync().await?;
-                }
-                None => append(&log_path(context, &self.app, &self.id), &line).await?,
-            }
-            context
-                .store
-                .fail_build(&self.id, &reason, &logs, context.now())
-                .await?;
+            record_failure(context, &self.app, &self.id, failure).await?;
         }
         if self.temporary {
             match tokio::fs::remove_file(&self.source).await {
@@ -257,6 +261,27 @@ impl Operation for Build {
         }
         Ok(())
     }
+}
+
+/// Makes a reason the last line of a build's log, and the build failed.
+pub(super) async fn record_failure(
+    context: &Context,
+    app: &str,
+    id: &str,
+    failure: &Failure,
+) -> Result<()> {
+    let reason = one_line(&failure.to_string());
+    let logs = format!("object://{app}/{}", log_key(id));
+    let line = format!("ERROR: {reason}\n");
+    match context.builds.get(id) {
+        Some(handle) => {
+            handle.log.write(line.as_bytes()).await?;
+            handle.log.sync().await?;
+        }
+        None => append(&log_path(context, app, id), &line).await?,
+    }
+    let now = context.now();
+    Ok(context.store.fail_build(id, &reason, &logs, now).await?)
 }
 
 async fn append(path: &PathBuf, line: &str) -> Result<()> {

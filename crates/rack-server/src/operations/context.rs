@@ -56,6 +56,8 @@ pub struct Context {
     pub fleet: Fleet,
     /// Builds under way.
     pub builds: super::build::Running,
+    /// Permits for imports of images under way.
+    pub image_imports: Arc<tokio::sync::Semaphore>,
     /// Settings of the server.
     pub settings: Arc<Settings>,
     /// Ends when the server stops or the rack is removed.
@@ -111,6 +113,9 @@ impl Context {
             router: parts.router,
             fleet: Fleet::default(),
             builds: super::build::Running::default(),
+            image_imports: Arc::new(tokio::sync::Semaphore::new(
+                super::image_import::MOST_AT_ONCE,
+            )),
             settings: parts.settings,
             shutdown: parts.shutdown,
             tasks: TaskTracker::new(),

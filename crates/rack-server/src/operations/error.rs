@@ -18,6 +18,9 @@ pub enum Failure {
     /// What was given cannot be accepted.
     #[error("{0}")]
     Invalid(String),
+    /// What was given is understood and cannot be worked with.
+    #[error("{0}")]
+    Unprocessable(String),
     /// The state of things does not allow it now.
     #[error("{0}")]
     Conflict(String),

@@ -181,6 +181,14 @@ impl Fleet {
         *count
     }
 
+    /// How often a service has crashed of late.
+    pub fn crashes(&self, app: &str, service: &str) -> u32 {
+        let state = self.state();
+        let known = state.crashes.get(&(app.to_owned(), service.to_owned()));
+        let recent = known.filter(|(_, last)| last.elapsed() <= CRASH_MEMORY);
+        recent.map_or(0, |(count, _)| *count)
+    }
+
     /// Forgets the crashes of an app, whose release has changed.
     pub fn forget_crashes(&self, app: &str) {
         self.state().crashes.retain(|(of, _), _| of != app);

@@ -16,6 +16,7 @@ pub mod export;
 pub mod failpoint;
 pub mod fleet;
 pub mod health;
+pub mod image_import;
 pub mod import;
 pub mod plan;
 pub mod promote;

@@ -11,6 +11,7 @@ use super::build::Build;
 use super::context::Context;
 use super::delete::Delete;
 use super::error::Result;
+use super::image_import::ImageImport;
 use super::import::Import;
 use super::promote::Promote;
 use super::{Operation as _, supervise, take_up};
@@ -101,6 +102,7 @@ async fn end(context: &Arc<Context>, row: OperationRow) {
     context.rack_log(&format!("taking up the {what} a former server left"));
     let outcome = match row.kind.as_str() {
         Build::KIND => take_up::<Build>(context, row).await.map(drop),
+        ImageImport::KIND => take_up::<ImageImport>(context, row).await.map(drop),
         Import::KIND => take_up::<Import>(context, row).await.map(drop),
         Promote::KIND => take_up::<Promote>(context, row).await.map(drop),
         Delete::KIND => take_up::<Delete>(context, row).await.map(drop),

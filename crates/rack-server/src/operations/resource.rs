@@ -4,6 +4,8 @@
 //! It is replaced only when what it runs changes, and its volume outlives every
 //! promote: data goes only with the app.
 
+mod data;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +13,8 @@ use std::time::Duration;
 use manifest::Resource;
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
+
+pub use data::Dump;
 
 use super::context::Context;
 use super::error::{Failure, Result};

@@ -18,7 +18,7 @@ use crate::store::BuildRow;
 pub const DEFAULT_LIMIT: i64 = 10;
 
 impl Rack {
-    async fn show_build(&self, row: BuildRow) -> Result<Build> {
+    pub(super) async fn show_build(&self, row: BuildRow) -> Result<Build> {
         let images = self.context.store.images(&row.id).await?;
         Ok(Build {
             id: row.id,
@@ -40,6 +40,7 @@ impl Rack {
                 .collect(),
             provenance: row.provenance,
             missing_environment: row.missing,
+            repository: String::new(),
         })
     }
 
@@ -116,7 +117,7 @@ impl Rack {
     }
 
     /// Fails for an app that is missing or on its way out.
-    async fn not_deleting(&self, app: &str) -> Result<()> {
+    pub(super) async fn not_deleting(&self, app: &str) -> Result<()> {
         let status = self.context.app(app).await?.status;
         if status == rack_api::app::status::DELETING {
             return Err(Failure::Forbidden(updating(&status)));

@@ -8,6 +8,8 @@ pub mod balancer;
 pub mod build;
 pub mod config;
 pub mod console;
+pub mod diagnose;
+pub mod image_import;
 pub mod log;
 pub mod object;
 pub mod password;

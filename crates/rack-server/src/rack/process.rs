@@ -11,9 +11,9 @@ use crate::operations::plan::{RESOURCE, RUN, SERVICE};
 use crate::operations::{Failure, Result, run, supervise};
 
 /// Digits of a process id.
-const ID_LENGTH: usize = 12;
+pub(super) const ID_LENGTH: usize = 12;
 
-fn text<'a>(state: &'a ProcessState, name: &str) -> &'a str {
+pub(super) fn text<'a>(state: &'a ProcessState, name: &str) -> &'a str {
     state
         .labels
         .get(name)

@@ -67,13 +67,45 @@ impl Rack {
     /// Makes a release from the latest one and what is given (`builds-releases-runtime.md` §3.2).
     pub async fn create_release(&self, app: &str, options: &CreateOptions) -> Result<Release> {
         self.context.app(app).await?;
+        loop {
+            let newest = self.context.store.latest_release(app).await?;
+            let id = newest
+                .as_ref()
+                .map(|row| row.id.clone())
+                .unwrap_or_default();
+            if let Some(wanted) = &options.latest
+                && !wanted.eq_ignore_ascii_case(&id)
+            {
+                return Err(Failure::Conflict(match id.as_str() {
+                    "" => format!("{wanted} is not the latest release: there is none"),
+                    id => format!(
+                        "release {id} was made meanwhile: read it, and make the change again"
+                    ),
+                }));
+            }
+            let new = self.new_release(app, newest, options).await?;
+            // What was inherited must not undo what somebody else has just set.
+            let made = self.context.store.create_release_after(new, id).await?;
+            if let Some(release) = made {
+                return Ok(show(release));
+            }
+        }
+    }
+
+    /// The release that options make of the latest one.
+    async fn new_release(
+        &self,
+        app: &str,
+        latest: Option<ReleaseRow>,
+        options: &CreateOptions,
+    ) -> Result<NewRelease> {
         let parent = match options
             .parent_release
             .as_deref()
             .filter(|id| !id.is_empty())
         {
             Some(id) => Some(self.release_row(app, id).await?),
-            None => self.context.store.latest_release(app).await?,
+            None => latest,
         };
         let (mut build, old_env, mut manifest, mut description) = match parent {
             Some(parent) => (
@@ -103,20 +135,15 @@ impl Rack {
         if let Some(text) = &options.description {
             description.clone_from(text);
         }
-        let release = self
-            .context
-            .store
-            .create_release(NewRelease {
-                id: rack_api::id::release(),
-                app: app.to_owned(),
-                build,
-                env: Some(env.to_string()),
-                manifest,
-                description,
-                now: self.context.now(),
-            })
-            .await?;
-        Ok(show(release))
+        Ok(NewRelease {
+            id: rack_api::id::release(),
+            app: app.to_owned(),
+            build,
+            env: Some(env.to_string()),
+            manifest,
+            description,
+            now: self.context.now(),
+        })
     }
 
     /// Checks everything that can be checked, then promotes in the background;

@@ -123,7 +123,7 @@ fn insert(db: &Connection, build: &BuildRow) -> Result<()> {
     Ok(())
 }
 
-fn insert_images(db: &Transaction<'_>, build: &str, images: &[ImageRow]) -> Result<()> {
+pub(super) fn insert_images(db: &Transaction<'_>, build: &str, images: &[ImageRow]) -> Result<()> {
     for image in images {
         db.execute(
             "INSERT OR REPLACE INTO images (build, service, id, config_digest, diff_ids, reference, entrypoint)

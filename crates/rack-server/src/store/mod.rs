@@ -27,6 +27,7 @@
 
 mod app;
 mod build;
+mod build_change;
 mod config;
 mod operation;
 mod release;
@@ -43,6 +44,7 @@ use rusqlite::Connection;
 
 pub use app::AppRow;
 pub use build::{BuildRow, ImageRow};
+pub use build_change::BuildChange;
 pub use operation::{OperationRow, Outcome};
 pub use release::{NewRelease, ReleaseRow};
 pub use run::RunRow;

@@ -129,13 +129,22 @@ impl Store {
         .await
     }
 
-    /// Records a release.
-    pub async fn create_release(&self, new: NewRelease) -> Result<ReleaseRow> {
+    /// Records a release, if the one named is the newest of its app still; empty
+    /// stands for none. Otherwise nothing is recorded.
+    pub async fn create_release_after(
+        &self,
+        new: NewRelease,
+        newest: String,
+    ) -> Result<Option<ReleaseRow>> {
         self.call(move |db| {
             let transaction = db.transaction()?;
+            let now = latest(&transaction, &new.app)?.map(|release| release.id);
+            if now.unwrap_or_default() != newest {
+                return Ok(None);
+            }
             let release = insert(&transaction, new)?;
             transaction.commit()?;
-            Ok(release)
+            Ok(Some(release))
         })
         .await
     }

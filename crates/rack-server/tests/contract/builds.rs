@@ -192,11 +192,6 @@ async fn what_cannot_be_built_is_refused_at_once(engine: Engine) {
             400,
             "invalid build args",
         ),
-        (
-            "url=object%3A%2F%2Fmyapp%2Fa.tgz&external=true",
-            400,
-            "external builds are not supported on a local rack: let the rack build",
-        ),
     ] {
         rack.post("/apps/myapp/builds", form)
             .await

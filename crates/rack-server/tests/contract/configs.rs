@@ -4,7 +4,10 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 
+use super::engines::{Engine, on_both_engines};
 use super::world::World;
+
+on_both_engines!(values_come_in_encoded_and_go_out_decoded,);
 
 /// A form as clients send it.
 fn form(value: &[u8]) -> String {
@@ -13,9 +16,8 @@ fn form(value: &[u8]) -> String {
     format!("value={escaped}")
 }
 
-#[tokio::test]
-async fn values_come_in_encoded_and_go_out_decoded() {
-    let (world, rack) = World::with_rack().await;
+async fn values_come_in_encoded_and_go_out_decoded(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     assert_eq!(rack.get("/apps/myapp/configs?").await.json(), json!([]));
     let mask = "/apps/myapp/configs/cli-env-mask";

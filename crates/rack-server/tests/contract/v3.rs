@@ -3,8 +3,17 @@
 
 use serde_json::{Value, json};
 
-use super::flow::PLAIN;
-use super::world::World;
+use super::engines::{Engine, on_both_engines};
+use super::flow::{PLAIN, text};
+use super::world::{World, until};
+
+on_both_engines!(
+    the_manifest_is_shown_as_declared,
+    what_one_machine_has_not_is_refused_with_a_sentence,
+    pushes_and_proxied_requests_are_refused_whatever_their_method,
+    a_release_can_be_made_from_parts_of_others,
+    percentages_of_a_promote_decide_who_goes_first,
+);
 
 const BALANCED: &str = "environment:
   - GREETING=hello
@@ -17,6 +26,9 @@ services:
     scale: 2-4
     health:
       interval: 1
+    drain: 1
+    termination:
+      grace: 1
 balancers:
   mail:
     service: web
@@ -25,9 +37,8 @@ balancers:
       53: {protocol: UDP, port: 3002}
 ";
 
-#[tokio::test]
-async fn the_manifest_is_shown_as_declared() {
-    let (_world, rack) = World::with_rack().await;
+async fn the_manifest_is_shown_as_declared(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     assert_eq!(rack.get("/apps/myapp/balancers").await.json(), json!([]));
     rack.get("/apps/myapp/manifest/services/web")
@@ -69,9 +80,8 @@ async fn the_manifest_is_shown_as_declared() {
     }
 }
 
-#[tokio::test]
-async fn what_one_machine_has_not_is_refused_with_a_sentence() {
-    let (_world, rack) = World::with_rack().await;
+async fn what_one_machine_has_not_is_refused_with_a_sentence(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.deploy("myapp").await;
     assert_eq!(
         rack.get("/apps/myapp/budget?").await.json(),
@@ -183,9 +193,9 @@ async fn what_one_machine_has_not_is_refused_with_a_sentence() {
     .fails(400, letsencrypt);
 }
 
-#[tokio::test]
-async fn pushes_and_proxied_requests_are_refused_whatever_their_method() {
-    let (world, rack) = World::with_rack().await;
+async fn pushes_and_proxied_requests_are_refused_whatever_their_method(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
+    let stranger = world.stranger();
     for path in [
         "/v2",
         "/v2/",
@@ -193,7 +203,7 @@ async fn pushes_and_proxied_requests_are_refused_whatever_their_method() {
         "/v2/myapp/manifests/web.B?x=y",
     ] {
         for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"] {
-            let answer = rack.send(method, path, &[], &[0xff; 3000]).await;
+            let answer = stranger.send(method, path, &[], &[0xff; 3000]).await;
             assert_eq!(answer.status, 404, "{method} {path}");
             assert_eq!(answer.header("content-type"), Some("application/json"));
             if method != "HEAD" {
@@ -221,5 +231,157 @@ async fn pushes_and_proxied_requests_are_refused_whatever_their_method() {
         let head = rack.send("HEAD", path, &[], b"").await;
         assert_eq!((head.status, head.body.len()), (404, 0));
     }
-    assert_eq!(world.stranger().get("/v2/").await.status, 401);
+    let answer = stranger.get("/custom/http/proxy/").await;
+    assert_eq!(answer.status, 401);
+}
+
+/// A form value.
+fn escape(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+async fn a_release_can_be_made_from_parts_of_others(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    rack.create("myapp").await;
+    let first = text(&rack.set_env("myapp", "A=1").await, "id");
+    let (build, _) = rack.build("myapp", PLAIN).await;
+    let built = text(&build, "release");
+    rack.set_env("myapp", "A=2\nB=3").await;
+    // As `releases create-from` sends it.
+    let form = format!(
+        "build={}&description={}&env={}",
+        text(&build, "id"),
+        escape(&format!(
+            "Created from build release: {built} and environment release: {first}"
+        )),
+        escape("A=1")
+    );
+    let made = rack.post("/apps/myapp/releases?", &form).await.json();
+    assert_eq!(
+        (&made["build"], &made["env"], &made["description"]),
+        (
+            &build["id"],
+            &json!("A=1"),
+            &json!(format!(
+                "Created from build release: {built} and environment release: {first}"
+            ))
+        )
+    );
+    // A parent gives what the form does not, its build and its environment.
+    let child = rack
+        .post(
+            "/apps/myapp/releases",
+            &format!("parent-release={built}&env={}", escape("A=1\nC=4")),
+        )
+        .await
+        .json();
+    assert_eq!(
+        (&child["build"], &child["env"]),
+        (&build["id"], &json!("A=1\nC=4"))
+    );
+    assert_eq!(child["description"], "env add:C");
+    let child = rack
+        .post("/apps/myapp/releases", &format!("parent-release={first}"))
+        .await
+        .json();
+    assert_eq!(
+        (&child["build"], &child["env"]),
+        (&json!(""), &json!("A=1"))
+    );
+}
+
+async fn percentages_of_a_promote_decide_who_goes_first(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    rack.deploy("myapp").await;
+    for (form, old_first) in [
+        (
+            "max=100&min=0&development=true&idle=false&timeout=300",
+            true,
+        ),
+        ("max=200&min=100&development=false&idle=true", false),
+    ] {
+        let before = rack.log("myapp").await.len();
+        let release = text(
+            &rack.set_env("myapp", &format!("GREETING={form}")).await,
+            "id",
+        );
+        rack.post(&format!("/apps/myapp/releases/{release}/promote"), form)
+            .await
+            .ok();
+        assert_eq!(rack.settled("myapp").await["release"], json!(release));
+        let mut log = String::new();
+        until("the old process to stop", async || {
+            log = rack.log("myapp").await.split_off(before);
+            log.contains(" stopping")
+        })
+        .await;
+        let at = |words: &str| log.find(words).unwrap_or_else(|| panic!("{words}: {log}"));
+        let started = at(&format!("started for release {release}"));
+        assert_eq!(at(" stopping") < started, old_first, "{form}: {log}");
+    }
+}
+
+#[tokio::test]
+async fn no_setter_of_eight_loses_anything() {
+    let (_world, rack) = World::with_rack().await;
+    rack.create("myapp").await;
+    let setters = (0..8).map(|number| {
+        let rack = rack.clone();
+        tokio::spawn(async move {
+            for round in 0..5 {
+                loop {
+                    let list = rack.get("/apps/myapp/releases?limit=1").await.json();
+                    let (latest, env) = match list[0]["id"].as_str() {
+                        None => (String::new(), String::new()),
+                        Some(id) => {
+                            let release =
+                                rack.get(&format!("/apps/myapp/releases/{id}")).await.json();
+                            (id.to_owned(), text(&release, "env"))
+                        }
+                    };
+                    let env = escape(&format!("{env}\nK{number}_{round}=x"));
+                    let form = format!("env={env}&latest={latest}");
+                    let answer = rack.post("/apps/myapp/releases", &form).await;
+                    match answer.status {
+                        200 => break,
+                        409 => {
+                            let text = answer.text();
+                            assert!(
+                                text.ends_with(
+                                    " was made meanwhile: read it, and make the change again\n"
+                                ),
+                                "{text}"
+                            );
+                        }
+                        _ => panic!("{answer:?}"),
+                    }
+                }
+            }
+        })
+    });
+    for setter in futures::future::join_all(setters).await {
+        setter.expect("no panic");
+    }
+    let list = rack.get("/apps/myapp/releases?limit=1").await.json();
+    let id = text(&list[0], "id");
+    let release = rack.get(&format!("/apps/myapp/releases/{id}")).await.json();
+    assert_eq!(text(&release, "env").lines().count(), 40, "{release}");
+
+    // A condition that does not hold, or that nothing can hold.
+    rack.post("/apps/myapp/releases", "env=A%3D1&latest=")
+        .await
+        .fails(
+            409,
+            &format!("release {id} was made meanwhile: read it, and make the change again"),
+        );
+    rack.create("other").await;
+    rack.post("/apps/other/releases", "env=A%3D1&latest=RAAAAAAAAAA")
+        .await
+        .fails(409, "RAAAAAAAAAA is not the latest release: there is none");
+    let first = rack
+        .post("/apps/other/releases", "env=A%3D1&latest=")
+        .await
+        .json();
+    let form = format!("env=A%3D2&latest={}", text(&first, "id").to_lowercase());
+    rack.post("/apps/other/releases", &form).await.json();
 }

@@ -91,6 +91,7 @@ async fn objects_are_read_and_changed() {
         build: Some("BABC".into()),
         description: None,
         parent_release: Some("RABC".into()),
+        latest: Some("RDEF".into()),
     };
     let promote = release::PromoteOptions {
         force: Some(true),
@@ -142,7 +143,7 @@ async fn objects_are_read_and_changed() {
             (
                 client.release_create("foo", &release),
                 "POST /apps/foo/releases",
-                "build=BABC&env=A%3D1%0AB%3Dx+y%0AFOO%3Dbar&parent-release=RABC"
+                "build=BABC&env=A%3D1%0AB%3Dx+y%0AFOO%3Dbar&latest=RDEF&parent-release=RABC"
             ),
             (
                 client.release_get("foo", "RABC"),

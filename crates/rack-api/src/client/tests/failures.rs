@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use rustls::ServerConfig;
@@ -217,4 +218,75 @@ async fn plain_http_answered_to_tls_is_told() {
         .await
         .expect_err("no tls");
     assert!(matches!(error, ClientError::Tls { .. }), "{error:?}");
+}
+
+/// A server that drops its first connections without an answer; counts them all.
+async fn dying(deaths: usize) -> (Client, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let seen = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&seen);
+    tokio::spawn(async move {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                if connection.read_buf(&mut head).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            if count.fetch_add(1, Ordering::SeqCst) >= deaths {
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n[]";
+                connection.write_all(answer).await.expect("answered");
+            }
+        }
+    });
+    let endpoint = Endpoint::parse(&format!("http://convox:hunter2@{address}")).expect("a url");
+    (Client::new(endpoint), seen)
+}
+
+/// Revives as told and counts how often it was asked.
+fn reviving(client: Client, well: bool) -> (Client, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let client = client.with_revive(Box::new(move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        Box::pin(std::future::ready(well))
+    }));
+    (client, asked)
+}
+
+#[tokio::test]
+async fn a_rack_that_died_is_asked_once_more_after_it_came_back() {
+    let (client, seen) = dying(1).await;
+    let (client, asked) = reviving(client, true);
+    assert_eq!(client.app_list().await.expect("the second answer"), []);
+    assert_eq!(
+        (seen.load(Ordering::SeqCst), asked.load(Ordering::SeqCst)),
+        (2, 1)
+    );
+
+    // Only once, and not at all when it did not come back.
+    let (client, seen) = dying(9).await;
+    let (client, asked) = reviving(client, true);
+    client.app_list().await.expect_err("dead again");
+    assert_eq!(
+        (seen.load(Ordering::SeqCst), asked.load(Ordering::SeqCst)),
+        (2, 1)
+    );
+    let (client, seen) = dying(1).await;
+    let (client, asked) = reviving(client, false);
+    client.app_list().await.expect_err("dead");
+    assert_eq!(
+        (seen.load(Ordering::SeqCst), asked.load(Ordering::SeqCst)),
+        (1, 1)
+    );
+
+    // What changes something may have had its effect.
+    let (client, seen) = dying(1).await;
+    let (client, asked) = reviving(client, true);
+    client.app_cancel("foo").await.expect_err("dead");
+    assert_eq!(
+        (seen.load(Ordering::SeqCst), asked.load(Ordering::SeqCst)),
+        (1, 0)
+    );
 }

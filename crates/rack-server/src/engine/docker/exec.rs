@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
 
 use super::{Docker, error};
-use crate::engine::{Exec, ExecSpec, Reader, Result};
+use crate::engine::{ErrorTail, Exec, ExecSpec, Reader, Result};
 
 /// Docker swallows this sequence in terminals (by default control-p, control-q,
 /// which editors and shells need). It cannot be switched off, only made unlikely.
@@ -83,7 +83,7 @@ impl Docker {
         let output: Reader = if spec.tty {
             Box::pin(output)
         } else {
-            Box::pin(Unframed::new(output))
+            Box::pin(Unframed::new(output, spec.errors))
         };
         let input: Pin<Box<dyn AsyncWrite + Send>> = match (spec.stdin, spec.tty) {
             (false, _) => Box::pin(Held { kept: input }),
@@ -175,18 +175,23 @@ impl<W: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Terminal<W> {
     }
 }
 
-/// Frames of output and errors as one byte stream.
+/// Kind of the frames that carry standard error.
+const STDERR: u8 = 2;
+
+/// Frames of output and errors as one byte stream, or errors apart.
 struct Unframed<R> {
     inner: ReadHalf<R>,
+    errors: Option<ErrorTail>,
     head: [u8; 8],
     have: usize,
     left: usize,
 }
 
 impl<R> Unframed<R> {
-    fn new(inner: ReadHalf<R>) -> Self {
+    fn new(inner: ReadHalf<R>, errors: Option<ErrorTail>) -> Self {
         Unframed {
             inner,
+            errors,
             head: [0; 8],
             have: 0,
             left: 0,
@@ -204,7 +209,25 @@ impl<R: AsyncRead + AsyncWrite + Unpin> AsyncRead for Unframed<R> {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        while me.left == 0 {
+        loop {
+            // Errors that are wanted apart are taken out here, whatever their length.
+            while me.left > 0 && me.head[0] == STDERR && me.errors.is_some() {
+                let mut apart = [0; 512];
+                let most = me.left.min(apart.len());
+                let mut part = ReadBuf::new(&mut apart[..most]);
+                ready!(Pin::new(&mut me.inner).poll_read(cx, &mut part))?;
+                let got = part.filled();
+                if got.is_empty() {
+                    return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                }
+                me.left -= got.len();
+                if let Some(errors) = &me.errors {
+                    errors.push(got);
+                }
+            }
+            if me.left > 0 {
+                break;
+            }
             let mut head = ReadBuf::new(&mut me.head[me.have..]);
             ready!(Pin::new(&mut me.inner).poll_read(cx, &mut head))?;
             let got = head.filled().len();
@@ -245,6 +268,10 @@ mod tests {
     use super::*;
 
     async fn unframe(pieces: &[&[u8]]) -> io::Result<Vec<u8>> {
+        unframe_apart(pieces, None).await
+    }
+
+    async fn unframe_apart(pieces: &[&[u8]], errors: Option<ErrorTail>) -> io::Result<Vec<u8>> {
         let (near, mut far) = tokio::io::duplex(3);
         let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.to_vec()).collect();
         let writing = tokio::spawn(async move {
@@ -256,7 +283,7 @@ mod tests {
             }
         });
         let mut all = Vec::new();
-        let result = Unframed::new(tokio::io::split(near).0)
+        let result = Unframed::new(tokio::io::split(near).0, errors)
             .read_to_end(&mut all)
             .await;
         writing.await.expect("the writer does not panic");
@@ -272,6 +299,23 @@ mod tests {
         ])
         .await;
         assert_eq!(all.expect("whole"), [0, 1, 2, 255, 0, b'\n', 1, 1]);
+    }
+
+    #[tokio::test]
+    async fn errors_can_be_taken_apart() {
+        let errors = ErrorTail::default();
+        let frames: &[&[u8]] = &[
+            &[2, 0, 0, 0, 0, 0, 0, 2, b'a', b'b'],
+            &[1, 0, 0, 0, 0, 0, 0, 3, 0, 1, 2],
+            &[2, 0, 0, 0, 0, 0, 0, 1, b'c'],
+            &[1, 0, 0, 0, 0, 0, 0, 1, 3],
+            &[2, 0, 0, 0, 0, 0, 0, 1, b'd'],
+        ];
+        let all = unframe_apart(frames, Some(errors.clone())).await;
+        assert_eq!(all.expect("whole"), [0, 1, 2, 3]);
+        assert_eq!(errors.text(), "abcd");
+        let cut = unframe_apart(&[&[2, 0, 0, 0, 0, 0, 0, 3, 9]], Some(errors)).await;
+        assert_eq!(cut.expect_err("cut").kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[tokio::test]

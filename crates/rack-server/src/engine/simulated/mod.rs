@@ -32,6 +32,7 @@ mod blob;
 mod build;
 mod catalog;
 mod copy;
+mod database;
 mod dockerfile;
 mod fault;
 mod image;

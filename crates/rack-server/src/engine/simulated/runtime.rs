@@ -17,6 +17,7 @@ use super::super::{
     Reader, Result, label,
 };
 use super::catalog::Volume;
+use super::database::{Database, Program};
 use super::process::{LogWriter, NewProcess, Process, has_labels, short};
 use super::shell::{Shell, Unknown};
 use super::tree::{self, Kind, Tree};
@@ -179,7 +180,7 @@ pub(super) fn exec(shared: &Arc<Shared>, id: &str, spec: ExecSpec) -> Result<Exe
     if spec.command.is_empty() {
         return Err(EngineError::Failed("no command to execute".to_owned()));
     }
-    let (shell, token, faults) = shared.processes.with(id, |process| {
+    let (shell, database, token, faults) = shared.processes.with(id, |process| {
         if process.phase() != Phase::Running {
             return Err(EngineError::Failed(format!(
                 "container {} is not running",
@@ -197,7 +198,8 @@ pub(super) fn exec(shared: &Arc<Shared>, id: &str, spec: ExecSpec) -> Result<Exe
         let faults = shared
             .faults
             .of_process(&process.spec.labels, &process.faults);
-        Ok((shell, process.run.clone(), faults))
+        let database = Database::of(shared, process).zip(Program::of(&spec.command));
+        Ok((shell, database, process.run.clone(), faults))
     })??;
     let (output, mut writer) = tokio::io::duplex(PIPE);
     let (input, mut reader): (
@@ -211,11 +213,20 @@ pub(super) fn exec(shared: &Arc<Shared>, id: &str, spec: ExecSpec) -> Result<Exe
     };
     let (tell, status) = oneshot::channel();
     tokio::spawn(async move {
+        let run = async {
+            match database {
+                Some((database, program)) => {
+                    let errors = spec.errors.as_ref();
+                    database.run(program, reader, &mut writer, errors).await
+                }
+                None => shell.run(&spec.command, &mut *reader, &mut writer).await,
+            }
+        };
         let mut result = tokio::select! {
             biased;
             // The end of a process ends everything in it.
             () = token.cancelled() => Ok(137),
-            result = shell.run(&spec.command, &mut *reader, &mut writer) => match result {
+            result = run => match result {
                 // Nobody reads any more: what a broken pipe does to a command.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(141),
                 result => result,
