@@ -139,7 +139,8 @@ fn environment_comes_from_arguments_and_standard_input() {
     let body = rack.request("POST /apps/myapp/releases").body;
     assert_eq!(
         String::from_utf8(body).expect("text"),
-        "env=A%3D1%0AB%3D2%3D3%0AC%3Dx+y"
+        "env=A%3D1%0AB%3D2%3D3%0AC%3Dx+y&latest=RNEWAAAAAAA",
+        "only while nobody else has made a release"
     );
 }
 
@@ -167,7 +168,10 @@ fn environment_can_be_replaced_unset_and_promoted() {
         "{}",
         run.stderr
     );
-    assert_eq!(rack.request("POST /apps/myapp/releases").body, b"env=");
+    assert_eq!(
+        rack.request("POST /apps/myapp/releases").body,
+        b"env=&latest=RNEWAAAAAAA"
+    );
 }
 
 #[test]

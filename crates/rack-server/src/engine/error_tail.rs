@@ -37,7 +37,7 @@ mod tests {
         tail.push(b"first ");
         tail.clone().push(&[b'x'; MOST - 4]);
         assert_eq!(tail.text().len(), MOST);
-        assert!(tail.text().starts_with("st x"));
+        assert!(tail.text().starts_with("rst x"));
         tail.push(&[b'y'; MOST * 2]);
         tail.push(b"end");
         assert!(tail.text().ends_with("yend"));

@@ -104,7 +104,11 @@ async fn send(client: &Client, method: &str, target: &str, body: &[u8]) {
 
 /// Lets the program die at a point while it does what it is asked for, and opens
 /// what it has left.
-async fn crash(scene: &Scene, point: &str, request: (&str, &str, &[u8])) -> (World, Client) {
+pub(crate) async fn crash(
+    scene: &Scene,
+    point: &str,
+    request: (&str, &str, &[u8]),
+) -> (World, Client) {
     let data: Arc<TempDir> = scene.copy();
     let program = Program::start(data.path(), &format!("{point}=abort")).await;
     let rack = scene.client(program.address);

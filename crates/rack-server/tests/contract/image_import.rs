@@ -1,10 +1,15 @@
 //! Builds whose images come from a registry: `builds import-image` of version 3
 //! (`rack-api.md` §3.10), as that client sends it.
 
+use std::sync::Arc;
+
+use rack_server::operations::image_import::ImageImport;
 use serde_json::{Value, json};
 
+use super::crash::crash;
 use super::engines::{Engine, on_both_engines};
 use super::flow::text;
+use super::sweep::{Scene, points};
 use super::world::{Client, World, tags, until};
 
 on_both_engines!(an_image_becomes_a_build_and_a_release,);
@@ -258,7 +263,7 @@ async fn every_step_that_fails_or_dies_is_undone() {
         // Recorded is recorded.
         ("record.after", true),
     ] {
-        let data = std::sync::Arc::new(tempfile::tempdir().expect("a directory"));
+        let data = Arc::new(tempfile::tempdir().expect("a directory"));
         let world = World::open(data, &format!("import-image.{at}=fail")).await;
         let rack = world.rack("staging").await;
         rack.create("myapp").await;
@@ -276,8 +281,33 @@ async fn every_step_that_fails_or_dies_is_undone() {
 }
 
 #[tokio::test]
+async fn a_server_that_dies_on_the_way_leaves_a_failed_build_or_a_whole_one() {
+    let scene = Scene::empty().await;
+    let (world, rack) = scene.open(Arc::clone(&scene.data), "").await;
+    let id = external(&rack, TWO).await;
+    world.stop().await;
+    let target = format!("/apps/myapp/builds/{id}/image?image=busybox:1.36");
+    for (point, whole) in points::<ImageImport>("record") {
+        let (world, rack) = crash(&scene, &point, ("POST", &target, b"")).await;
+        let build = ended(&rack, &id).await;
+        let status = if whole { "complete" } else { "failed" };
+        assert_eq!(build["status"], status, "{point}: {build}");
+        let kept = tags(world.data.path(), "staging", "myapp");
+        assert_eq!(kept.len(), if whole { 2 } else { 0 }, "{point}: {kept:?}");
+        if !whole {
+            let reason = "the server was stopped while it was under way";
+            assert_eq!(text(&build, "reason"), reason, "{point}");
+            // It can be tried again.
+            assert_eq!(import(&rack, &id, "image=busybox%3A1.36").await.status, 202);
+            assert_eq!(ended(&rack, &id).await["status"], "complete", "{point}");
+        }
+        world.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn no_more_than_four_run_at_once() {
-    let data = std::sync::Arc::new(tempfile::tempdir().expect("a directory"));
+    let data = Arc::new(tempfile::tempdir().expect("a directory"));
     let world = World::open(data, "").await;
     let rack = world.rack("staging").await;
     rack.create("myapp").await;

@@ -10,6 +10,7 @@ mod certificates;
 mod configs;
 mod coverage;
 mod crash;
+mod documents;
 mod diagnose;
 mod documents;
 mod engines;

@@ -273,7 +273,7 @@ async fn what_is_not_there_has_no_data(engine: Engine) {
         socket.until("simulated: ping").await;
     }
     drop(socket);
-    let mut socket = rack.socket(&format!("{CACHE}/console"), &size).await;
+    let socket = rack.socket(&format!("{CACHE}/console"), &size).await;
     socket.writer.data(b"quit\r\n").await.expect("sent");
     let rest = socket.rest().await;
     assert!(rest.ended, "{rest:?}");

@@ -205,7 +205,7 @@ type Check = fn(&Seen) -> std::result::Result<Part, &'static str>;
 /// A transaction: it counts only if its end came.
 fn sql(seen: &Seen) -> std::result::Result<Part, &'static str> {
     const BEGIN: &[u8] = b"BEGIN;\n";
-    const COMMIT: &[u8] = b"\n;\nCOMMIT;\n\\echo ";
+    const COMMIT: &[u8] = b"\nCOMMIT;\n\\echo ";
     if seen.zero {
         return Err("ERROR:  invalid byte sequence for encoding \"UTF8\": 0x00");
     }
@@ -276,13 +276,13 @@ mod tests {
 
     #[test]
     fn only_a_whole_transaction_counts() {
-        let part = sql(&seen(b"BEGIN;\ninsert;\n;\nCOMMIT;\n\\echo done\n")).expect("whole");
+        let part = sql(&seen(b"BEGIN;\ninsert;\nCOMMIT;\n\\echo done\n")).expect("whole");
         assert_eq!((part.offset, part.size), (7, 7));
         assert_eq!(part.said, "done\n");
         for bad in [
             &b"BEGIN;\ninsert;\n"[..],
-            b"insert;\n;\nCOMMIT;\n\\echo done\n",
-            b"BEGIN;\nin\0sert;\n;\nCOMMIT;\n\\echo done\n",
+            b"insert;\nCOMMIT;\n\\echo done\n",
+            b"BEGIN;\nin\0sert;\nCOMMIT;\n\\echo done\n",
         ] {
             assert!(sql(&seen(bad)).is_err());
         }

@@ -37,9 +37,12 @@ cleanup() {
 }
 trap cleanup EXIT
 cat >"$dir/dump.rdb"
-redis-check-rdb "$dir/dump.rdb" >"$dir/check" 2>&1 || { tail -n 4 "$dir/check" >&2; exit 2; }
+redis-check-rdb "$dir/dump.rdb" >"$dir/check" 2>&1 || {
+    sed -n 's/^\[offset [0-9]*\] //p' "$dir/check" | tail -n 1 >&2
+    exit 2
+}
 redis-server --port "$port" --bind 127.0.0.1 --dir "$dir" --dbfilename dump.rdb \
-    --save "" --appendonly no >"$dir/log" 2>&1 &
+    --save "" --appendonly no --repl-diskless-sync-delay 0 >"$dir/log" 2>&1 &
 second=$!
 until [ "$(redis-cli -p "$port" ping 2>/dev/null)" = PONG ]; do
     kill -0 "$second" 2>/dev/null || { tail -n 4 "$dir/log" >&2; exit 3; }
@@ -180,7 +183,8 @@ impl ResourcePlan {
         // Said back only after the commit: the input's end alone would say nothing.
         let word = format!("restored-{}", rack_api::id::hex(16));
         let exec = context.engine.exec(id, spec).await?;
-        let end = format!("\n;\nCOMMIT;\n\\echo {word}\n");
+        // No empty statement in between: after a copy psql ends at one, and says nothing.
+        let end = format!("\nCOMMIT;\n\\echo {word}\n");
         let (status, said) = self
             .feed(exec, b"BEGIN;\n", &mut dump, end.as_bytes())
             .await?;
