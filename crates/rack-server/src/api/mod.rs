@@ -6,10 +6,15 @@
 mod app;
 mod build;
 mod drain;
+mod environment;
 mod error;
+mod formation;
+mod generation;
+mod index;
 mod log;
 mod object;
 mod openapi;
+mod parameters;
 mod params;
 mod process;
 mod rack;
@@ -83,7 +88,7 @@ async fn mark(request: Request, next: Next) -> Response {
     let json = error::wants_json(request.headers());
     // In a task of its own: a client that hangs up must not stop a change half way.
     let mut response = match tokio::spawn(next.run(request)).await {
-        Ok(response) if json => error::as_json(response),
+        Ok(response) if json => reply::in_json(response),
         Ok(response) => response,
         Err(gone) => {
             error::ApiError::from(Failure::internal(format!("a handler ended early: {gone}")))

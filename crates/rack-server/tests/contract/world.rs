@@ -286,7 +286,8 @@ fn split_head(bytes: &[u8]) -> (String, &[u8]) {
     )
 }
 
-fn parse(bytes: &[u8]) -> Answer {
+/// Reads an answer that is whole.
+pub(crate) fn parse(bytes: &[u8]) -> Answer {
     let (head, rest) = split_head(bytes);
     let mut lines = head.lines();
     let status = lines
