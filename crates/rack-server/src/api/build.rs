@@ -13,7 +13,7 @@ use super::error::{ApiError, Result};
 use super::params::Params;
 use super::reply;
 use super::scope::Scope;
-use super::{generation, index};
+use super::{era, index};
 use crate::operations::Failure;
 use crate::rack::Rack;
 use crate::rack::build::DEFAULT_LIMIT;
@@ -32,7 +32,7 @@ pub(super) async fn list(
     let limit = Params::of_query(&uri)
         .integer("limit")?
         .filter(|limit| *limit > 0)
-        .unwrap_or_else(|| generation::limit(&headers, DEFAULT_LIMIT));
+        .unwrap_or_else(|| era::limit(&headers, DEFAULT_LIMIT));
     Ok(reply::json(&rack.builds(&app, limit).await?))
 }
 

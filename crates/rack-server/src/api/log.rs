@@ -6,7 +6,7 @@ use axum::response::Response;
 use rack_api::log::Options;
 
 use super::State;
-use super::generation::is_2017;
+use super::era::is_2017;
 use super::params::Headers;
 use super::scope::of_socket;
 use super::socket::{send_lines, serve};

@@ -5,8 +5,8 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use rack_api::release::{CreateOptions, PromoteOptions};
 
+use super::era;
 use super::error::Result;
-use super::generation;
 use super::params::Params;
 use super::reply;
 use super::scope::Scope;
@@ -22,7 +22,7 @@ pub(super) async fn list(
     let limit = Params::of_query(&uri)
         .integer("limit")?
         .filter(|limit| *limit > 0)
-        .unwrap_or_else(|| generation::limit(&headers, DEFAULT_LIMIT));
+        .unwrap_or_else(|| era::limit(&headers, DEFAULT_LIMIT));
     Ok(reply::json(&rack.releases(&app, limit).await?))
 }
 

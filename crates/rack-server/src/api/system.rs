@@ -3,8 +3,8 @@
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 
+use super::era::is_2017;
 use super::error::Result;
-use super::generation::is_2017;
 use super::params::Params;
 use super::reply;
 use super::scope::{Caller, Scope};
