@@ -4,6 +4,7 @@
 //! [`crate::rack`] and write the answer; they decide nothing. Facts: `rack-api.md`.
 
 mod app;
+mod attached;
 mod build;
 mod drain;
 mod environment;

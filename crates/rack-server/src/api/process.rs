@@ -1,13 +1,11 @@
 //! Processes.
 
-use std::time::Duration;
-
 use axum::extract::{Path, Request, State as Shared};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use rack_api::exit_status;
 use rack_api::params::map;
-use rack_api::process::{ExecOptions, RunDetached, RunOptions};
+use rack_api::process::{ExecOptions, RunOptions};
 use rack_api::socket::Event;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -21,8 +19,6 @@ use crate::engine::Exec;
 use crate::operations::Failure;
 use crate::rack::Rack;
 
-/// Longest life of a process for an attached run that sets no limit.
-const LIFETIME: Duration = Duration::from_secs(3600);
 /// Bytes of output in one frame.
 const FRAME: usize = 16 << 10;
 
@@ -111,90 +107,26 @@ pub(super) async fn exec(
         };
         match started {
             Ok((rack, exec)) => relay(&rack, &app, &pid, exec, reader, writer).await,
-            Err(failure) => refuse(reader, writer, &failure).await,
-        }
-    })
-}
-
-/// Says why there will be no command: both the text and a failing status, so that
-/// every client sees it.
-async fn refuse(reader: Reader, writer: Writer, failure: &Failure) {
-    let _ = writer
-        .data(format!("ERROR: {}\n", message(failure)).as_bytes())
-        .await;
-    let _ = writer.data(exit_status::encode(1).as_bytes()).await;
-    finish(reader, writer).await;
-}
-
-/// `POST /apps/{app}/processes/{service}/run`, as before July 2018
-pub(super) async fn run_detached(
-    Scope(rack): Scope,
-    Path((app, service)): Path<(String, String)>,
-    request: Request,
-) -> Result<Response> {
-    let params = Params::of_request(request).await?;
-    let options = RunOptions {
-        command: params.text("command").map(str::to_owned),
-        release: params.text("release").map(str::to_owned),
-        ..RunOptions::default()
-    };
-    let process = rack.run(&app, &service, &options).await?;
-    Ok(reply::json(&RunDetached {
-        pid: process.id,
-        success: true,
-    }))
-}
-
-/// What an attached run of before July 2018 takes, and how long it may last at most.
-fn run_options(headers: &HeaderMap) -> Result<(RunOptions, Duration)> {
-    let headers = Headers(headers);
-    let options = RunOptions {
-        command: headers.text("command"),
-        height: headers.dimension("height")?,
-        width: headers.dimension("width")?,
-        release: headers.text("release"),
-        ..RunOptions::default()
-    };
-    let timeout = headers
-        .integer("timeout")?
-        .and_then(|seconds| u64::try_from(seconds).ok())
-        .filter(|seconds| *seconds > 0)
-        .map_or(LIFETIME, Duration::from_secs);
-    Ok((options, timeout))
-}
-
-/// `SOCKET /apps/{app}/processes/{service}/run`, as before July 2018: a process of its
-/// own for the command, always with a terminal, gone when the command has ended.
-pub(super) async fn run_attached(
-    Shared(console): Shared<State>,
-    Path((app, service)): Path<(String, String)>,
-    request: Request,
-) -> Response {
-    let prepared = of_socket(&console, &request).and_then(|rack| {
-        let options = run_options(request.headers()).map_err(|_| {
-            Failure::Invalid("height, width and timeout must be whole numbers".into())
-        })?;
-        Ok((rack, options))
-    });
-    serve(request, async move |reader, writer| {
-        let started = match prepared {
-            Ok((rack, (options, lifetime))) => rack
-                .run_attached(&app, &service, &options, lifetime)
-                .await
-                .map(|started| (rack, started)),
-            Err(failure) => Err(failure),
-        };
-        match started {
-            Ok((rack, (pid, exec))) => {
-                relay(&rack, &app, &pid, exec, reader, writer).await;
-                rack.abandon(&app, &pid).await;
+            Err(failure) => {
+                // Both, so that every client sees the text and a failing status.
+                let _ = writer
+                    .data(format!("ERROR: {}\n", message(&failure)).as_bytes())
+                    .await;
+                let _ = writer.data(exit_status::encode(1).as_bytes()).await;
+                finish(reader, writer).await;
             }
-            Err(failure) => refuse(reader, writer, &failure).await,
         }
     })
 }
 
-async fn relay(rack: &Rack, app: &str, pid: &str, exec: Exec, mut reader: Reader, writer: Writer) {
+pub(super) async fn relay(
+    rack: &Rack,
+    app: &str,
+    pid: &str,
+    exec: Exec,
+    mut reader: Reader,
+    writer: Writer,
+) {
     let Exec {
         mut output,
         mut input,

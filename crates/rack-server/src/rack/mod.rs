@@ -3,6 +3,7 @@
 
 pub mod access;
 pub mod app;
+pub mod attached;
 pub mod build;
 pub mod console;
 pub mod environment;

@@ -128,14 +128,8 @@ impl Rack {
         Ok(self.show_process(&state))
     }
 
-    /// Starts a one-off process. Returns its full engine id.
-    async fn start_run(
-        &self,
-        app: &str,
-        service: &str,
-        options: &RunOptions,
-        shown: Option<&str>,
-    ) -> Result<String> {
+    /// Starts a one-off process.
+    pub async fn run(&self, app: &str, service: &str, options: &RunOptions) -> Result<Process> {
         self.context.ready().await?;
         let row = self.context.app(app).await?;
         let release = match options.release.as_deref().filter(|id| !id.is_empty()) {
@@ -154,54 +148,10 @@ impl Rack {
                 .map(str::trim)
                 .filter(|text| !text.is_empty())
                 .map(str::to_owned),
-            shown: shown.map(str::to_owned),
             environment: options.environment.clone(),
             memory: options.memory,
         };
-        run::start(&self.context, app, request).await
-    }
-
-    /// Starts a one-off process and executes a command in it, as clients before July
-    /// 2018 ask for in one request (`rack-api.md` §5). Returns the process's id as well:
-    /// the caller lets it go with [`Self::abandon`] when the command has ended.
-    pub async fn run_attached(
-        &self,
-        app: &str,
-        service: &str,
-        options: &RunOptions,
-        lifetime: Duration,
-    ) -> Result<(String, Exec)> {
-        let command = options.command.as_deref().unwrap_or_default().trim();
-        if command.is_empty() {
-            return Err(Failure::Invalid("a command is required".into()));
-        }
-        let placeholder = RunOptions {
-            command: Some(format!("sleep {}", lifetime.as_secs())),
-            ..options.clone()
-        };
-        let id = self
-            .start_run(app, service, &placeholder, Some(command))
-            .await?;
-        let id = id[..id.len().min(ID_LENGTH)].to_owned();
-        let exec = ExecOptions {
-            command: command.to_owned(),
-            entrypoint: true,
-            tty: true,
-            height: options.height,
-            width: options.width,
-        };
-        match self.exec(app, &id, &exec).await {
-            Ok(exec) => Ok((id, exec)),
-            Err(error) => {
-                self.abandon(app, &id).await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Starts a one-off process.
-    pub async fn run(&self, app: &str, service: &str, options: &RunOptions) -> Result<Process> {
-        let id = self.start_run(app, service, options, None).await?;
+        let id = run::start(&self.context, app, request).await?;
         match self.context.engine.process(&id).await? {
             Some(state) => Ok(self.show_process(&state)),
             // It was so quick that it is gone already.
