@@ -183,7 +183,7 @@ impl Pool {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.metadata().map_err(failed)?.len());
         header.set_mode(item.mode & 0o777);
-        let modified = item.mtime.map_or(0, |time| time.as_second());
+        let modified = item.mtime.map_or(0, jiff::Timestamp::as_second);
         header.set_mtime(u64::try_from(modified).unwrap_or(0));
         out.append_data(&mut header, name, content).map_err(failed)
     }
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(pool.missing(&index).expect("asked").len(), 2);
         archive(&[(&one, b"one")], &path("update"));
         pool.add(&path("update"), 1 << 20).expect("added");
-        assert_eq!(pool.missing(&index).expect("asked"), [two.clone()]);
+        assert_eq!(pool.missing(&index).expect("asked"), [two.as_str()]);
         let refused = pool.assemble(&index, &path("source"));
         let refused = refused.expect_err("one is missing").to_string();
         assert!(
