@@ -13,7 +13,7 @@ use super::error::{ApiError, Result};
 use super::params::Params;
 use super::reply;
 use super::scope::Scope;
-use super::{generation, index};
+use super::{era, index};
 use crate::operations::Failure;
 use crate::rack::Rack;
 use crate::rack::build::DEFAULT_LIMIT;
@@ -30,8 +30,15 @@ pub(super) async fn list(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response> {
+<<<<<<< HEAD
     let default = generation::limit(&headers, DEFAULT_LIMIT);
     let limit = Params::of_query(&uri).limit(default)?;
+=======
+    let limit = Params::of_query(&uri)
+        .integer("limit")?
+        .filter(|limit| *limit > 0)
+        .unwrap_or_else(|| era::limit(&headers, DEFAULT_LIMIT));
+>>>>>>> legacy
     Ok(reply::json(&rack.builds(&app, limit).await?))
 }
 

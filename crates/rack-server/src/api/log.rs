@@ -7,7 +7,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use rack_api::log::{Cursor, Options};
 
 use super::State;
-use super::generation::is_2017;
+use super::era::is_2017;
 use super::params::Headers;
 use super::scope::of_socket;
 use super::socket::{send_lines, serve};

@@ -1,12 +1,10 @@
 //! Processes.
 
-use std::time::Duration;
-
 use axum::extract::{Path, Request, State as Shared};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use rack_api::params::map;
-use rack_api::process::{ExecOptions, RunDetached, RunOptions};
+use rack_api::process::{ExecOptions, RunOptions};
 use rack_api::socket::Event;
 use rack_api::{exit_status, terminal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,8 +19,13 @@ use crate::engine::Exec;
 use crate::operations::Failure;
 use crate::rack::exec::Session;
 
+<<<<<<< HEAD
 /// Longest life of a process for an attached run that sets no limit.
 const LIFETIME: Duration = Duration::from_secs(3600);
+=======
+/// Bytes of output in one frame.
+const FRAME: usize = 16 << 10;
+>>>>>>> legacy
 
 /// `GET /apps/{app}/processes`
 pub(super) async fn list(
@@ -128,6 +131,7 @@ pub(super) async fn exec(
             Err(failure) => Err(failure),
         };
         match started {
+<<<<<<< HEAD
             Ok((session, exec)) => converse(Some(&session), exec, reader, writer).await,
             Err(failure) => refuse(&failure, reader, writer).await,
         }
@@ -197,10 +201,22 @@ pub(super) async fn run_attached(
                 session.leave().await;
             }
             Err(failure) => refuse(&failure, reader, writer).await,
+=======
+            Ok((rack, exec)) => relay(&rack, &app, &pid, exec, reader, writer).await,
+            Err(failure) => {
+                // Both, so that every client sees the text and a failing status.
+                let _ = writer
+                    .data(format!("ERROR: {}\n", message(&failure)).as_bytes())
+                    .await;
+                let _ = writer.data(exit_status::encode(1).as_bytes()).await;
+                finish(reader, writer).await;
+            }
+>>>>>>> legacy
         }
     })
 }
 
+<<<<<<< HEAD
 /// Says that a command could not be started: the text and a failing status, so that
 /// clients of every generation notice.
 pub(super) async fn refuse(failure: &Failure, reader: Reader, writer: Writer) {
@@ -214,6 +230,12 @@ pub(super) async fn refuse(failure: &Failure, reader: Reader, writer: Writer) {
 /// of the end is told to the session as well, where there is one.
 pub(super) async fn converse(
     session: Option<&Session>,
+=======
+pub(super) async fn relay(
+    rack: &Rack,
+    app: &str,
+    pid: &str,
+>>>>>>> legacy
     exec: Exec,
     mut reader: Reader,
     writer: Writer,

@@ -5,8 +5,8 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use rack_api::release::{CreateOptions, PromoteOptions};
 
+use super::era;
 use super::error::Result;
-use super::generation;
 use super::params::Params;
 use super::reply;
 use super::scope::Scope;
@@ -19,8 +19,15 @@ pub(super) async fn list(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response> {
+<<<<<<< HEAD
     let default = generation::limit(&headers, DEFAULT_LIMIT);
     let limit = Params::of_query(&uri).limit(default)?;
+=======
+    let limit = Params::of_query(&uri)
+        .integer("limit")?
+        .filter(|limit| *limit > 0)
+        .unwrap_or_else(|| era::limit(&headers, DEFAULT_LIMIT));
+>>>>>>> legacy
     Ok(reply::json(&rack.releases(&app, limit).await?))
 }
 

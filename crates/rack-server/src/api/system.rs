@@ -6,8 +6,8 @@ use axum::response::Response;
 use rack_api::params::map;
 use rack_api::system::UpdateOptions;
 
+use super::era::is_2017;
 use super::error::Result;
-use super::generation::is_2017;
 use super::params::Params;
 use super::reply;
 use super::scope::{Caller, Scope};

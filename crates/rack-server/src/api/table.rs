@@ -24,9 +24,14 @@ use rack_api::system::{System, Token};
 use super::route::Client::{Own, V2, V3, Y2017};
 use super::route::{Client, Route, any, delete, get, head, post, put, socket};
 use super::{
+<<<<<<< HEAD
     absent, app, balancer, build, capacity, certificate, config, diagnose, environment, file,
     formation, image_import, index, instance, log, metric, object, parameters, process, proxy,
     rack, registry, release, resource, service, system, token,
+=======
+    app, attached, build, environment, formation, index, log, object, parameters, process, rack,
+    release, resource, service, system,
+>>>>>>> legacy
 };
 use crate::rack::access::Role::{Admin, Write};
 
@@ -627,16 +632,22 @@ fn legacy() -> Vec<Route> {
         post("/apps/{app}/parameters", parameters::set)
             .says("sets parameters, each a form field of its own")
             .used_by(LEGACY),
-        socket("/apps/{app}/processes/{service}/run", process::run_attached)
-            .says("runs a command in a process of its own")
-            .needs_or(Write, "process exec requires write access")
-            .headers("Command* Release Height:int Width:int Timeout:int")
-            .used_by(LEGACY),
-        post("/apps/{app}/processes/{service}/run", process::run_detached)
-            .says("starts a one-off process of a service")
-            .form("command release")
-            .gives::<RunDetached>()
-            .used_by(LEGACY),
+        socket(
+            "/apps/{app}/processes/{service}/run",
+            attached::run_attached,
+        )
+        .says("runs a command in a process of its own")
+        .needs_or(Write, "process exec requires write access")
+        .headers("Command* Release Height:int Width:int Timeout:int")
+        .used_by(LEGACY),
+        post(
+            "/apps/{app}/processes/{service}/run",
+            attached::run_detached,
+        )
+        .says("starts a one-off process of a service")
+        .form("command release")
+        .gives::<RunDetached>()
+        .used_by(LEGACY),
     ]
 }
 fn certificates() -> Vec<Route> {

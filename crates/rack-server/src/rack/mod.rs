@@ -5,6 +5,7 @@ pub mod absent;
 pub mod access;
 pub mod app;
 pub mod balancer;
+pub mod attached;
 pub mod build;
 pub mod capacity;
 pub mod certificate;

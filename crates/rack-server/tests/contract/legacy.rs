@@ -140,8 +140,8 @@ async fn variables_unset_at_the_same_time_all_go(engine: Engine) {
     let env: Vec<_> = names.iter().map(|name| format!("{name}=1")).collect();
     rack.set_env("myapp", &env.join("\n")).await;
     let unset = names.iter().map(async |name| {
-        let answer = client.delete(&format!("/apps/myapp/environment/{name}"));
-        assert_eq!(answer.await.status, 200);
+        let target = format!("/apps/myapp/environment/{name}");
+        assert_eq!(client.delete(&target).await.status, 200);
     });
     futures::future::join_all(unset).await;
     assert_eq!(client.json("/apps/myapp/environment").await, json!({}));

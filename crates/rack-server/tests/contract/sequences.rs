@@ -881,9 +881,12 @@ pub(super) async fn restart(rack: &Client, client: &Official) {
         client.fine(&client.post(&target, &[]).await);
     }
     wait(client, "foo").await;
+    until("the old process to be gone", async || {
+        let after = client.json("/apps/foo/processes").await;
+        list(&after).len() == 1 && after[0]["id"] != before[0]["id"]
+    })
+    .await;
     let after = client.json("/apps/foo/processes").await;
-    assert_eq!(list(&after).len(), 1);
-    assert_ne!(after[0]["id"], before[0]["id"]);
     assert_eq!(after[0]["release"], before[0]["release"]);
 }
 
