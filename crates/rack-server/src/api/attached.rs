@@ -5,16 +5,15 @@ use std::time::Duration;
 use axum::extract::{Path, Request, State as Shared};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use rack_api::exit_status;
 use rack_api::process::{RunDetached, RunOptions};
 
 use super::State;
-use super::error::{Result, message};
+use super::error::Result;
 use super::params::{Headers, Params};
-use super::process::relay;
+use super::process::{converse, refuse};
 use super::reply;
 use super::scope::{Scope, of_socket};
-use super::socket::{finish, serve};
+use super::socket::serve;
 use crate::operations::Failure;
 
 /// Longest life of a process that a client sets no limit.
@@ -72,25 +71,17 @@ pub(super) async fn run_attached(
     });
     serve(request, async move |reader, writer| {
         let started = match prepared {
-            Ok((rack, (options, lifetime))) => rack
-                .run_attached(&app, &service, &options, lifetime)
-                .await
-                .map(|started| (rack, started)),
+            Ok((rack, (options, lifetime))) => {
+                rack.run_attached(&app, &service, &options, lifetime).await
+            }
             Err(failure) => Err(failure),
         };
         match started {
-            Ok((rack, (pid, exec))) => {
-                relay(&rack, &app, &pid, exec, reader, writer).await;
-                rack.abandon(&app, &pid).await;
+            Ok((session, exec)) => {
+                converse(Some(&session), exec, reader, writer).await;
+                session.leave().await;
             }
-            Err(failure) => {
-                // Both, so that every client sees the text and a failing status.
-                let _ = writer
-                    .data(format!("ERROR: {}\n", message(&failure)).as_bytes())
-                    .await;
-                let _ = writer.data(exit_status::encode(1).as_bytes()).await;
-                finish(reader, writer).await;
-            }
+            Err(failure) => refuse(&failure, reader, writer).await,
         }
     })
 }

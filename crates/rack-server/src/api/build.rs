@@ -30,15 +30,8 @@ pub(super) async fn list(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response> {
-<<<<<<< HEAD
-    let default = generation::limit(&headers, DEFAULT_LIMIT);
+    let default = era::limit(&headers, DEFAULT_LIMIT);
     let limit = Params::of_query(&uri).limit(default)?;
-=======
-    let limit = Params::of_query(&uri)
-        .integer("limit")?
-        .filter(|limit| *limit > 0)
-        .unwrap_or_else(|| era::limit(&headers, DEFAULT_LIMIT));
->>>>>>> legacy
     Ok(reply::json(&rack.builds(&app, limit).await?))
 }
 

@@ -19,13 +19,6 @@ use crate::engine::Exec;
 use crate::operations::Failure;
 use crate::rack::exec::Session;
 
-<<<<<<< HEAD
-/// Longest life of a process for an attached run that sets no limit.
-const LIFETIME: Duration = Duration::from_secs(3600);
-=======
-/// Bytes of output in one frame.
-const FRAME: usize = 16 << 10;
->>>>>>> legacy
 
 /// `GET /apps/{app}/processes`
 pub(super) async fn list(
@@ -131,92 +124,12 @@ pub(super) async fn exec(
             Err(failure) => Err(failure),
         };
         match started {
-<<<<<<< HEAD
             Ok((session, exec)) => converse(Some(&session), exec, reader, writer).await,
             Err(failure) => refuse(&failure, reader, writer).await,
         }
     })
 }
 
-/// `POST /apps/{app}/processes/{service}/run`, as before July 2018
-pub(super) async fn run_detached(
-    Scope(rack): Scope,
-    Path((app, service)): Path<(String, String)>,
-    request: Request,
-) -> Result<Response> {
-    let params = Params::of_request(request).await?;
-    let options = RunOptions {
-        command: params.text("command").map(str::to_owned),
-        release: params.text("release").map(str::to_owned),
-        ..RunOptions::default()
-    };
-    let process = rack.run(&app, &service, &options).await?;
-    Ok(reply::json(&RunDetached {
-        pid: process.id,
-        success: true,
-    }))
-}
-
-/// What an attached run of before July 2018 takes, and how long it may last at most.
-fn run_options(headers: &HeaderMap) -> Result<(RunOptions, Duration)> {
-    let headers = Headers(headers);
-    let options = RunOptions {
-        command: headers.text("command"),
-        height: headers.dimension("height")?,
-        width: headers.dimension("width")?,
-        release: headers.text("release"),
-        ..RunOptions::default()
-    };
-    let timeout = headers
-        .integer("timeout")?
-        .and_then(|seconds| u64::try_from(seconds).ok())
-        .filter(|seconds| *seconds > 0)
-        .map_or(LIFETIME, Duration::from_secs);
-    Ok((options, timeout))
-}
-
-/// `SOCKET /apps/{app}/processes/{service}/run`, as before July 2018: a process of its
-/// own for the command, always with a terminal, gone when the command has ended.
-pub(super) async fn run_attached(
-    Shared(console): Shared<State>,
-    Path((app, service)): Path<(String, String)>,
-    request: Request,
-) -> Response {
-    let prepared = of_socket(&console, &request).and_then(|rack| {
-        let options = run_options(request.headers()).map_err(|_| {
-            Failure::Invalid("height, width and timeout must be whole numbers".into())
-        })?;
-        Ok((rack, options))
-    });
-    serve(request, async move |reader, writer| {
-        let started = match prepared {
-            Ok((rack, (options, lifetime))) => {
-                rack.run_attached(&app, &service, &options, lifetime).await
-            }
-            Err(failure) => Err(failure),
-        };
-        match started {
-            Ok((session, exec)) => {
-                converse(Some(&session), exec, reader, writer).await;
-                session.leave().await;
-            }
-            Err(failure) => refuse(&failure, reader, writer).await,
-=======
-            Ok((rack, exec)) => relay(&rack, &app, &pid, exec, reader, writer).await,
-            Err(failure) => {
-                // Both, so that every client sees the text and a failing status.
-                let _ = writer
-                    .data(format!("ERROR: {}\n", message(&failure)).as_bytes())
-                    .await;
-                let _ = writer.data(exit_status::encode(1).as_bytes()).await;
-                finish(reader, writer).await;
-            }
->>>>>>> legacy
-        }
-    })
-}
-
-<<<<<<< HEAD
 /// Says that a command could not be started: the text and a failing status, so that
 /// clients of every generation notice.
 pub(super) async fn refuse(failure: &Failure, reader: Reader, writer: Writer) {
@@ -230,12 +143,6 @@ pub(super) async fn refuse(failure: &Failure, reader: Reader, writer: Writer) {
 /// of the end is told to the session as well, where there is one.
 pub(super) async fn converse(
     session: Option<&Session>,
-=======
-pub(super) async fn relay(
-    rack: &Rack,
-    app: &str,
-    pid: &str,
->>>>>>> legacy
     exec: Exec,
     mut reader: Reader,
     writer: Writer,

@@ -23,16 +23,7 @@ use rack_api::system::{System, Token};
 
 use super::route::Client::{Own, V2, V3, Y2017};
 use super::route::{Client, Route, any, delete, get, head, post, put, socket};
-use super::{
-<<<<<<< HEAD
-    absent, app, balancer, build, capacity, certificate, config, diagnose, environment, file,
-    formation, image_import, index, instance, log, metric, object, parameters, process, proxy,
-    rack, registry, release, resource, service, system, token,
-=======
-    app, attached, build, environment, formation, index, log, object, parameters, process, rack,
-    release, resource, service, system,
->>>>>>> legacy
-};
+use super::{absent, app, attached, balancer, build, capacity, certificate, config, diagnose, environment, file, formation, image_import, index, instance, log, metric, object, parameters, process, proxy, rack, registry, release, resource, service, system, token};
 use crate::rack::access::Role::{Admin, Write};
 
 const ALL: &[Client] = &[Y2017, V2, V3, Own];

@@ -232,11 +232,7 @@ mod tests {
         assert_eq!(pool.missing(&index).expect("asked").len(), 2);
         archive(&[(&one, b"one")], &path("update"));
         pool.add(&path("update"), 1 << 20).expect("added");
-<<<<<<< HEAD
-        assert_eq!(pool.missing(&index).expect("asked"), std::slice::from_ref(&two));
-=======
         assert_eq!(pool.missing(&index).expect("asked"), [two.as_str()]);
->>>>>>> legacy
         let refused = pool.assemble(&index, &path("source"));
         let refused = refused.expect_err("one is missing").to_string();
         assert!(

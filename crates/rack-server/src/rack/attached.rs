@@ -6,54 +6,45 @@ use std::time::Duration;
 use rack_api::process::{ExecOptions, RunOptions};
 
 use super::Rack;
+use super::exec::Session;
+use super::process::ID_LENGTH;
 use crate::engine::Exec;
 use crate::operations::{Failure, Result, run};
 
 impl Rack {
     /// Starts a one-off process that lives no longer than `lifetime`, and executes a
-    /// command in it, behind the image's entrypoint and with a terminal. Returns the
-    /// process's id as well: the caller lets it go with [`Self::abandon`].
+    /// command in it, behind the image's entrypoint and with a terminal. The process
+    /// goes when the caller leaves the session.
     pub async fn run_attached(
         &self,
         app: &str,
         service: &str,
         options: &RunOptions,
         lifetime: Duration,
-    ) -> Result<(String, Exec)> {
-        self.context.ready().await?;
-        let row = self.context.app(app).await?;
+    ) -> Result<(Session, Exec)> {
         let command = options.command.as_deref().unwrap_or_default().trim();
         if command.is_empty() {
             return Err(Failure::Invalid("a command is required".into()));
         }
-        let release = match options.release.as_deref().filter(|id| !id.is_empty()) {
-            Some(id) => self.release_row(app, id).await?.id,
-            None if row.release.is_empty() => {
-                return Err(Failure::Invalid(format!("no release for app: {app}")));
-            }
-            None => row.release,
-        };
-        let request = run::Request {
-            service: service.to_owned(),
-            release,
+        let placeholder = RunOptions {
             command: Some(format!("sleep {}", lifetime.as_secs())),
-            shown: Some(command.to_owned()),
-            ..run::Request::default()
+            ..options.clone()
         };
-        let id = run::start(&self.context, app, request).await?;
+        let id = self
+            .start_run(app, service, &placeholder, Some(command))
+            .await?;
         let exec = ExecOptions {
             command: command.to_owned(),
             entrypoint: true,
             tty: true,
+            stdin: true,
             height: options.height,
             width: options.width,
         };
-        match self.exec(app, &id, &exec).await {
-            Ok(exec) => Ok((id, exec)),
-            Err(error) => {
-                self.abandon(app, &id).await;
-                Err(error)
-            }
+        let started = self.exec(app, &id[..id.len().min(ID_LENGTH)], &exec).await;
+        if started.is_err() {
+            run::stop(&self.context, app, &id, Duration::ZERO).await?;
         }
+        started
     }
 }

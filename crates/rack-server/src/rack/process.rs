@@ -152,45 +152,6 @@ impl Rack {
         Ok(self.show_process(&state))
     }
 
-<<<<<<< HEAD
-=======
-    /// Starts a one-off process.
-    pub async fn run(&self, app: &str, service: &str, options: &RunOptions) -> Result<Process> {
-        self.context.ready().await?;
-        let row = self.context.app(app).await?;
-        let release = match options.release.as_deref().filter(|id| !id.is_empty()) {
-            Some(id) => self.release_row(app, id).await?.id,
-            None if row.release.is_empty() => {
-                return Err(Failure::Invalid(format!("no release for app: {app}")));
-            }
-            None => row.release,
-        };
-        let request = run::Request {
-            service: service.to_owned(),
-            release,
-            command: options
-                .command
-                .as_deref()
-                .map(str::trim)
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned),
-            shown: None,
-            environment: options.environment.clone(),
-            memory: options.memory,
-        };
-        let id = run::start(&self.context, app, request).await?;
-        match self.context.engine.process(&id).await? {
-            Some(state) => Ok(self.show_process(&state)),
-            // It was so quick that it is gone already.
-            None => Ok(Process {
-                id: id[..id.len().min(ID_LENGTH)].to_owned(),
-                app: app.to_owned(),
-                ..Process::default()
-            }),
-        }
-    }
-
->>>>>>> legacy
     /// Stops a process: a one-off is removed, one of a service is replaced.
     pub async fn stop_process(&self, app: &str, id: &str) -> Result<()> {
         self.context.ready().await?;

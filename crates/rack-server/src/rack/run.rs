@@ -1,13 +1,9 @@
 //! One-off processes: started, and remembered after their end.
 
-use std::time::Duration;
-
-use rack_api::process::{ExecOptions, Process, Run, RunOptions};
+use rack_api::process::{Process, Run, RunOptions};
 
 use super::Rack;
-use super::exec::Session;
 use super::process::ID_LENGTH;
-use crate::engine::Exec;
 use crate::operations::{Failure, Result, run};
 
 /// Options that mean nothing on one machine, by the words users know them by.
@@ -39,7 +35,7 @@ fn check_volumes(options: &RunOptions) -> Result<()> {
 
 impl Rack {
     /// Starts a one-off process. Returns its full engine id.
-    async fn start_run(
+    pub(super) async fn start_run(
         &self,
         app: &str,
         service: &str,
@@ -84,44 +80,6 @@ impl Rack {
             ignored: without_effect(options),
         };
         run::start(&self.context, app, request).await
-    }
-
-    /// Starts a one-off process and executes a command in it, as clients before July
-    /// 2018 ask for in one request (`rack-api.md` §5). The process goes when the caller
-    /// leaves the session.
-    pub async fn run_attached(
-        &self,
-        app: &str,
-        service: &str,
-        options: &RunOptions,
-        lifetime: Duration,
-    ) -> Result<(Session, Exec)> {
-        let command = options.command.as_deref().unwrap_or_default().trim();
-        if command.is_empty() {
-            return Err(Failure::Invalid("a command is required".into()));
-        }
-        let placeholder = RunOptions {
-            command: Some(format!("sleep {}", lifetime.as_secs())),
-            ..options.clone()
-        };
-        let id = self
-            .start_run(app, service, &placeholder, Some(command))
-            .await?;
-        let exec = ExecOptions {
-            command: command.to_owned(),
-            entrypoint: true,
-            tty: true,
-            stdin: true,
-            height: options.height,
-            width: options.width,
-        };
-        match self.exec(app, &id[..id.len().min(ID_LENGTH)], &exec).await {
-            Ok(started) => Ok(started),
-            Err(error) => {
-                run::stop(&self.context, app, &id, Duration::ZERO).await?;
-                Err(error)
-            }
-        }
     }
 
     /// Starts a one-off process.
