@@ -77,6 +77,7 @@ pub(crate) const SERVICE: Level = Level {
     read: &[
         "agent",
         "build",
+        "certificate",
         "command",
         "deployment",
         "domain",
@@ -105,7 +106,6 @@ pub(crate) const SERVICE: Level = Level {
     no_effect: &[
         "accessControl",
         "annotations",
-        "certificate",
         "configMounts",
         "disableHostUsers",
         "dnsConfig",
@@ -176,6 +176,14 @@ pub(crate) const DEPLOYMENT: Level = Level {
     read: &["maximum", "minimum"],
     no_effect: &[],
     instead: &[("max", "maximum"), ("min", "minimum")],
+};
+
+/// `certificate` of a service, as a map.
+pub(crate) const CERTIFICATE: Level = Level {
+    name: "certificate",
+    read: &["id"],
+    no_effect: &["duration"],
+    instead: &[],
 };
 
 /// `termination` of a service.

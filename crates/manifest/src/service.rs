@@ -28,6 +28,8 @@ pub struct Service {
     pub health: Health,
     /// Host names besides the generated one, lower-case.
     pub domains: Vec<String>,
+    /// Id of the rack's certificate that its domains are shown, when it names one.
+    pub certificate: Option<String>,
     /// Number and size of processes.
     pub scale: Scale,
     /// Names of resources, with the variable that replaces the usual six when given.

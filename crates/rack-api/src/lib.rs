@@ -10,6 +10,7 @@
 
 pub mod app;
 pub mod build;
+pub mod certificate;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod environment;
@@ -30,6 +31,7 @@ pub mod time;
 
 pub use app::App;
 pub use build::Build;
+pub use certificate::Certificate;
 pub use environment::Environment;
 pub use object::Object;
 pub use process::Process;

@@ -28,7 +28,8 @@ pub struct Service {
 pub struct ServicePort {
     /// Port on the router.
     pub balancer: i64,
-    /// Certificate id; always empty here.
+    /// Id of the certificate that the first custom domain is shown; empty for those of
+    /// the local authority.
     pub certificate: String,
     /// Port of the process.
     pub container: i64,

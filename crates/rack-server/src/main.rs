@@ -10,7 +10,7 @@ use clap::Parser;
 use rack_server::operations::context::Settings;
 use rack_server::operations::failpoint::Failpoints;
 use rack_server::rack::console::{Console, Opened, Options};
-use rack_server::{api, listener, tls};
+use rack_server::{api, listener};
 use tokio_util::sync::CancellationToken;
 
 /// Speaks the Convox Rack API and runs apps on this machine.
@@ -158,11 +158,7 @@ async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<(
     let routes = api::routes(Arc::clone(&console));
     // Connections queue meanwhile: none finds a running app without its route.
     console.recovered(RECOVERY_GRACE).await;
-    let known = {
-        let router = Arc::clone(console.router());
-        move |host: &str| router.lookup(host).is_some()
-    };
-    let tls = Arc::new(tls::Tls::new(&data, known));
+    let tls = Arc::new(console.tls());
     let authority = Arc::clone(&tls);
     tokio::spawn(async move {
         // People look for its certificate before the first connection needs it.

@@ -54,6 +54,7 @@ pub(super) fn read(
         nlb: listener::read(reader, &name, map.entry("nlb")),
         health: health(reader, map.entry("health"), port.is_some()),
         domains: domains(reader, map.get("domain")),
+        certificate: certificate(reader, map.get("certificate")),
         scale: scale::read(reader, map.get("scale")),
         resources: resources(reader, map.get("resources")),
         links: reader
@@ -248,6 +249,19 @@ fn ignored(reader: &mut Reader<'_>, node: &Node, key: &str, expected: &str) {
         node,
         format!("health.{key} {quoted} is ignored: it must be {expected}"),
     );
+}
+
+/// `certificate`: an id, or a map with one.
+fn certificate(reader: &mut Reader<'_>, node: Option<&Node>) -> Option<String> {
+    let id = match node.map(|node| &node.kind) {
+        Some(Kind::Map(map)) => {
+            reader.check_keys(map, &keys::CERTIFICATE);
+            reader.text(map.get("id"), "certificate.id")
+        }
+        _ => reader.text(node, "certificate"),
+    };
+    id.map(|id| id.trim().to_owned())
+        .filter(|id| !id.is_empty())
 }
 
 /// `domain`: comma-separated text, or a list of text.

@@ -35,6 +35,7 @@ fn a_service_of_which_nothing_is_said() {
                     timeout: 4,
                     disable: false,
                 },
+                certificate: None,
                 domains: Vec::new(),
                 scale: Scale {
                     min: 1,

@@ -5,6 +5,7 @@
 
 mod app;
 mod build;
+mod certificate;
 mod drain;
 mod error;
 mod log;

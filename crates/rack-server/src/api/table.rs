@@ -2,6 +2,7 @@
 
 use rack_api::app::App;
 use rack_api::build::Build;
+use rack_api::certificate::Certificate;
 use rack_api::object::Object;
 use rack_api::process::Process;
 use rack_api::rack::{CreatedRack, RackListing};
@@ -12,7 +13,9 @@ use rack_api::system::System;
 
 use super::route::Client::{Own, V2, V3, Y2017};
 use super::route::{Client, Route, delete, get, head, post, put, socket};
-use super::{app, build, log, object, process, rack, release, resource, service, system};
+use super::{
+    app, build, certificate, log, object, process, rack, release, resource, service, system,
+};
 use crate::rack::access::Role::Write;
 
 const ALL: &[Client] = &[Y2017, V2, V3, Own];
@@ -30,6 +33,7 @@ pub(super) fn table() -> Vec<Route> {
     table.extend(processes());
     table.extend(resources());
     table.extend(objects());
+    table.extend(certificates());
     table
 }
 
@@ -262,5 +266,35 @@ fn objects() -> Vec<Route> {
         delete("/apps/{app}/objects/{*key}", object::delete)
             .says("removes an object")
             .used_by(NONE),
+    ]
+}
+
+fn certificates() -> Vec<Route> {
+    vec![
+        get("/certificates", certificate::list)
+            .says("lists the rack's certificates, with `generated` only those it made itself")
+            .query("generated:bool")
+            .gives::<Vec<Certificate>>()
+            .used_by(ALL),
+        post("/certificates", certificate::create)
+            .says("stores a certificate with its key; the 2017 client says public and private")
+            .form("pub key chain public private")
+            .gives::<Certificate>()
+            .used_by(ALL),
+        post("/certificates/generate", certificate::generate)
+            .says("makes a certificate for domains, signed by the local authority")
+            .form("domains:list* issuer duration:duration")
+            .gives::<Certificate>()
+            .used_by(ALL),
+        delete("/certificates/{id}", certificate::delete)
+            .says("removes a certificate that no service names")
+            .used_by(ALL),
+        post("/certificates/{id}/renew", certificate::renew)
+            .says("makes a generated certificate anew, or all those of the app whose name is given as id")
+            .used_by(&[V3]),
+        put("/apps/{app}/ssl/{service}/{port}", certificate::apply)
+            .says("says how certificates are applied: by the domains of a service")
+            .form("id")
+            .used_by(MODERN),
     ]
 }

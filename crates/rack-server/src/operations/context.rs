@@ -18,6 +18,7 @@ use crate::engine::{Engine, Labels, label};
 use crate::logs::Logs;
 use crate::router::Router;
 use crate::store::{AppRow, Store};
+use crate::tls::Authority;
 
 /// Settings of the server that operations need.
 #[derive(Debug, Clone)]
@@ -56,6 +57,8 @@ pub struct Context {
     pub fleet: Fleet,
     /// Builds under way.
     pub builds: super::build::Running,
+    /// The server's certificate authority.
+    pub authority: Arc<Authority>,
     /// Settings of the server.
     pub settings: Arc<Settings>,
     /// Ends when the server stops or the rack is removed.
@@ -91,6 +94,8 @@ pub struct Parts {
     pub logs: Logs,
     /// See [`Context::router`].
     pub router: Arc<Router>,
+    /// See [`Context::authority`].
+    pub authority: Arc<Authority>,
     /// See [`Context::settings`].
     pub settings: Arc<Settings>,
     /// See [`Context::shutdown`].
@@ -111,6 +116,7 @@ impl Context {
             router: parts.router,
             fleet: Fleet::default(),
             builds: super::build::Running::default(),
+            authority: parts.authority,
             settings: parts.settings,
             shutdown: parts.shutdown,
             tasks: TaskTracker::new(),

@@ -70,11 +70,20 @@ impl Member {
     }
 }
 
+/// How a service is reached besides its own host name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Routing {
+    /// Custom domains.
+    pub domains: Vec<String>,
+    /// Id of the certificate the service names itself.
+    pub certificate: Option<String>,
+}
+
 #[derive(Default)]
 struct State {
     members: HashMap<String, Arc<Member>>,
-    /// Custom domains of the services that are routed.
-    routes: HashMap<(String, String), Vec<String>>,
+    /// How the services that are routed are reached.
+    routes: HashMap<(String, String), Routing>,
     crashes: HashMap<(String, String), (u32, tokio::time::Instant)>,
     /// Resources and one-off processes that have their tasks.
     watched: HashSet<String>,
@@ -186,14 +195,23 @@ impl Fleet {
         self.state().crashes.retain(|(of, _), _| of != app);
     }
 
-    /// Sets the custom domains of a service, or that it is not routed; takes effect
-    /// with the next [`publish`].
-    pub fn set_route(&self, app: &str, service: &str, domains: Option<Vec<String>>) {
+    /// Sets how a service is reached, or that it is not routed; takes effect with the
+    /// next [`publish`].
+    pub fn set_route(&self, app: &str, service: &str, routing: Option<Routing>) {
         let key = (app.to_owned(), service.to_owned());
-        match domains {
-            Some(domains) => self.state().routes.insert(key, domains),
+        match routing {
+            Some(routing) => self.state().routes.insert(key, routing),
             None => self.state().routes.remove(&key),
         };
+    }
+
+    /// App and service of a route that names a certificate.
+    pub fn certificate_user(&self, id: &str) -> Option<(String, String)> {
+        let state = self.state();
+        let mut users = state.routes.iter();
+        users
+            .find(|(_, routing)| routing.certificate.as_deref() == Some(id))
+            .map(|(key, _)| key.clone())
     }
 
     /// Services of an app that have a route.
@@ -211,7 +229,7 @@ impl Fleet {
 pub fn publish(context: &Context, app: &str, service: &str) -> Result<()> {
     let key = Key::new(&context.rack, app, service);
     let state = context.fleet.state();
-    let Some(domains) = state.routes.get(&(app.to_owned(), service.to_owned())) else {
+    let Some(routing) = state.routes.get(&(app.to_owned(), service.to_owned())) else {
         drop(state);
         context.router.withdraw(&key);
         return Ok(());
@@ -228,7 +246,11 @@ pub fn publish(context: &Context, app: &str, service: &str) -> Result<()> {
     // Under the lock, so that of two changes the later one is also published later.
     context
         .router
-        .publish(key, domains.clone(), targets)
+        .certificates()
+        .choose(&key, routing.certificate.as_deref());
+    context
+        .router
+        .publish(key, routing.domains.clone(), targets)
         .map(drop)
         .map_err(|conflict| Failure::Conflict(conflict.to_string()))
 }

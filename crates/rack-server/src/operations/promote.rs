@@ -46,11 +46,11 @@ pub async fn validate(context: &Context, app: &str, release: &str) -> Result<Pla
     let plan = Plan::load(context, app, release).await?;
     plan.check_images(context).await?;
     for service in &plan.services {
-        if let Some(domains) = rollout::domains(service) {
+        if let Some(routing) = rollout::routing(service) {
             let key = Key::new(&context.rack, app, &service.service.name);
             context
                 .router
-                .check(&key, &domains)
+                .check(&key, &routing.domains)
                 .map_err(|claimed| Failure::Conflict(claimed.to_string()))?;
         }
     }
@@ -140,6 +140,17 @@ impl Operation for Promote {
                 }
                 for warning in &plan.warnings {
                     context.log(&self.app, "manifest", warning);
+                }
+                for service in wanted() {
+                    if let Some(id) = &service.service.certificate
+                        && context.store.certificate(id).await?.is_none()
+                    {
+                        let name = &service.service.name;
+                        let text = format!(
+                            "service {name} names certificate {id}, which this rack does not have: the best of the others is used"
+                        );
+                        context.log(&self.app, "manifest", &text);
+                    }
                 }
                 resource::ensure(context, &self.app, &plan.resources).await
             }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::error::{Failure, Result};
-use super::fleet::{self, Member};
+use super::fleet::{self, Member, Routing};
 use super::plan::{SERVICE, ServicePlan};
 use super::{health, supervise};
 use crate::engine::label;
@@ -50,10 +50,14 @@ pub(crate) fn bounds(count: u64, minimum: u64, maximum: u64) -> (u64, u64) {
     (most, least)
 }
 
-/// Custom domains of a service that is routed; none for one that is not.
-pub fn domains(plan: &ServicePlan) -> Option<Vec<String>> {
-    let routed = plan.service.port.is_some() && plan.service.reachable_from_outside();
-    routed.then(|| plan.service.domains.clone())
+/// How a service is reached that is routed; none for one that is not.
+pub fn routing(plan: &ServicePlan) -> Option<Routing> {
+    let service = &plan.service;
+    let routed = service.port.is_some() && service.reachable_from_outside();
+    routed.then(|| Routing {
+        domains: service.domains.clone(),
+        certificate: service.certificate.clone(),
+    })
 }
 
 /// Starts one process and takes it into the fleet.
@@ -203,7 +207,7 @@ impl Rollout<'_> {
     /// Lets the new set take all requests and the old set none, service by service.
     pub fn switch(&self, plan: &ServicePlan) -> Result<Vec<Arc<Member>>> {
         let name = &plan.service.name;
-        self.context.fleet.set_route(self.app, name, domains(plan));
+        self.context.fleet.set_route(self.app, name, routing(plan));
         let (new, old): (Vec<_>, Vec<_>) = self
             .members(name)
             .into_iter()

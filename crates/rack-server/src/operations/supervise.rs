@@ -341,7 +341,7 @@ pub async fn converge_locked(context: &Arc<Context>, app: &str) -> Result<()> {
         };
         context
             .fleet
-            .set_route(app, name, rollout::domains(service));
+            .set_route(app, name, rollout::routing(service));
         let (mut current, others): (Vec<_>, Vec<_>) = context
             .fleet
             .of_service(app, name)
@@ -564,7 +564,7 @@ pub async fn take_over(context: &Arc<Context>, promoting: &[String]) -> Result<(
         for service in &plan.services {
             context
                 .fleet
-                .set_route(&app.name, &service.service.name, rollout::domains(service));
+                .set_route(&app.name, &service.service.name, rollout::routing(service));
             for member in context.fleet.of_service(&app.name, &service.service.name) {
                 if !promoting.contains(&member.rollout) {
                     // It was healthy when it was activated, and requests are waiting.

@@ -33,6 +33,7 @@ use crate::operations::context::{Parts, Settings};
 use crate::operations::{Context, Failure, Result, recover};
 use crate::router::Router;
 use crate::store::Store;
+use crate::tls::{Authority, Tls};
 
 /// Longest rack name, as real racks have it.
 const LONGEST_NAME: usize = 26;
@@ -66,6 +67,7 @@ pub struct Console {
     engines: Mutex<BTreeMap<&'static str, Arc<dyn Engine>>>,
     racks: RwLock<BTreeMap<String, Entry>>,
     router: Arc<Router>,
+    authority: Arc<Authority>,
     settings: Arc<Settings>,
     shutdown: CancellationToken,
     /// Making and removing racks happens one at a time.
@@ -129,10 +131,6 @@ fn private_directory(path: &Path) -> Result<()> {
 
 impl Console {
     /// Opens a data directory with all its racks and begins to recover them.
-    #[expect(
-        clippy::unused_async,
-        reason = "recovery is spawned, so a runtime must be running: the signature says so"
-    )]
     pub async fn open(options: Options) -> Result<Opened> {
         let data = options.data;
         private_directory(&data.join("racks"))?;
@@ -176,6 +174,7 @@ impl Console {
             ("simulated", Arc::new(simulated) as Arc<dyn Engine>),
         ]);
         let console = Arc::new(Self {
+            authority: Authority::new(&data),
             data,
             server: file.id,
             password: Mutex::new(file.password),
@@ -188,14 +187,14 @@ impl Console {
             change: tokio::sync::Mutex::new(()),
             _lock: lock,
         });
-        console.open_racks()?;
+        console.open_racks().await?;
         Ok(Opened {
             console,
             first_password,
         })
     }
 
-    fn open_racks(self: &Arc<Self>) -> Result<()> {
+    async fn open_racks(self: &Arc<Self>) -> Result<()> {
         let racks = self.data.join("racks");
         let entries =
             std::fs::read_dir(&racks).map_err(Failure::io(racks.display().to_string()))?;
@@ -214,6 +213,7 @@ impl Console {
                 });
             } else if let Some(file) = read_file::<RackFile>(&path.join("rack.json"))? {
                 let rack = self.open_rack(&name, &path, &file)?;
+                rack.show_certificates().await?;
                 recover::begin(&rack.context);
                 self.write().insert(name, Entry { rack, file });
             }
@@ -250,6 +250,7 @@ impl Console {
             engine: self.engine(&file.engine)?,
             logs,
             router: Arc::clone(&self.router),
+            authority: Arc::clone(&self.authority),
             settings: Arc::clone(&self.settings),
             shutdown: self.shutdown.child_token(),
         })))
@@ -265,6 +266,11 @@ impl Console {
     /// The router all racks share.
     pub fn router(&self) -> &Arc<Router> {
         &self.router
+    }
+
+    /// What accepts encrypted connections.
+    pub fn tls(&self) -> Tls {
+        Tls::new(Arc::clone(&self.authority), Arc::clone(&self.router))
     }
 
     /// Lists the racks by name.
@@ -376,6 +382,7 @@ impl Console {
             );
         }
         self.router.withdraw_rack(name);
+        self.router.certificates().remove_rack(name);
         std::fs::rename(&path, &gone).map_err(Failure::io("the rack's directory"))?;
         self.write().remove(name);
         drop(rack);

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod app;
 pub mod build;
+pub mod certificate;
 pub mod console;
 pub mod log;
 pub mod object;

@@ -10,6 +10,7 @@ use super::release::updating;
 use crate::operations::plan::Plan;
 use crate::operations::promote::Promote;
 use crate::operations::{Failure, Result, supervise};
+use crate::router::Key;
 use crate::store::ScaleRow;
 
 /// Most processes of one service; more would be a typing error on one machine.
@@ -22,6 +23,17 @@ impl Rack {
             return Ok(None);
         }
         Plan::load(&self.context, app, &row.release).await.map(Some)
+    }
+
+    /// Id of the rack's own certificate that the first domain of a service is shown.
+    fn shown_certificate(&self, app: &str, service: &manifest::Service) -> String {
+        let key = Key::new(&self.context.rack, app, &service.name);
+        let certificates = self.context.router.certificates();
+        let domain = service.domains.first();
+        domain
+            .and_then(|domain| certificates.best(&key, domain, self.context.now()))
+            .map(|certificate| certificate.id.clone())
+            .unwrap_or_default()
     }
 
     /// Lists services in manifest order; none before the first promote.
@@ -52,7 +64,10 @@ impl Rack {
                             [80, 443]
                                 .map(|balancer| ServicePort {
                                     balancer,
-                                    certificate: String::new(),
+                                    certificate: match balancer {
+                                        443 => self.shown_certificate(app, service),
+                                        _ => String::new(),
+                                    },
                                     container: i64::from(port.port),
                                 })
                                 .to_vec()

@@ -4,7 +4,8 @@
 //! requests, streams and upgraded connections to it without buffering them, and
 //! for knowing when a process has nothing in flight any more. It refuses to judge
 //! health: whoever publishes targets has found them healthy ([`Router::probe`]
-//! helps). It keeps nothing on disk; its table is published anew after a start.
+//! helps). It keeps nothing on disk; its table is published anew after a start. It also
+//! knows which certificate a published host is shown ([`Certificates`]).
 //!
 //! A request is in flight from the choice of its target until its response body
 //! has ended or its upgraded connection is closed. Publishing swaps the table in
@@ -12,6 +13,7 @@
 //! looks, or sees that the target has been taken away and chooses again. So
 //! swap, drain, stop loses no request.
 
+mod certificate;
 mod connect;
 mod forward;
 mod headers;
@@ -22,6 +24,7 @@ mod target;
 mod upgrade;
 mod upload;
 
+pub use certificate::{Certificate, Certificates};
 pub use headers::Origin;
 pub use host::is_service_host;
 pub(crate) use host::of as host_of;

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 
+use super::certificate::{Certificate, Certificates};
 use super::host;
 use super::target::{InFlight, Target};
 
@@ -141,6 +143,7 @@ impl Table {
 #[derive(Debug, Default)]
 pub struct Router {
     table: ArcSwap<Table>,
+    certificates: Certificates,
     /// One change at a time; readers never wait.
     change: Mutex<()>,
 }
@@ -253,6 +256,17 @@ impl Router {
                 .and_then(|(_, parent)| table.hosts.get(&format!("*.{parent}")))
         };
         table.hosts.get(&host).or_else(wild).cloned()
+    }
+
+    /// The certificates of the racks.
+    pub fn certificates(&self) -> &Certificates {
+        &self.certificates
+    }
+
+    /// The certificate a rack has for a host that is published, if it has one.
+    pub fn certificate(&self, host: &str) -> Option<Arc<Certificate>> {
+        let route = self.lookup(host)?;
+        self.certificates.best(&route.key, host, Timestamp::now())
     }
 
     /// What is published for a service.

@@ -27,6 +27,7 @@
 
 mod app;
 mod build;
+mod certificate;
 mod operation;
 mod release;
 mod resource;
@@ -42,6 +43,7 @@ use rusqlite::Connection;
 
 pub use app::AppRow;
 pub use build::{BuildRow, ImageRow};
+pub use certificate::CertificateRow;
 pub use operation::{OperationRow, Outcome};
 pub use release::{NewRelease, ReleaseRow};
 pub use run::RunRow;
@@ -128,8 +130,8 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE parameters (name TEXT PRIMARY KEY, value TEXT NOT NULL);
     CREATE TABLE versions (version TEXT PRIMARY KEY, created INTEGER NOT NULL);
     CREATE TABLE certificates (
-        id TEXT PRIMARY KEY, chain TEXT NOT NULL, key TEXT NOT NULL, domains TEXT NOT NULL,
-        expires INTEGER NOT NULL, generated INTEGER NOT NULL, created INTEGER NOT NULL
+        id TEXT PRIMARY KEY, chain TEXT NOT NULL, key TEXT NOT NULL, generated INTEGER NOT NULL,
+        created INTEGER NOT NULL
     );
     CREATE TABLE registries (server TEXT PRIMARY KEY, username TEXT NOT NULL, password TEXT NOT NULL);
     CREATE TABLE events (

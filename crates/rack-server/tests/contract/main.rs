@@ -6,6 +6,7 @@ mod apps;
 mod archives;
 mod auth;
 mod builds;
+mod certificates;
 mod coverage;
 mod crash;
 mod documents;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rack_api::socket::{Event, Role, Socket, SocketReader, SocketWriter, accept_key};
 use rack_server::operations::context::Settings;
 use rack_server::rack::console::{Console, Options};
-use rack_server::{api, listener, tls};
+use rack_server::{api, listener};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -98,7 +98,7 @@ impl World {
         let console = opened.console;
         engine.opened(&console, &shutdown, &data);
         let routes = coverage::recorded(api::routes(Arc::clone(&console)), engine.name());
-        let tls = Arc::new(tls::Tls::new(data.path(), |_| false));
+        let tls = Arc::new(console.tls());
         let router = Arc::clone(console.router());
         let serving = tokio::spawn(listener::serve(port, tls, router, routes, shutdown.clone()));
         Self {

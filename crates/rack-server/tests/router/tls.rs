@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use rack_server::router::{Origin, Router, Scheme};
-use rack_server::tls::{Tls, TlsError};
+use rack_server::tls::TlsError;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -139,7 +139,7 @@ async fn the_authority_stays_the_same_and_a_half_made_one_is_made_anew() {
         .expect("the new one works");
     // The old certificate beside the new key would fail in every client: said here instead.
     fs::write(&path, first).expect("written");
-    let error = Tls::new(directory, |_| false)
+    let error = tls(directory, &router)
         .authority()
         .await
         .expect_err("they do not belong together");

@@ -22,7 +22,7 @@ use rack_server::engine::{
 };
 use rack_server::listener;
 use rack_server::router::{Key, Router, Scheme, Target};
-use rack_server::tls::Tls;
+use rack_server::tls::{Authority, Tls};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
@@ -199,8 +199,7 @@ impl World {
 
 /// TLS that knows the router's domains.
 pub(crate) fn tls(directory: &Path, router: &Arc<Router>) -> Tls {
-    let router = Arc::clone(router);
-    Tls::new(directory, move |name| router.lookup(name).is_some())
+    Tls::new(Authority::new(directory), Arc::clone(router))
 }
 
 /// Speaks HTTP over a connection.
