@@ -153,7 +153,9 @@ impl Signer {
         key: &KeyPair,
     ) -> Result<rcgen::Certificate, TlsError> {
         // Clients ignore the common name, people do not; it holds 64 characters.
-        let common = names.first().map(|name| name.chars().take(64).collect());
+        let common = names
+            .first()
+            .map(|name| name.chars().take(64).collect::<String>());
         let mut params = CertificateParams::new(names)?;
         params
             .distinguished_name
