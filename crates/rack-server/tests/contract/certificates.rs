@@ -12,8 +12,19 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::engines::{Engine, on_both_engines};
 use super::flow::{DOCKERFILE, MANIFEST, text};
 use super::world::{Client, FORM, World, until, within};
+
+on_both_engines!(
+    a_domain_is_shown_the_racks_certificate_until_it_is_deleted,
+    racks_do_not_share_certificates,
+    certificates_are_listed_with_their_names_and_never_their_keys,
+    a_generated_certificate_is_trusted_and_renewed_under_its_id,
+    a_certificate_that_a_service_names_is_shown_and_kept,
+    what_cannot_be_a_certificate_is_refused_and_not_kept,
+    certificates_are_applied_by_domain_only,
+);
 
 /// A manifest whose service answers to these domains.
 fn manifest(more: &str) -> String {
@@ -202,9 +213,8 @@ async fn deploy(rack: &Client, app: &str, manifest: &str) {
     );
 }
 
-#[tokio::test]
-async fn a_domain_is_shown_the_racks_certificate_until_it_is_deleted() {
-    let (world, rack) = World::with_rack().await;
+async fn a_domain_is_shown_the_racks_certificate_until_it_is_deleted(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     deploy(&rack, "myapp", &manifest("")).await;
     shown(&world, "localhost").await;
     shows_local(&world, "shop.example").await;
@@ -233,7 +243,7 @@ async fn a_domain_is_shown_the_racks_certificate_until_it_is_deleted() {
     assert_eq!(services[0]["ports"][0]["certificate"], "");
 
     let data = world.stop().await;
-    let world = World::open(data, "").await;
+    let world = engine.open(data, "").await;
     let rack = Client {
         address: world.address,
         ..rack
@@ -259,9 +269,8 @@ async fn a_domain_is_shown_the_racks_certificate_until_it_is_deleted() {
     assert_eq!(rack.get("/certificates").await.json(), json!([]));
 }
 
-#[tokio::test]
-async fn racks_do_not_share_certificates() {
-    let (world, rack) = World::with_rack().await;
+async fn racks_do_not_share_certificates(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     let production = world.rack("production").await;
     let theirs = elsewhere(&["shop.example"], 30);
     let created = import(&production, &theirs).await;
@@ -284,9 +293,8 @@ async fn racks_do_not_share_certificates() {
     );
 }
 
-#[tokio::test]
-async fn certificates_are_listed_with_their_names_and_never_their_keys() {
-    let (world, rack) = World::with_rack().await;
+async fn certificates_are_listed_with_their_names_and_never_their_keys(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     let one = elsewhere(&["shop.example", "*.shop.example"], 30);
     let imported = import(&rack, &one).await;
     let id = text(&imported, "id");
@@ -337,9 +345,8 @@ async fn certificates_are_listed_with_their_names_and_never_their_keys() {
     world.stop().await;
 }
 
-#[tokio::test]
-async fn a_generated_certificate_is_trusted_and_renewed_under_its_id() {
-    let (world, rack) = World::with_rack().await;
+async fn a_generated_certificate_is_trusted_and_renewed_under_its_id(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     deploy(&rack, "myapp", &manifest("")).await;
     let made = generate(
         &rack,
@@ -396,9 +403,8 @@ async fn a_generated_certificate_is_trusted_and_renewed_under_its_id() {
         );
 }
 
-#[tokio::test]
-async fn a_certificate_that_a_service_names_is_shown_and_kept() {
-    let (world, rack) = World::with_rack().await;
+async fn a_certificate_that_a_service_names_is_shown_and_kept(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
     let short = elsewhere(&["*.shop.example", "shop.example"], 2);
     let long = elsewhere(&["shop.example", "www.shop.example"], 30);
     let chosen = import(&rack, &short).await;
@@ -420,7 +426,7 @@ async fn a_certificate_that_a_service_names_is_shown_and_kept() {
         .await
         .fails(409, &used);
     let data = world.stop().await;
-    let world = World::open(data, "").await;
+    let world = engine.open(data, "").await;
     let rack = Client {
         address: world.address,
         ..rack
@@ -466,9 +472,8 @@ async fn a_certificate_that_a_service_names_is_shown_and_kept() {
     );
 }
 
-#[tokio::test]
-async fn what_cannot_be_a_certificate_is_refused_and_not_kept() {
-    let (_world, rack) = World::with_rack().await;
+async fn what_cannot_be_a_certificate_is_refused_and_not_kept(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     let (good, other) = (elsewhere(&["a.example"], 9), elsewhere(&["b.example"], 9));
     let over = elsewhere(&["a.example"], -2);
     let day = (jiff::Timestamp::now() - jiff::Span::new().hours(48))
@@ -543,9 +548,8 @@ async fn what_cannot_be_a_certificate_is_refused_and_not_kept() {
     assert_eq!(rack.get("/certificates").await.json(), json!([]));
 }
 
-#[tokio::test]
-async fn certificates_are_applied_by_domain_only() {
-    let (_world, rack) = World::with_rack().await;
+async fn certificates_are_applied_by_domain_only(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.put("/apps/nope/ssl/web/443", "id=cert-x")
         .await
         .fails(404, "app not found: nope");
