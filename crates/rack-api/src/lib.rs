@@ -14,6 +14,7 @@ pub mod certificate;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod environment;
+pub mod event;
 pub mod exit_status;
 pub mod id;
 pub mod ignore;
@@ -33,6 +34,7 @@ pub use app::App;
 pub use build::Build;
 pub use certificate::Certificate;
 pub use environment::Environment;
+pub use event::Event;
 pub use object::Object;
 pub use process::Process;
 pub use rack::RackListing;

@@ -24,6 +24,8 @@ pub(super) async fn list(Scope(rack): Scope) -> Result<Response> {
 pub(super) async fn create(Scope(rack): Scope, request: Request) -> Result<Response> {
     let params = Params::of_request(request).await?;
     let name = params.text("name").unwrap_or_default();
+    // How long a client would wait for the app: here it is there at once.
+    params.integer("timeout")?;
     Ok(reply::json(
         &rack.create_app(name, params.text("generation")).await?,
     ))

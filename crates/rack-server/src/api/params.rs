@@ -1,6 +1,6 @@
 //! Parameters of a request: form fields first, then the query (`rack-api.md` §1.5).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -55,6 +55,15 @@ impl Params {
     /// A text, when present.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// All that are not named here, as clients of 2017 send options.
+    pub(super) fn others(&self, known: &[&str]) -> BTreeMap<String, String> {
+        self.0
+            .iter()
+            .filter(|(name, _)| !known.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 
     /// A text that must be there.

@@ -175,6 +175,11 @@ pub(super) fn delete<H: Handler<T, State>, T: 'static>(path: &'static str, handl
     route(Method::DELETE, MethodFilter::DELETE, path, handler)
 }
 
+/// A route that says what can be made.
+pub(super) fn options<H: Handler<T, State>, T: 'static>(path: &'static str, handler: H) -> Route {
+    route(Method::OPTIONS, MethodFilter::OPTIONS, path, handler)
+}
+
 /// A websocket.
 pub(super) fn socket<H: Handler<T, State>, T: 'static>(path: &'static str, handler: H) -> Route {
     let mut route = get(path, handler);
