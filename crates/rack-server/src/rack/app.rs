@@ -149,7 +149,14 @@ impl Rack {
         if promotes || self.context.builds.cancel_app(name) > 0 {
             return Ok(());
         }
-        Err(Failure::Forbidden("app is not updating".into()))
+        Err(Failure::Forbidden(
+            if row.status == status::UPDATING {
+                "a scale cannot be cancelled: scale the service back"
+            } else {
+                "app is not updating"
+            }
+            .into(),
+        ))
     }
 
     /// Brings an app's processes to what is wanted, in the background.

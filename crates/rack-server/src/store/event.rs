@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::{Result, Store, from_json, from_nanos, to_json, to_nanos};
 
 /// Events kept; older ones are forgotten.
-pub const HISTORY: i64 = 1000;
+const HISTORY: i64 = 1000;
 
 /// An event as stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

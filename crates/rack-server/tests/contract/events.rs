@@ -296,15 +296,16 @@ async fn the_server_tells_what_it_does(engine: Engine) {
     let (_world, rack) = engine.with_rack().await;
     let receiver = Receiver::listen(0).await;
     hook(&rack, "hook", &format!("http://{}", receiver.address)).await;
-    let release = rack.deploy("myapp").await;
+    rack.create("myapp").await;
+    let release = rack.release("myapp", PLAIN).await;
+    // The end of a build is told when its client has its answer already.
+    let build = receiver.hear("build:create", "success").await["data"]["id"].clone();
+    rack.promote("myapp", &release).await;
     let env = rack.set_env("myapp", "A=1").await;
     let broken = [PLAIN[0], ("Dockerfile", "FROM busybox:1.36\nRUN exit 3\n")];
     let (failed, _) = rack.build("myapp", &broken).await;
     assert_eq!(failed["status"], "failed");
     rack.delete("/apps/myapp").await.ok();
-    rack.delete("/resources/hook").await.ok();
-    // The build's end is told when its client has its answer already, so wait for all.
-    let build = rack_build(&receiver).await;
     let deleted = receiver.hear("app:delete", "success").await;
     assert_eq!(
         deleted["data"],
@@ -350,11 +351,6 @@ async fn the_server_tells_what_it_does(engine: Engine) {
         .map(|document| document["data"]["id"].clone())
         .collect();
     assert_eq!(ids, [json!(release), env["id"].clone()]);
-}
-
-/// Id of the build that has succeeded.
-async fn rack_build(receiver: &Receiver) -> Value {
-    receiver.hear("build:create", "success").await["data"]["id"].clone()
 }
 
 #[tokio::test]
