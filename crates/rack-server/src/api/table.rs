@@ -284,7 +284,7 @@ fn certificates() -> Vec<Route> {
             .used_by(ALL),
         post("/certificates/generate", certificate::generate)
             .says("makes a certificate for domains, signed by the local authority")
-            .form("domains:list* issuer duration:duration")
+            .form("domains*:list issuer duration:duration")
             .gives::<Certificate>()
             .used_by(ALL),
         delete("/certificates/{id}", certificate::delete)
