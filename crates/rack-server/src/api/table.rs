@@ -14,7 +14,8 @@ use rack_api::system::System;
 use super::route::Client::{Own, V2, V3, Y2017};
 use super::route::{Client, Route, delete, get, head, options, post, put, socket};
 use super::{
-    app, build, certificate, log, object, process, rack, release, resource, service, system,
+    app, build, certificate, event, log, object, process, rack, rack_resource, release, resource,
+    service, system,
 };
 use crate::rack::access::Role::Write;
 

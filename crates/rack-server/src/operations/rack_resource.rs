@@ -143,14 +143,12 @@ impl Operation for Remove {
     }
 
     async fn step(&mut self, context: &Arc<Context>, step: &'static str) -> Result<()> {
-        match step {
-            "process" => clear(context, &self.name).await,
-            _ => {
-                context.store.delete_rack_resource(&self.name).await?;
-                context.hooks.end(&self.name);
-                Ok(())
-            }
+        if step == "process" {
+            return clear(context, &self.name).await;
         }
+        context.store.delete_rack_resource(&self.name).await?;
+        context.hooks.end(&self.name);
+        Ok(())
     }
 
     async fn undo(&mut self, _context: &Arc<Context>, _step: &'static str) -> Result<()> {
