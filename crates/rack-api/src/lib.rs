@@ -18,6 +18,7 @@ pub mod client;
 pub mod config;
 pub mod diagnose;
 pub mod environment;
+pub mod event;
 pub mod exit_status;
 pub mod formation;
 pub mod id;
@@ -45,7 +46,11 @@ pub use build::Build;
 pub use certificate::Certificate;
 pub use config::AppConfig;
 pub use environment::Environment;
+<<<<<<< HEAD
 pub use formation::FormationEntry;
+=======
+pub use event::Event;
+>>>>>>> nouns
 pub use object::Object;
 pub use process::Process;
 pub use rack::RackListing;

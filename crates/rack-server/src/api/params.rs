@@ -63,6 +63,15 @@ impl Params {
         self.0.get(name).map(String::as_str)
     }
 
+    /// All that are not named here, as clients of 2017 send options.
+    pub(super) fn others(&self, known: &[&str]) -> BTreeMap<String, String> {
+        self.0
+            .iter()
+            .filter(|(name, _)| !known.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+
     /// A text that must be there.
     pub(super) fn required(&self, name: &str) -> Result<&str> {
         Ok(self

@@ -17,6 +17,7 @@ use rack_api::process::{Process, Run, RunDetached};
 use rack_api::rack::{CreatedRack, RackListing};
 use rack_api::registry::Registry;
 use rack_api::release::Release;
+<<<<<<< HEAD
 use rack_api::resource::Resource;
 use rack_api::service::{ManifestService, Service};
 use rack_api::system::{System, Token};
@@ -25,6 +26,19 @@ use super::route::Client::{Own, V2, V3, Y2017};
 use super::route::{Client, Route, any, delete, get, head, post, put, socket};
 use super::{absent, app, attached, balancer, build, capacity, certificate, config, diagnose, environment, file, formation, image_import, index, instance, log, metric, object, parameters, process, proxy, rack, registry, release, resource, service, system, token};
 use crate::rack::access::Role::{Admin, Write};
+=======
+use rack_api::resource::{Resource, ResourceType};
+use rack_api::service::Service;
+use rack_api::system::System;
+
+use super::route::Client::{Own, V2, V3, Y2017};
+use super::route::{Client, Route, delete, get, head, options, post, put, socket};
+use super::{
+    app, build, certificate, event, log, object, process, rack, rack_resource, release, resource,
+    service, system,
+};
+use crate::rack::access::Role::Write;
+>>>>>>> nouns
 
 const ALL: &[Client] = &[Y2017, V2, V3, Own];
 const MODERN: &[Client] = &[V2, V3, Own];
@@ -52,6 +66,7 @@ pub(super) fn table() -> Vec<Route> {
     table.extend(absent());
     table.extend(legacy());
     table.extend(certificates());
+    table.extend(rack_resources());
     table
 }
 
@@ -655,7 +670,7 @@ fn certificates() -> Vec<Route> {
             .used_by(ALL),
         post("/certificates/generate", certificate::generate)
             .says("makes a certificate for domains, signed by the local authority")
-            .form("domains:list* issuer duration:duration")
+            .form("domains*:list issuer duration:duration")
             .gives::<Certificate>()
             .used_by(ALL),
         delete("/certificates/{id}", certificate::delete)
@@ -668,5 +683,48 @@ fn certificates() -> Vec<Route> {
             .says("says how certificates are applied: by the domains of a service")
             .form("id")
             .used_by(MODERN),
+    ]
+}
+
+fn rack_resources() -> Vec<Route> {
+    vec![
+        post("/events", event::send)
+            .says("records an event and tells webhooks of it")
+            .form("action* data:map error status")
+            .used_by(NONE),
+        get("/resources", rack_resource::list)
+            .says("lists the resources of the rack, without their addresses")
+            .gives::<Vec<Resource>>()
+            .used_by(ALL),
+        options("/resources", rack_resource::types)
+            .says("lists the types of resources and their options")
+            .gives::<Vec<ResourceType>>()
+            .used_by(MODERN),
+        post("/resources", rack_resource::create)
+            .says("makes a resource of the rack; the 2017 client says type, and options one by one")
+            .form("kind name parameters:map type")
+            .gives::<Resource>()
+            .used_by(ALL),
+        get("/resources/{name}", rack_resource::get)
+            .says("describes a resource of the rack with its address")
+            .gives::<Resource>()
+            .used_by(ALL),
+        put("/resources/{name}", rack_resource::update)
+            .says("changes options of a resource of the rack")
+            .form("parameters:map")
+            .gives::<Resource>()
+            .used_by(ALL),
+        delete("/resources/{name}", rack_resource::delete)
+            .says("removes a resource of the rack with its data")
+            .used_by(ALL),
+        post("/resources/{name}/links", rack_resource::link)
+            .says("gives an app the address of a resource of the rack, from its next promote on")
+            .form("app*")
+            .gives::<Resource>()
+            .used_by(ALL),
+        delete("/resources/{name}/links/{app}", rack_resource::unlink)
+            .says("takes the address of a resource of the rack from an app")
+            .gives::<Resource>()
+            .used_by(ALL),
     ]
 }

@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Operation;
 use super::build_log::BuildLog;
 use super::context::Context;
 use super::error::{Failure, Result};
 use super::plan::one_line;
 use super::registry;
 use super::source::{self, Source};
+use super::{Operation, event};
 use crate::engine::{BuildSpec, EngineError, Image};
 use crate::store::{BuildRow, ImageRow, NewRelease};
 
@@ -260,7 +260,7 @@ impl Operation for Build {
                 _ => {}
             }
         }
-        Ok(())
+        event::tell_build(context, &self.app, &self.id, failure).await
     }
 }
 

@@ -78,6 +78,10 @@ pub struct Context {
     pub tasks: TaskTracker,
     /// Promotes under way or waiting for their turn, by app and rollout.
     promotes: Mutex<BTreeMap<(String, String), CancellationToken>>,
+    /// Webhooks that are being told.
+    pub hooks: super::webhook::Hooks,
+    /// Bumped whenever an event was recorded.
+    pub news: watch::Sender<u64>,
     /// Bumped whenever the status of an app changes.
     pub changed: watch::Sender<u64>,
     /// When the server opened the rack.
@@ -138,6 +142,8 @@ impl Context {
             shutdown: parts.shutdown,
             tasks: TaskTracker::new(),
             promotes: Mutex::default(),
+            hooks: super::webhook::Hooks::default(),
+            news: watch::channel(0).0,
             changed: watch::channel(0).0,
             started: Timestamp::now(),
             recovered: watch::channel(false).0,

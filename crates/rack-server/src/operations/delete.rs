@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Context;
 use super::error::{Failure, Result};
-use super::{Operation, fleet};
+use super::{Operation, event, fleet};
 
 /// A delete.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -76,6 +76,7 @@ impl Operation for Delete {
     }
 
     async fn finish(&mut self, context: &Arc<Context>, failure: Option<&Failure>) -> Result<()> {
+        event::tell(context, "app:delete", &[("name", &self.app)], failure).await;
         if let Some(failure) = failure {
             // The app stays `deleting`; asking again takes it up where it stopped.
             tracing::error!(app = self.app, %failure, "could not delete an app");

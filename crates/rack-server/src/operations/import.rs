@@ -20,11 +20,11 @@ use tempfile::TempPath;
 use tokio::io::AsyncRead;
 use tokio_util::io::SyncIoBridge;
 
-use super::Operation;
 use super::build::{entrypoint, image_row, log_key, log_path};
 use super::context::Context;
 use super::error::{Failure, Result};
 use super::plan::one_line;
+use super::{Operation, event};
 use crate::engine::Image;
 use crate::store::{BuildRow, ImageRow, NewRelease};
 
@@ -210,7 +210,8 @@ impl Operation for Import {
         }
     }
 
-    async fn finish(&mut self, _context: &Arc<Context>, _failure: Option<&Failure>) -> Result<()> {
+    async fn finish(&mut self, context: &Arc<Context>, failure: Option<&Failure>) -> Result<()> {
+        event::tell_build(context, &self.app, &self.id, failure).await?;
         match tokio::fs::remove_file(&self.archive).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Failure::io("the received archive")(error))

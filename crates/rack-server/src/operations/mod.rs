@@ -12,6 +12,7 @@ pub mod build_log;
 pub mod context;
 pub mod delete;
 pub mod error;
+pub mod event;
 pub mod export;
 pub mod failpoint;
 pub mod file;
@@ -24,6 +25,7 @@ pub mod index;
 pub mod metric;
 pub mod plan;
 pub mod promote;
+pub mod rack_resource;
 pub mod recover;
 pub mod registry;
 pub mod remove_build;
@@ -32,6 +34,7 @@ pub mod rollout;
 pub mod run;
 pub mod source;
 pub mod supervise;
+pub mod webhook;
 
 use std::sync::Arc;
 
@@ -54,7 +57,7 @@ pub trait Operation: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// After a restart: take the remaining steps (true) or undo those taken.
     const RESUMES: bool;
 
-    /// App it changes.
+    /// App it changes; empty for what concerns the rack.
     fn app(&self) -> &str;
 
     /// Takes a step; must succeed when it was taken already.

@@ -27,6 +27,8 @@ pub struct Plan {
     pub services: Vec<ServicePlan>,
     /// Resources in manifest order; those replaced by a URL in the environment are external.
     pub resources: Vec<ResourcePlan>,
+    /// Resources of the rack that the app is linked to.
+    pub linked: Vec<ResourcePlan>,
     /// What the manifest says that has no effect or looks wrong.
     pub warnings: Vec<String>,
 }
@@ -83,6 +85,10 @@ impl Plan {
         for resource in manifest.resources.values() {
             resources.push(ResourcePlan::new(context, app, resource, &variables).await?);
         }
+        let mut linked = Vec::new();
+        for row in context.store.linked_rack_resources(app).await? {
+            linked.push(ResourcePlan::of_rack(context, &row)?);
+        }
         let mut services = Vec::new();
         for service in manifest.services.values() {
             let image = images.get(&service.name).cloned().ok_or_else(|| {
@@ -93,7 +99,7 @@ impl Plan {
             })?;
             let scale = scales.get(&service.name).copied().unwrap_or_default();
             let environment = environment(
-                context, app, &release, &build, &manifest, service, &resources, &variables,
+                context, app, &release, &build, &manifest, service, &linked, &resources, &variables,
             );
             services.push(ServicePlan::new(service.clone(), image, scale, environment));
         }
@@ -103,6 +109,7 @@ impl Plan {
             manifest,
             services,
             resources,
+            linked,
             warnings,
         })
     }
@@ -239,8 +246,10 @@ pub const SERVICE: &str = "service";
 pub const RUN: &str = "run";
 /// Label value of resource processes.
 pub const RESOURCE: &str = "resource";
+/// Label value of processes of resources of the rack.
+pub const RACK_RESOURCE: &str = "rack-resource";
 
-/// Weakest first: platform, links, resources, what the service declares
+/// Weakest first: platform, resources of the rack, links, resources of the app, what the service declares
 /// (`convox-yml.md` §4.3, `builds-releases-runtime.md` §3.6).
 #[expect(
     clippy::too_many_arguments,
@@ -253,6 +262,7 @@ fn environment(
     build: &BuildRow,
     manifest: &Manifest,
     service: &Service,
+    linked: &[ResourcePlan],
     resources: &[ResourcePlan],
     variables: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
@@ -267,6 +277,9 @@ fn environment(
     ]);
     if let Some(port) = &service.port {
         environment.insert("PORT".to_owned(), port.port.to_string());
+    }
+    for resource in linked {
+        environment.extend(resource.variables(None));
     }
     for link in &service.links {
         if let Some(port) = manifest

@@ -17,7 +17,7 @@ use super::context::Context;
 use super::error::{Failure, Result};
 use super::plan::Plan;
 use super::rollout::{self, Rollout};
-use super::{Operation, fleet, health, resource, supervise};
+use super::{Operation, event, fleet, health, resource, supervise};
 use crate::engine::label;
 use crate::router::Key;
 
@@ -152,6 +152,7 @@ impl Operation for Promote {
                         context.log(&self.app, "manifest", &text);
                     }
                 }
+                resource::ensure(context, &self.app, &plan.linked).await?;
                 resource::ensure(context, &self.app, &plan.resources).await
             }
             "rollout" => {
@@ -237,16 +238,20 @@ impl Operation for Promote {
     }
 
     async fn undo(&mut self, context: &Arc<Context>, step: &'static str) -> Result<()> {
+        let activated = self.activated(context).await?;
+        if !activated {
+            // Whoever waits for the app learns from this that the release will not be.
+            context.set_app_status(&self.app, status::ROLLBACK).await?;
+        }
         if step != "rollout" {
             // Resources stay: undoing them could lose data. What follows the
             // rollout is undone with it, or not at all.
             return Ok(());
         }
-        if self.activated(context).await? {
+        if activated {
             // The release is the truth already, and the old set may be gone.
             return self.go_forward(context).await;
         }
-        context.set_app_status(&self.app, status::ROLLBACK).await?;
         context.log(&self.app, "promote", "rolling back");
         for member in context.fleet.all_of_app(&self.app) {
             if member.rollout == self.rollout {
@@ -294,6 +299,11 @@ impl Operation for Promote {
                     &format!("release {} was rolled back: {reason}", self.release),
                 );
             }
+        }
+        if self.services.is_none() {
+            let data = [("app", self.app.as_str()), ("id", self.release.as_str())];
+            let failure = failure.filter(|_| !activated);
+            event::tell(context, "release:promote", &data, failure).await;
         }
         context.set_app_settled(&self.app).await
     }

@@ -14,7 +14,11 @@ use super::error::Result;
 use super::image_import::ImageImport;
 use super::import::Import;
 use super::promote::Promote;
+<<<<<<< HEAD
 use super::remove_build::RemoveBuild;
+=======
+use super::rack_resource::{self, Provide, Remove};
+>>>>>>> nouns
 use super::{Operation as _, supervise, take_up};
 use crate::store::OperationRow;
 
@@ -59,14 +63,21 @@ async fn recover(context: &Arc<Context>) -> Result<()> {
         promoting.push(rollout);
     }
     supervise::take_over(context, &promoting).await?;
+    let resources: Vec<_> = open.iter().filter_map(resource_of).collect();
     let mut changing: BTreeMap<String, Vec<OperationRow>> = BTreeMap::new();
     for row in open {
         if row.kind == Promote::KIND || row.kind == Delete::KIND {
             changing.entry(row.app.clone()).or_default().push(row);
+        } else if row.kind == Provide::KIND || row.kind == Remove::KIND {
+            // A database takes its time; nothing else waits for it.
+            let context = Arc::clone(context);
+            let tasks = context.tasks.clone();
+            tasks.spawn(async move { end(&context, row).await });
         } else {
             end(context, row).await;
         }
     }
+    rack_resource::recover(context, &resources).await?;
     for app in context.store.apps().await? {
         if !changing.contains_key(&app.name)
             && app.status != status::RUNNING
@@ -103,7 +114,10 @@ async fn recover(context: &Arc<Context>) -> Result<()> {
 
 /// Brings one operation to its end.
 async fn end(context: &Arc<Context>, row: OperationRow) {
-    let what = format!("{} of app {}", row.kind, row.app);
+    let what = match resource_of(&row) {
+        Some(name) => format!("{} of resource {name}", row.kind),
+        None => format!("{} of app {}", row.kind, row.app),
+    };
     context.rack_log(&format!("taking up the {what} a former server left"));
     let outcome = match row.kind.as_str() {
         Build::KIND => take_up::<Build>(context, row).await.map(drop),
@@ -111,7 +125,12 @@ async fn end(context: &Arc<Context>, row: OperationRow) {
         Import::KIND => take_up::<Import>(context, row).await.map(drop),
         Promote::KIND => take_up::<Promote>(context, row).await.map(drop),
         Delete::KIND => take_up::<Delete>(context, row).await.map(drop),
+<<<<<<< HEAD
         RemoveBuild::KIND => take_up::<RemoveBuild>(context, row).await.map(drop),
+=======
+        Provide::KIND => take_up::<Provide>(context, row).await.map(drop),
+        Remove::KIND => take_up::<Remove>(context, row).await.map(drop),
+>>>>>>> nouns
         other => {
             tracing::error!(kind = other, "an operation of an unknown kind was left");
             return;
@@ -120,6 +139,19 @@ async fn end(context: &Arc<Context>, row: OperationRow) {
     match outcome {
         Ok(()) => context.rack_log(&format!("finished the {what}")),
         Err(failure) => context.rack_log(&format!("ended the {what}: {failure}")),
+    }
+}
+
+/// The resource of the rack that an operation is about.
+fn resource_of(row: &OperationRow) -> Option<String> {
+    match row.kind.as_str() {
+        Provide::KIND => serde_json::from_str::<Provide>(&row.payload)
+            .ok()
+            .map(|provide| provide.name),
+        Remove::KIND => serde_json::from_str::<Remove>(&row.payload)
+            .ok()
+            .map(|remove| remove.name),
+        _ => None,
     }
 }
 

@@ -1,8 +1,9 @@
-//! Resources: databases and the like that a release's services use.
+//! Resources: databases and the like that a release's services use, and those that
+//! belong to the rack and are linked to apps.
 //!
 //! A resource is one process with one volume and a password of its own per rack.
 //! It is replaced only when what it runs changes, and its volume outlives every
-//! promote: data goes only with the app.
+//! promote: data goes only with the app, or with the resource of the rack.
 
 mod data;
 
@@ -18,9 +19,16 @@ pub use data::Dump;
 
 use super::context::Context;
 use super::error::{Failure, Result};
+<<<<<<< HEAD
 use super::plan::RESOURCE;
 use super::{registry, supervise};
 use crate::engine::{ExecSpec, Phase, ProcessSpec, ProcessState, label};
+=======
+use super::plan::{RACK_RESOURCE, RESOURCE};
+use super::supervise;
+use crate::engine::{ExecSpec, Labels, Phase, ProcessSpec, ProcessState, label};
+use crate::store::RackResourceRow;
+>>>>>>> nouns
 
 /// A type of resource this server runs.
 struct Kind {
@@ -57,6 +65,62 @@ const KINDS: &[Kind] = &[
     },
 ];
 
+/// Whose a resource is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner<'a> {
+    /// An app: the manifest of its active release declares it.
+    App(&'a str),
+    /// The rack: it was made by hand.
+    Rack,
+}
+
+impl Owner<'_> {
+    /// What names and locks begin with. No app can be called `rack`.
+    fn place(self) -> String {
+        match self {
+            Self::App(app) => app.to_owned(),
+            Self::Rack => "rack".to_owned(),
+        }
+    }
+
+    /// Labels of all that is made for resources of this owner.
+    fn labels(self, context: &Context) -> Labels {
+        match self {
+            Self::App(app) => context.app_labels(app),
+            Self::Rack => context.labels(),
+        }
+    }
+
+    /// Labels of the process of a resource.
+    pub(super) fn process_labels(self, context: &Context, name: &str) -> Labels {
+        let mut labels = self.labels(context);
+        let kind = match self {
+            Self::App(_) => RESOURCE,
+            Self::Rack => RACK_RESOURCE,
+        };
+        labels.insert(label::KIND.into(), kind.into());
+        labels.insert(label::NAME.into(), name.to_owned());
+        labels
+    }
+
+    /// Labels of the volume of a resource: what goes with the resource itself carries
+    /// its name.
+    fn volume_labels(self, context: &Context, name: &str) -> Labels {
+        match self {
+            Self::App(_) => self.labels(context),
+            Self::Rack => self.process_labels(context, name),
+        }
+    }
+
+    /// Writes a line of the platform where people look for it.
+    pub(super) fn log(self, context: &Context, name: &str, text: &str) {
+        match self {
+            Self::App(app) => context.log(app, name, text),
+            Self::Rack => context.rack_log(&format!("resource {name}: {text}")),
+        }
+    }
+}
+
 /// How long a resource may take until it accepts connections.
 const READY_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -73,11 +137,49 @@ pub struct ResourcePlan {
     pub url: String,
     /// Given by the release's environment: nothing is run.
     pub external: bool,
+    of_rack: bool,
     host: String,
+    user: String,
+    database: String,
     password: String,
     image: String,
     kind_of: &'static Kind,
 }
+
+impl Kind {
+    fn url(&self, host: &str, user: &str, password: &str, database: &str) -> String {
+        let (scheme, port) = (self.scheme, self.port);
+        if !self.accounts {
+            return format!("{scheme}://{host}:{port}/{database}");
+        }
+        let tail = if self.word == "postgres" {
+            "?sslmode=disable"
+        } else {
+            ""
+        };
+        format!("{scheme}://{user}:{password}@{host}:{port}/{database}{tail}")
+    }
+}
+
+/// Whether this server runs resources of a type.
+pub fn is_kind(word: &str) -> bool {
+    KINDS.iter().any(|kind| kind.word == word)
+}
+
+/// The version of a type that is run when nobody says otherwise.
+pub fn default_version(word: &str) -> Option<&'static str> {
+    let kind = KINDS.iter().find(|kind| kind.word == word)?;
+    Some(kind.version)
+}
+
+/// Option of a resource of the rack: name of its database.
+pub const DATABASE: &str = "Database";
+/// Option of a resource of the rack: password of its user.
+pub const PASSWORD: &str = "Password";
+/// Option of a resource of the rack: name of its user.
+pub const USERNAME: &str = "Username";
+/// Option of a resource of the rack: version of its software.
+pub const VERSION: &str = "EngineVersion";
 
 impl std::fmt::Debug for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -114,19 +216,14 @@ impl ResourcePlan {
             }
         };
         let host = format!("{}.resource.{app}.{}", resource.name, context.rack);
+        let (user, database) = if kind_of.accounts {
+            ("app", "app")
+        } else {
+            ("", "0")
+        };
         let url = match given {
             Some(url) => url.clone(),
-            None if kind_of.accounts => format!(
-                "{}://app:{password}@{host}:{}/app{}",
-                kind_of.scheme,
-                kind_of.port,
-                if kind_of.word == "postgres" {
-                    "?sslmode=disable"
-                } else {
-                    ""
-                }
-            ),
-            None => format!("{}://{host}:{}/0", kind_of.scheme, kind_of.port),
+            None => kind_of.url(&host, user, &password, database),
         };
         let version = resource
             .options
@@ -142,37 +239,81 @@ impl ResourcePlan {
             options: resource.options.clone(),
             url,
             external: given.is_some(),
+            of_rack: false,
             host,
+            user: user.to_owned(),
+            database: database.to_owned(),
             password,
             image,
             kind_of,
         })
     }
 
+    /// Plans a resource of the rack.
+    pub(crate) fn of_rack(context: &Context, row: &RackResourceRow) -> Result<Self> {
+        let Some(kind_of) = KINDS.iter().find(|kind| kind.word == row.kind) else {
+            return Err(Failure::internal(format!(
+                "resource {} has the unknown type {}",
+                row.name, row.kind
+            )));
+        };
+        let option = |name: &str, default: &str| {
+            let given = row.parameters.get(name).filter(|value| !value.is_empty());
+            given.cloned().unwrap_or_else(|| default.to_owned())
+        };
+        let (user, database) = if kind_of.accounts {
+            (option(USERNAME, "postgres"), option(DATABASE, "app"))
+        } else {
+            (String::new(), option(DATABASE, "0"))
+        };
+        let host = format!("{}.resource.{}", row.name, context.rack);
+        let version = option(VERSION, kind_of.version);
+        Ok(Self {
+            name: row.name.clone(),
+            kind: row.kind.clone(),
+            options: BTreeMap::new(),
+            url: kind_of.url(&host, &user, &row.password, &database),
+            external: false,
+            of_rack: true,
+            host,
+            user,
+            database,
+            password: row.password.clone(),
+            image: format!("{}:{version}", kind_of.repository),
+            kind_of,
+        })
+    }
+
+    /// Whose it is, if not the rack's the app's.
+    fn owner<'a>(&self, app: &'a str) -> Owner<'a> {
+        if self.of_rack {
+            Owner::Rack
+        } else {
+            Owner::App(app)
+        }
+    }
+
     /// Variables a service that lists the resource gets (`convox-yml.md` §12.2).
     pub(crate) fn variables(&self, only: Option<&str>) -> BTreeMap<String, String> {
-        let blank = |text: String| if self.external { String::new() } else { text };
-        let accounts = |text: &str| {
-            blank(if self.kind_of.accounts {
-                text.to_owned()
-            } else {
+        let blank = |text: &str| {
+            if self.external {
                 String::new()
-            })
+            } else {
+                text.to_owned()
+            }
+        };
+        let password = if self.kind_of.accounts {
+            self.password.as_str()
+        } else {
+            ""
         };
         let values = [
             ("URL", self.url.clone()),
-            ("USER", accounts("app")),
-            ("PASS", accounts(&self.password)),
-            ("HOST", blank(self.host.clone())),
-            ("PORT", blank(self.kind_of.port.to_string())),
-            (
-                "NAME",
-                if self.kind_of.accounts {
-                    accounts("app")
-                } else {
-                    blank("0".into())
-                },
-            ),
+            ("USER", blank(&self.user)),
+            ("PASS", blank(password)),
+            ("HOST", blank(&self.host)),
+            ("PORT", blank(&self.kind_of.port.to_string())),
+            ("NAME", blank(&self.database)),
         ];
         if let Some(variable) = only {
             let suffix = variable.rsplit('_').next().unwrap_or_default();
@@ -204,23 +345,22 @@ impl ResourcePlan {
     }
 
     fn process(&self, context: &Context, app: &str, image: &str) -> ProcessSpec {
-        let mut labels = context.app_labels(app);
-        labels.insert(label::KIND.into(), RESOURCE.into());
-        labels.insert(label::NAME.into(), self.name.clone());
+        let owner = self.owner(app);
+        let mut labels = owner.process_labels(context, &self.name);
         labels.insert(label::FINGERPRINT.into(), self.fingerprint(image));
         let mut environment = BTreeMap::new();
         if self.kind_of.word == "postgres" {
             for (name, value) in [
-                ("POSTGRES_USER", "app"),
+                ("POSTGRES_USER", self.user.as_str()),
                 ("POSTGRES_PASSWORD", &self.password),
-                ("POSTGRES_DB", "app"),
+                ("POSTGRES_DB", &self.database),
                 ("PGDATA", "/var/lib/postgresql/data/data"),
             ] {
                 environment.insert(name.to_owned(), value.to_owned());
             }
         }
         ProcessSpec {
-            name: context.container(app, RESOURCE, &self.name),
+            name: context.container(&owner.place(), RESOURCE, &self.name),
             image: image.to_owned(),
             environment,
             labels,
@@ -228,7 +368,7 @@ impl ResourcePlan {
             aliases: vec![self.host.clone()],
             ports: vec![self.kind_of.port],
             volumes: vec![(
-                context.volume(app, RESOURCE, &self.name),
+                context.volume(&owner.place(), RESOURCE, &self.name),
                 self.kind_of.data.to_owned(),
             )],
             ..ProcessSpec::default()
@@ -244,9 +384,9 @@ impl ResourcePlan {
                 "-h",
                 "127.0.0.1",
                 "-U",
-                "app",
+                &self.user,
                 "-d",
-                "app",
+                &self.database,
             ],
             _ => &["redis-cli", "-h", "127.0.0.1", "ping"],
         };
@@ -254,11 +394,18 @@ impl ResourcePlan {
     }
 }
 
-/// The running process of a resource, if there is one.
+/// The process of a resource of an app, if there is one.
 pub async fn find(context: &Context, app: &str, name: &str) -> Result<Option<ProcessState>> {
-    let mut labels = context.app_labels(app);
-    labels.insert(label::KIND.into(), RESOURCE.into());
-    labels.insert(label::NAME.into(), name.to_owned());
+    find_of(context, Owner::App(app), name).await
+}
+
+/// The process of a resource, if there is one.
+pub async fn find_of(
+    context: &Context,
+    owner: Owner<'_>,
+    name: &str,
+) -> Result<Option<ProcessState>> {
+    let labels = owner.process_labels(context, name);
     Ok(context.engine.processes(&labels).await?.into_iter().next())
 }
 
@@ -268,7 +415,11 @@ pub async fn ensure(context: &Arc<Context>, app: &str, resources: &[ResourcePlan
     for resource in resources.iter().filter(|resource| !resource.external) {
         // One-offs, promotes and supervision may all want the same resource at once.
         let _alone = context
-            .lock_app(&format!("{app}/resource/{}", resource.name))
+            .lock_app(&format!(
+                "{}/resource/{}",
+                resource.owner(app).place(),
+                resource.name
+            ))
             .await;
         ensure_one(context, app, resource).await?;
     }
@@ -284,21 +435,22 @@ async fn ensure_one(context: &Arc<Context>, app: &str, resource: &ResourcePlan) 
                 resource.name, resource.image
             ))
         })?;
+    let owner = resource.owner(app);
     let spec = resource.process(context, app, &image.id);
-    if let Some(process) = find(context, app, &resource.name).await? {
+    if let Some(process) = find_of(context, owner, &resource.name).await? {
         let same = process.labels.get(label::FINGERPRINT) == spec.labels.get(label::FINGERPRINT);
         if same && process.phase == Phase::Running {
-            supervise::look_after_resource(context, app, &resource.name, &process.id);
+            supervise::look_after_resource(context, owner, &resource.name, &process.id);
             return wait_ready(context, resource, &process.id).await;
         }
         if same {
             context.engine.start(&process.id).await?;
-            context.log(app, &resource.name, "resource started again");
-            supervise::look_after_resource(context, app, &resource.name, &process.id);
+            owner.log(context, &resource.name, "resource started again");
+            supervise::look_after_resource(context, owner, &resource.name, &process.id);
             return wait_ready(context, resource, &process.id).await;
         }
-        context.log(
-            app,
+        owner.log(
+            context,
             &resource.name,
             "resource changed: replacing its process, keeping its data",
         );
@@ -315,12 +467,12 @@ async fn ensure_one(context: &Arc<Context>, app: &str, resource: &ResourcePlan) 
     context
         .engine
         .ensure_volume(
-            &context.volume(app, RESOURCE, &resource.name),
-            &context.app_labels(app),
+            &context.volume(&owner.place(), RESOURCE, &resource.name),
+            &owner.volume_labels(context, &resource.name),
         )
         .await?;
-    context.log(
-        app,
+    owner.log(
+        context,
         &resource.name,
         &format!("starting {} resource", resource.kind),
     );
@@ -329,9 +481,9 @@ async fn ensure_one(context: &Arc<Context>, app: &str, resource: &ResourcePlan) 
         context.engine.remove(&id).await?;
         return Err(error.into());
     }
-    supervise::look_after_resource(context, app, &resource.name, &id);
+    supervise::look_after_resource(context, owner, &resource.name, &id);
     wait_ready(context, resource, &id).await?;
-    context.log(app, &resource.name, "resource accepts connections");
+    owner.log(context, &resource.name, "resource accepts connections");
     Ok(())
 }
 

@@ -58,6 +58,7 @@ pub async fn start(context: &Arc<Context>, app: &str, request: Request) -> Resul
     if context.engine.image(&service.image.id).await?.is_none() {
         plan.check_images(context).await?;
     }
+    resource::ensure(context, app, &plan.linked).await?;
     resource::ensure(context, app, &plan.resources).await?;
     service.prepare(context, app).await?;
     let mut spec = service.process(context, app, &request.release, RUN);

@@ -19,10 +19,11 @@ use super::context::Context;
 use super::error::{Failure, Result};
 use super::fleet::{self, Member};
 use super::health;
-use super::plan::{Plan, SERVICE, ServicePlan};
-use super::resource;
+use super::plan::{Plan, RACK_RESOURCE, SERVICE, ServicePlan};
+use super::resource::{self, Owner};
 use super::rollout;
 use crate::engine::{EngineError, Labels, Phase, ProcessState, label};
+use crate::logs::Log;
 use crate::router::{Scheme, Target};
 
 /// Pause before an engine that does not answer is asked again.
@@ -34,9 +35,8 @@ const LOG_LAG: Duration = Duration::from_secs(2);
 /// Seconds open requests get when the manifest is not at hand.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
-/// Copies a process's log into the app's log until the process has ended.
-async fn collect(context: &Context, app: &str, stream: &str, id: &str) {
-    let log = context.logs.app(app);
+/// Copies a process's log into a durable one until the process has ended.
+async fn collect(context: &Context, log: &Log, stream: &str, id: &str) {
     let mut since = log.last_time(stream).await.unwrap_or_else(|error| {
         tracing::error!(%error, stream, "could not read back a log");
         None
@@ -125,7 +125,8 @@ pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels, drain: Option<u6
     context.fleet.add(Arc::clone(&member));
     let (at, of) = (Arc::clone(context), Arc::clone(&member));
     context.tasks.spawn(async move {
-        collect(&at, &of.app, &of.stream(), &of.id).await;
+        let log = at.logs.app(&of.app);
+        collect(&at, &log, &of.stream(), &of.id).await;
         of.collected.send_replace(true);
     });
     let (at, of) = (Arc::clone(context), Arc::clone(&member));
@@ -436,16 +437,24 @@ pub fn route(context: &Context, member: &Member) {
 
 /// Looks after a resource's process: its log, and its end, after which it is
 /// started again. Does nothing for one already looked after.
-pub fn look_after_resource(context: &Arc<Context>, app: &str, name: &str, id: &str) {
+pub fn look_after_resource(context: &Arc<Context>, owner: Owner<'_>, name: &str, id: &str) {
     if !context.fleet.watch(id) {
         return;
     }
-    let (app, name, id) = (app.to_owned(), name.to_owned(), id.to_owned());
+    let app = match owner {
+        Owner::App(app) => Some(app.to_owned()),
+        Owner::Rack => None,
+    };
+    let (name, id) = (name.to_owned(), id.to_owned());
     let stream = format!("resource/{name}/{}", &id[..id.len().min(12)]);
-    let (at, of, from) = (Arc::clone(context), app.clone(), id.clone());
+    let log = match &app {
+        Some(app) => context.logs.app(app),
+        None => context.logs.rack(),
+    };
+    let (at, from) = (Arc::clone(context), id.clone());
     context
         .tasks
-        .spawn(async move { collect(&at, &of, &stream, &from).await });
+        .spawn(async move { collect(&at, &log, &stream, &from).await });
     let at = Arc::clone(context);
     context.tasks.spawn(async move {
         let status = wait_end(&at, &id).await;
@@ -461,10 +470,14 @@ pub fn look_after_resource(context: &Arc<Context>, app: &str, name: &str, id: &s
         ) {
             return;
         }
-        let crashes = at.fleet.crashed(&app, &format!("resource/{name}"));
+        let owner = app.as_deref().map_or(Owner::Rack, Owner::App);
+        let crashes = at.fleet.crashed(
+            app.as_deref().unwrap_or_default(),
+            &format!("resource/{name}"),
+        );
         let pause = Duration::from_secs(1 << (crashes - 1).min(6)).min(LONGEST_BACKOFF);
-        at.log(
-            &app,
+        owner.log(
+            &at,
             &name,
             &format!(
                 "resource exited with status {status}; starting it again in {} s",
@@ -475,7 +488,10 @@ pub fn look_after_resource(context: &Arc<Context>, app: &str, name: &str, id: &s
             () = tokio::time::sleep(pause) => {}
             () = at.shutdown.cancelled() => return,
         }
-        bring_up(&at, &app).await;
+        match &app {
+            Some(app) => bring_up(&at, app).await,
+            None => super::rack_resource::bring_up(&at, &name).await,
+        }
     });
 }
 
@@ -490,7 +506,8 @@ pub fn look_after_run(context: &Arc<Context>, app: &str, service: &str, id: &str
     tasks.spawn(async move {
         let collector = {
             let (context, id) = (Arc::clone(&context), id.clone());
-            tokio::spawn(async move { collect(&context, &app, &stream, &id).await })
+            let log = context.logs.app(&app);
+            tokio::spawn(async move { collect(&context, &log, &stream, &id).await })
         };
         let Some(status) = wait_end(&context, &id).await else {
             return;
@@ -531,6 +548,14 @@ pub async fn take_over(context: &Arc<Context>, promoting: &[String]) -> Result<(
         let (app, name) = (text(label::APP), text(label::NAME));
         let exists = context.store.app(app).await?.is_some();
         match text(label::KIND) {
+            RACK_RESOURCE => {
+                // What is not recorded belongs to an operation that is undone or to none.
+                if context.store.rack_resource(name).await?.is_none() {
+                    context.engine.remove(&state.id).await?;
+                } else if state.phase == Phase::Running {
+                    look_after_resource(context, Owner::Rack, name, &state.id);
+                }
+            }
             _ if !exists => context.engine.remove(&state.id).await?,
             SERVICE => {
                 if !current.contains_key(app) {
@@ -553,7 +578,7 @@ pub async fn take_over(context: &Arc<Context>, promoting: &[String]) -> Result<(
                 _ => look_after_run(context, app, name, &state.id),
             },
             super::plan::RESOURCE if state.phase == Phase::Running => {
-                look_after_resource(context, app, name, &state.id);
+                look_after_resource(context, Owner::App(app), name, &state.id);
             }
             _ => {}
         }

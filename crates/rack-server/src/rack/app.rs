@@ -7,8 +7,9 @@ use std::time::Duration;
 use rack_api::app::{App, status};
 
 use super::Rack;
+use super::release::updating;
 use crate::operations::delete::Delete;
-use crate::operations::{self, Failure, Result, supervise};
+use crate::operations::{self, Failure, Result, event, supervise};
 use crate::store::AppRow;
 
 fn show(row: AppRow) -> App {
@@ -62,8 +63,8 @@ impl Rack {
     /// Creates an app.
     pub async fn create_app(&self, name: &str, generation: Option<&str>) -> Result<App> {
         check_name(name, &self.context.rack)?;
-        match generation.unwrap_or("2") {
-            "2" | "3" => {}
+        match generation.unwrap_or_default() {
+            "" | "2" | "3" => {}
             "1" => {
                 return Err(Failure::Invalid(
                     "generation 1 apps are not supported: write a convox.yml and create a generation 2 app".into(),
@@ -80,6 +81,7 @@ impl Rack {
             return Err(Failure::Conflict(format!("app already exists: {name}")));
         }
         self.context.rack_log(&format!("app {name} created"));
+        event::tell_success(&self.context, "app:create", &[("name", name)]).await;
         self.app(name).await
     }
 
@@ -92,9 +94,21 @@ impl Rack {
         }
         // Fails before anything is gone while the engine cannot be reached.
         self.context.engine.info().await?;
+        let resources = self.context.store.linked_rack_resources(name).await?;
+        if let Some(resource) = resources.first() {
+            return Err(linked_to(&resource.name));
+        }
         self.context.cancel_promotes(name);
         let _alone = self.context.lock_app(name).await;
-        self.context.set_app_status(name, status::DELETING).await?;
+        if let Some(resource) = self
+            .context
+            .store
+            .begin_app_delete(name, status::DELETING)
+            .await?
+        {
+            return Err(linked_to(&resource));
+        }
+        self.context.changed.send_modify(|count| *count += 1);
         let _builds = self.context.lock_builds(name).await;
         let delete = Delete {
             app: name.to_owned(),
@@ -112,24 +126,37 @@ impl Rack {
         parameters: Option<BTreeMap<String, String>>,
     ) -> Result<()> {
         let row = self.context.app(name).await?;
+        if row.status == status::DELETING {
+            return Err(Failure::Forbidden(updating(&row.status)));
+        }
         if let Some(locked) = lock {
             self.context.store.lock_app(name, locked).await?;
         }
         if let Some(changes) = parameters {
-            let mut merged = row.parameters;
-            merged.extend(changes);
-            self.context.store.set_app_parameters(name, &merged).await?;
+            self.context
+                .store
+                .merge_app_parameters(name, changes)
+                .await?;
         }
         Ok(())
     }
 
     /// Cancels the promote under way; without one, the builds under way.
     pub async fn cancel_app(&self, name: &str) -> Result<()> {
-        self.context.app(name).await?;
-        if self.context.cancel_promotes(name) > 0 || self.context.builds.cancel_app(name) > 0 {
+        let row = self.context.app(name).await?;
+        // One that is being rolled back has been cancelled, or does not need it.
+        let promotes = row.status == status::UPDATING && self.context.cancel_promotes(name) > 0;
+        if promotes || self.context.builds.cancel_app(name) > 0 {
             return Ok(());
         }
-        Err(Failure::Forbidden("app is not updating".into()))
+        Err(Failure::Forbidden(
+            if row.status == status::UPDATING {
+                "a scale cannot be cancelled: scale the service back"
+            } else {
+                "app is not updating"
+            }
+            .into(),
+        ))
     }
 
     /// Brings an app's processes to what is wanted, in the background.
@@ -140,6 +167,11 @@ impl Rack {
             supervise::bring_up(&context, &app).await;
         });
     }
+}
+
+/// An app that resources of the rack are linked to stays (text of real racks).
+fn linked_to(resource: &str) -> Failure {
+    Failure::Conflict(format!("app is linked to {resource} resource"))
 }
 
 /// The rules of `rack-api.md` §1.7 and §1.8.

@@ -32,7 +32,7 @@ use crate::engine::simulated::Simulated;
 use crate::engine::{Engine, Labels, label};
 use crate::logs::Logs;
 use crate::operations::context::{Parts, Settings};
-use crate::operations::{Context, Failure, Result, recover};
+use crate::operations::{Context, Failure, Result, recover, webhook};
 use crate::router::Router;
 use crate::store::Store;
 use crate::tls::{Authority, Tls};
@@ -226,6 +226,7 @@ impl Console {
             } else if let Some(file) = read_file::<RackFile>(&path.join("rack.json"))? {
                 let rack = self.open_rack(&name, &path, &file)?;
                 rack.show_certificates().await?;
+                webhook::begin(&rack.context).await?;
                 recover::begin(&rack.context);
                 self.write().insert(name, Entry { rack, file });
             }

@@ -8,7 +8,7 @@ use rack_api::release::{CreateOptions, PromoteOptions, Release};
 
 use super::Rack;
 use crate::operations::promote::{self, Promote};
-use crate::operations::{self, Failure, Result};
+use crate::operations::{self, Failure, Result, event};
 use crate::store::{NewRelease, Outcome, ReleaseRow};
 
 /// Releases listed when the caller sets no limit (`rack-api.md` §3.3).
@@ -135,6 +135,7 @@ impl Rack {
         if let Some(text) = &options.description {
             description.clone_from(text);
         }
+<<<<<<< HEAD
         Ok(NewRelease {
             id: rack_api::id::release(),
             app: app.to_owned(),
@@ -144,6 +145,24 @@ impl Rack {
             description,
             now: self.context.now(),
         })
+=======
+        let release = self
+            .context
+            .store
+            .create_release(NewRelease {
+                id: rack_api::id::release(),
+                app: app.to_owned(),
+                build,
+                env: Some(env.to_string()),
+                manifest,
+                description,
+                now: self.context.now(),
+            })
+            .await?;
+        let data = [("app", app), ("id", release.id.as_str())];
+        event::tell_success(&self.context, "release:create", &data).await;
+        Ok(show(release))
+>>>>>>> nouns
     }
 
     /// Checks everything that can be checked, then promotes in the background;
@@ -209,6 +228,10 @@ impl Rack {
             context.promote_ended(&app, &operation.rollout);
             context.set_app_settled(&app).await?;
             return Err(error);
+        }
+        if operation.services.is_none() {
+            let data = [("app", app.as_str()), ("id", operation.release.as_str())];
+            event::tell_start(&context, "release:promote", &data).await;
         }
         let tasks = context.tasks.clone();
         tasks.spawn(async move {

@@ -27,6 +27,7 @@ impl Rack {
                 status: if running { "running" } else { "pending" }.to_owned(),
                 kind: planned.kind,
                 url: planned.url,
+                apps: Vec::new(),
             });
         }
         resources.sort_by(|a, b| a.name.cmp(&b.name));

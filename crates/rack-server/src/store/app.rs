@@ -105,19 +105,54 @@ impl Store {
         .await
     }
 
-    /// Replaces an app's parameters.
-    pub async fn set_app_parameters(
+    /// Adds to an app's parameters; those of the same names are replaced.
+    pub async fn merge_app_parameters(
         &self,
         name: &str,
-        parameters: &BTreeMap<String, String>,
+        changes: BTreeMap<String, String>,
     ) -> Result<()> {
-        let (name, parameters) = (name.to_owned(), to_json(parameters));
+        let name = name.to_owned();
         self.call(move |db| {
-            db.execute(
-                "UPDATE apps SET parameters = ? WHERE name = ?",
-                params![parameters, name],
-            )?;
+            let transaction = db.transaction()?;
+            if let Some(app) = get(&transaction, &name)? {
+                let mut parameters = app.parameters;
+                parameters.extend(changes);
+                transaction.execute(
+                    "UPDATE apps SET parameters = ? WHERE name = ?",
+                    params![to_json(&parameters), name],
+                )?;
+            }
+            transaction.commit()?;
             Ok(())
+        })
+        .await
+    }
+
+    /// Moves an app into a status, unless it is linked to a resource of the rack, whose
+    /// name is returned then.
+    pub async fn begin_app_delete(
+        &self,
+        name: &str,
+        status: &'static str,
+    ) -> Result<Option<String>> {
+        let name = name.to_owned();
+        self.call(move |db| {
+            let transaction = db.transaction()?;
+            let linked: Option<String> = transaction
+                .query_row(
+                    "SELECT resource FROM rack_resource_links WHERE app = ? ORDER BY resource LIMIT 1",
+                    [&name],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            if linked.is_none() {
+                transaction.execute(
+                    "UPDATE apps SET status = ? WHERE name = ?",
+                    params![status, name],
+                )?;
+            }
+            transaction.commit()?;
+            Ok(linked)
         })
         .await
     }

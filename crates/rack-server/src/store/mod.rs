@@ -32,6 +32,9 @@ mod certificate;
 mod config;
 mod operation;
 mod registry;
+mod event;
+mod operation;
+mod rack_resource;
 mod release;
 mod resource;
 mod run;
@@ -50,8 +53,10 @@ pub use app::AppRow;
 pub use build::{BuildRow, ImageRow};
 pub use build_change::BuildChange;
 pub use certificate::CertificateRow;
+pub use event::EventRow;
 pub use operation::{OperationRow, Outcome};
 pub use registry::RegistryRow;
+pub use rack_resource::{Linked, RackResourceRow};
 pub use release::{NewRelease, ReleaseRow};
 pub use run::RunRow;
 pub use service::ScaleRow;
@@ -147,7 +152,7 @@ const MIGRATIONS: &[&str] = &["
     );
     CREATE TABLE rack_resources (
         name TEXT PRIMARY KEY, kind TEXT NOT NULL, parameters TEXT NOT NULL, password TEXT NOT NULL,
-        status TEXT NOT NULL, created INTEGER NOT NULL
+        status TEXT NOT NULL, delivered INTEGER NOT NULL, created INTEGER NOT NULL
     );
     CREATE TABLE rack_resource_links (
         resource TEXT NOT NULL, app TEXT NOT NULL, PRIMARY KEY (resource, app)

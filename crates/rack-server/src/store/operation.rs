@@ -44,9 +44,9 @@ impl Outcome {
 pub struct OperationRow {
     /// Random id.
     pub id: String,
-    /// App it changes.
+    /// App it changes; empty for what concerns the rack.
     pub app: String,
-    /// `build`, `import`, `promote`, `delete`.
+    /// `build`, `import`, `promote`, `delete`, `provide`, `remove`.
     pub kind: String,
     /// Where it stands.
     pub outcome: Outcome,

@@ -13,6 +13,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SerialNumber,
 };
+use rustls::ClientConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -33,6 +34,7 @@ pub const LEAF_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub struct Authority {
     directory: PathBuf,
     signer: OnceCell<Arc<Signer>>,
+    client: OnceCell<Arc<ClientConfig>>,
 }
 
 impl std::fmt::Debug for Authority {
@@ -57,6 +59,7 @@ impl Authority {
         Arc::new(Self {
             directory: directory.into(),
             signer: OnceCell::new(),
+            client: OnceCell::new(),
         })
     }
 
@@ -66,9 +69,15 @@ impl Authority {
         Ok(self.directory.join(CERTIFICATE))
     }
 
-    /// The authority's certificate as clients get it.
-    pub async fn root(&self) -> Result<CertificateDer<'static>, TlsError> {
-        Ok(self.signer().await?.authority.clone())
+    /// What a client of ours needs that trusts the system and this authority.
+    pub(super) async fn client(&self) -> Result<Arc<ClientConfig>, TlsError> {
+        self.client
+            .get_or_try_init(|| async {
+                let authority = self.signer().await?.authority.clone();
+                blocking(move || super::post::trust(&authority)).await
+            })
+            .await
+            .cloned()
     }
 
     /// Makes a certificate for names, with a key of its own.

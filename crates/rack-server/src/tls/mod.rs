@@ -8,6 +8,7 @@
 
 mod authority;
 pub mod pair;
+pub mod post;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -11,6 +11,7 @@ on_both_engines!(
     every_route_says_when_there_is_no_app,
     parameters_merge_and_locks_protect,
     nothing_to_cancel_is_said,
+    a_cancelled_promote_leaves_the_old_release,
     a_deleted_app_leaves_nothing_and_its_neighbour_everything,
     objects_come_back_byte_for_byte,
     objects_are_listed_one_level_at_a_time,
@@ -74,6 +75,11 @@ async fn names_that_cannot_be_are_refused() {
             "App name must start with a letter and end with a letter or number",
         ),
         ("name=other&generation=9", 400, "unknown generation"),
+        (
+            "name=other&timeout=abc",
+            400,
+            "strconv.Atoi: parsing \"abc\": invalid syntax",
+        ),
         (
             "name=other&generation=1",
             400,
@@ -175,6 +181,48 @@ async fn parameters_merge_and_locks_protect(engine: Engine) {
     rack.post("/apps/myapp/cancel", "")
         .await
         .fails(404, "app not found: myapp");
+}
+
+async fn a_cancelled_promote_leaves_the_old_release(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    let active = rack.deploy("myapp").await;
+    // Serves nobody, on either engine.
+    let dockerfile = "FROM busybox:1.36\nCOPY . .\nCMD [\"sleep\", \"3600\"]\n";
+    // Time enough to cancel it on the slowest machine.
+    let manifest =
+        super::flow::MANIFEST.replace("    health:\n", "    health:\n      grace: 600\n");
+    let sick = [
+        ("convox.yml", manifest.as_str()),
+        ("Dockerfile", dockerfile),
+        (".twinrack-faults", "never-healthy\n"),
+    ];
+    let next = rack.release("myapp", &sick).await;
+    rack.post(&format!("/apps/myapp/releases/{next}/promote"), "")
+        .await
+        .ok();
+    assert_eq!(rack.get("/apps/myapp").await.json()["status"], "updating");
+    rack.post("/apps/myapp/cancel", "").await.ok();
+    let app = rack.settled("myapp").await;
+    assert_eq!(app["release"], json!(active));
+    rack.post("/apps/myapp/cancel", "")
+        .await
+        .fails(403, "app is not updating");
+    let release = rack
+        .get(&format!("/apps/myapp/releases/{next}"))
+        .await
+        .json();
+    assert_eq!(release["reason"], "the promote was cancelled");
+    let log = rack.log("myapp").await;
+    assert!(
+        log.contains(&format!(
+            "release {next} was rolled back: the promote was cancelled"
+        )),
+        "{log}"
+    );
+    until("only the old release to run", async || {
+        super::releases::running(&rack, "myapp").await == [active.clone()]
+    })
+    .await;
 }
 
 async fn nothing_to_cancel_is_said(engine: Engine) {

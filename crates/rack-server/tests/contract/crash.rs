@@ -73,7 +73,7 @@ impl Program {
     }
 
     /// Waits until the program has died of itself.
-    async fn died(mut self, what: &str) {
+    pub(crate) async fn died(mut self, what: &str) {
         let status = within(&format!("{what}: the crash"), self.child.wait())
             .await
             .expect("a status");
@@ -86,7 +86,7 @@ impl Program {
 }
 
 /// Sends a request to a server that may die of it.
-async fn send(client: &Client, method: &str, target: &str, body: &[u8]) {
+pub(crate) async fn send(client: &Client, method: &str, target: &str, body: &[u8]) {
     let mut stream = tokio::net::TcpStream::connect(client.address)
         .await
         .expect("a connection");

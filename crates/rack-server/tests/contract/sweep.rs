@@ -43,7 +43,8 @@ pub(crate) fn points<O: Operation>(last: &str) -> Vec<(String, bool)> {
     points
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies a directory.
+pub(crate) fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).expect("a directory") {
         let entry = entry.expect("an entry");
         let target = to.join(entry.file_name());
