@@ -5,6 +5,7 @@ pub mod access;
 pub mod app;
 pub mod build;
 pub mod console;
+pub mod exec;
 pub mod file;
 pub mod log;
 pub mod object;
@@ -13,6 +14,7 @@ pub mod process;
 pub mod proxy;
 pub mod release;
 pub mod resource;
+pub mod run;
 pub mod service;
 pub mod system;
 
