@@ -305,6 +305,22 @@ fn distance(from: &str, to: &str) -> usize {
     table[from.len()][to.len()]
 }
 
+/// An entry of `balancers`.
+pub(crate) const BALANCER: Level = Level {
+    name: "a balancer",
+    read: &["ports", "service", "whitelist"],
+    no_effect: &["annotations"],
+    instead: &[],
+};
+
+/// A port of a balancer, when it is a map.
+pub(crate) const BALANCER_PORT: Level = Level {
+    name: "a balancer port",
+    read: &["port", "protocol"],
+    no_effect: &[],
+    instead: &[],
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -335,19 +351,3 @@ mod tests {
         assert_eq!(SERVICE.suggestion(&"x".repeat(10_000)), None);
     }
 }
-
-/// An entry of `balancers`.
-pub(crate) const BALANCER: Level = Level {
-    name: "a balancer",
-    read: &["ports", "service", "whitelist"],
-    no_effect: &["annotations"],
-    instead: &[],
-};
-
-/// A port of a balancer, when it is a map.
-pub(crate) const BALANCER_PORT: Level = Level {
-    name: "a balancer port",
-    read: &["port", "protocol"],
-    no_effect: &[],
-    instead: &[],
-};

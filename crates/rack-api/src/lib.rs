@@ -46,11 +46,8 @@ pub use build::Build;
 pub use certificate::Certificate;
 pub use config::AppConfig;
 pub use environment::Environment;
-<<<<<<< HEAD
-pub use formation::FormationEntry;
-=======
 pub use event::Event;
->>>>>>> nouns
+pub use formation::FormationEntry;
 pub use object::Object;
 pub use process::Process;
 pub use rack::RackListing;

@@ -19,7 +19,6 @@ use crate::engine::Exec;
 use crate::operations::Failure;
 use crate::rack::exec::Session;
 
-
 /// `GET /apps/{app}/processes`
 pub(super) async fn list(
     Scope(rack): Scope,

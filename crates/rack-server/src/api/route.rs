@@ -202,7 +202,6 @@ pub(super) fn delete<H: Handler<T, State>, T: 'static>(path: &'static str, handl
     route(Method::DELETE, MethodFilter::DELETE, path, handler)
 }
 
-<<<<<<< HEAD
 /// Routes of every method, one each; they carry bytes.
 pub(super) fn any<H: Handler<T, State>, T: 'static>(
     path: &'static str,
@@ -224,11 +223,11 @@ pub(super) fn any<H: Handler<T, State>, T: 'static>(
         }
         route
     })
-=======
+}
+
 /// A route that says what can be made.
 pub(super) fn options<H: Handler<T, State>, T: 'static>(path: &'static str, handler: H) -> Route {
     route(Method::OPTIONS, MethodFilter::OPTIONS, path, handler)
->>>>>>> nouns
 }
 
 /// A websocket.

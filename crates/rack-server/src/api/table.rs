@@ -17,28 +17,18 @@ use rack_api::process::{Process, Run, RunDetached};
 use rack_api::rack::{CreatedRack, RackListing};
 use rack_api::registry::Registry;
 use rack_api::release::Release;
-<<<<<<< HEAD
-use rack_api::resource::Resource;
+use rack_api::resource::{Resource, ResourceType};
 use rack_api::service::{ManifestService, Service};
 use rack_api::system::{System, Token};
 
 use super::route::Client::{Own, V2, V3, Y2017};
-use super::route::{Client, Route, any, delete, get, head, post, put, socket};
-use super::{absent, app, attached, balancer, build, capacity, certificate, config, diagnose, environment, file, formation, image_import, index, instance, log, metric, object, parameters, process, proxy, rack, registry, release, resource, service, system, token};
-use crate::rack::access::Role::{Admin, Write};
-=======
-use rack_api::resource::{Resource, ResourceType};
-use rack_api::service::Service;
-use rack_api::system::System;
-
-use super::route::Client::{Own, V2, V3, Y2017};
-use super::route::{Client, Route, delete, get, head, options, post, put, socket};
+use super::route::{Client, Route, any, delete, get, head, options, post, put, socket};
 use super::{
-    app, build, certificate, event, log, object, process, rack, rack_resource, release, resource,
-    service, system,
+    absent, app, attached, balancer, build, capacity, certificate, config, diagnose, environment,
+    event, file, formation, image_import, index, instance, log, metric, object, parameters,
+    process, proxy, rack, rack_resource, registry, release, resource, service, system, token,
 };
-use crate::rack::access::Role::Write;
->>>>>>> nouns
+use crate::rack::access::Role::{Admin, Write};
 
 const ALL: &[Client] = &[Y2017, V2, V3, Own];
 const MODERN: &[Client] = &[V2, V3, Own];

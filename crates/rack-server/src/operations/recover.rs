@@ -14,11 +14,8 @@ use super::error::Result;
 use super::image_import::ImageImport;
 use super::import::Import;
 use super::promote::Promote;
-<<<<<<< HEAD
-use super::remove_build::RemoveBuild;
-=======
 use super::rack_resource::{self, Provide, Remove};
->>>>>>> nouns
+use super::remove_build::RemoveBuild;
 use super::{Operation as _, supervise, take_up};
 use crate::store::OperationRow;
 
@@ -125,12 +122,9 @@ async fn end(context: &Arc<Context>, row: OperationRow) {
         Import::KIND => take_up::<Import>(context, row).await.map(drop),
         Promote::KIND => take_up::<Promote>(context, row).await.map(drop),
         Delete::KIND => take_up::<Delete>(context, row).await.map(drop),
-<<<<<<< HEAD
         RemoveBuild::KIND => take_up::<RemoveBuild>(context, row).await.map(drop),
-=======
         Provide::KIND => take_up::<Provide>(context, row).await.map(drop),
         Remove::KIND => take_up::<Remove>(context, row).await.map(drop),
->>>>>>> nouns
         other => {
             tracing::error!(kind = other, "an operation of an unknown kind was left");
             return;

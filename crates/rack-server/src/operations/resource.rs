@@ -19,16 +19,10 @@ pub use data::Dump;
 
 use super::context::Context;
 use super::error::{Failure, Result};
-<<<<<<< HEAD
-use super::plan::RESOURCE;
-use super::{registry, supervise};
-use crate::engine::{ExecSpec, Phase, ProcessSpec, ProcessState, label};
-=======
 use super::plan::{RACK_RESOURCE, RESOURCE};
-use super::supervise;
+use super::{registry, supervise};
 use crate::engine::{ExecSpec, Labels, Phase, ProcessSpec, ProcessState, label};
 use crate::store::RackResourceRow;
->>>>>>> nouns
 
 /// A type of resource this server runs.
 struct Kind {

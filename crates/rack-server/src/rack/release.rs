@@ -87,6 +87,8 @@ impl Rack {
             // What was inherited must not undo what somebody else has just set.
             let made = self.context.store.create_release_after(new, id).await?;
             if let Some(release) = made {
+                let data = [("app", app), ("id", release.id.as_str())];
+                event::tell_success(&self.context, "release:create", &data).await;
                 return Ok(show(release));
             }
         }
@@ -135,7 +137,6 @@ impl Rack {
         if let Some(text) = &options.description {
             description.clone_from(text);
         }
-<<<<<<< HEAD
         Ok(NewRelease {
             id: rack_api::id::release(),
             app: app.to_owned(),
@@ -145,24 +146,6 @@ impl Rack {
             description,
             now: self.context.now(),
         })
-=======
-        let release = self
-            .context
-            .store
-            .create_release(NewRelease {
-                id: rack_api::id::release(),
-                app: app.to_owned(),
-                build,
-                env: Some(env.to_string()),
-                manifest,
-                description,
-                now: self.context.now(),
-            })
-            .await?;
-        let data = [("app", app), ("id", release.id.as_str())];
-        event::tell_success(&self.context, "release:create", &data).await;
-        Ok(show(release))
->>>>>>> nouns
     }
 
     /// Checks everything that can be checked, then promotes in the background;

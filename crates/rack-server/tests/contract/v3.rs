@@ -154,7 +154,7 @@ async fn what_one_machine_has_not_is_refused_with_a_sentence(engine: Engine) {
         .fails(404, "app not found: nope");
     }
     rack.post(
-        &format!("/apps/myapp/services/nope/triggers/enable"),
+        &"/apps/myapp/services/nope/triggers/enable".to_string(),
         "opts=x",
     )
     .await

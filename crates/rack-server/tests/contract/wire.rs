@@ -4,11 +4,12 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 
-use rack_api::socket::{Role, Socket, accept_key};
+use rack_api::socket::accept_key;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::coverage::Call;
 use super::world::{Answer, Client, Connected, FORM, Stream, parse, within};
 
 /// Type of a body that is a stream, and of none at all.
@@ -285,7 +286,7 @@ impl Official {
             write!(bytes, "{name}: {value}\r\n").expect("memory");
         }
         bytes.extend_from_slice(b"\r\n");
-        let stream = within("a handshake", async {
+        within("a handshake", async {
             let mut stream = TcpStream::connect(self.address)
                 .await
                 .expect("a connection");
@@ -306,11 +307,9 @@ impl Official {
             for absent in ["sec-websocket-protocol", "sec-websocket-extensions"] {
                 assert_eq!(answer.header(absent), None);
             }
-            stream
+            Connected::new(stream, Call::of(&answer))
         })
-        .await;
-        let (reader, writer) = Socket::new(stream, Role::Client).split();
-        Connected { reader, writer }
+        .await
     }
 
     /// Everything a socket sends.

@@ -382,6 +382,16 @@ pub(crate) struct Connected {
 }
 
 impl Connected {
+    /// The client's side of a connection that was upgraded.
+    pub(crate) fn new(stream: TcpStream, call: Call) -> Self {
+        let (reader, writer) = Socket::new(stream, Role::Client).split();
+        Self {
+            reader,
+            writer,
+            call,
+        }
+    }
+
     /// What comes next.
     pub(crate) async fn next(&mut self) -> std::io::Result<Event> {
         let event = self.reader.next().await?;
@@ -573,12 +583,7 @@ impl Client {
     /// Opens a socket.
     pub(crate) async fn socket(&self, target: &str, headers: &[(&str, &str)]) -> Connected {
         let (stream, call) = self.upgrade(target, headers).await;
-        let (reader, writer) = Socket::new(stream, Role::Client).split();
-        Connected {
-            reader,
-            writer,
-            call,
-        }
+        Connected::new(stream, call)
     }
 
     /// Everything a socket sends.
