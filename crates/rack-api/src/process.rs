@@ -75,6 +75,17 @@ pub struct RunOptions {
     pub release: Option<String>,
 }
 
+/// What `POST /apps/{app}/processes/{service}/run` answers (`rack-api.md` §5).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct RunDetached {
+    /// Id of the process.
+    pub pid: String,
+    /// True.
+    pub success: bool,
+}
+
 /// What an exec takes; all of it travels in headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecOptions {

@@ -24,9 +24,9 @@ pub(super) async fn list(Scope(rack): Scope) -> Result<Response> {
 pub(super) async fn create(Scope(rack): Scope, request: Request) -> Result<Response> {
     let params = Params::of_request(request).await?;
     let name = params.text("name").unwrap_or_default();
-    Ok(reply::json(
-        &rack.create_app(name, params.text("generation")).await?,
-    ))
+    // The client of late 2017 sends one that nobody chose as an empty text.
+    let generation = params.text("generation").filter(|text| !text.is_empty());
+    Ok(reply::json(&rack.create_app(name, generation).await?))
 }
 
 /// `GET /apps/{app}`; with `settled=<duration>` the answer waits until nothing

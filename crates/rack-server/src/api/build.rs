@@ -13,20 +13,26 @@ use super::error::{ApiError, Result};
 use super::params::Params;
 use super::reply;
 use super::scope::Scope;
+use super::{era, index};
 use crate::operations::Failure;
 use crate::rack::Rack;
 use crate::rack::build::DEFAULT_LIMIT;
+
+/// What clients sent as `config`, their word for the manifest, when told nothing: until
+/// October 2017 they knew of no `convox.yml`.
+const CONFIG: &str = "docker-compose.yml";
 
 /// `GET /apps/{app}/builds`
 pub(super) async fn list(
     Scope(rack): Scope,
     Path(app): Path<String>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Result<Response> {
     let limit = Params::of_query(&uri)
         .integer("limit")?
         .filter(|limit| *limit > 0)
-        .unwrap_or(DEFAULT_LIMIT);
+        .unwrap_or_else(|| era::limit(&headers, DEFAULT_LIMIT));
     Ok(reply::json(&rack.builds(&app, limit).await?))
 }
 
@@ -42,6 +48,14 @@ pub(super) async fn get(
     Ok(reply::bytes(Body::from_stream(export.stream()), None))
 }
 
+/// `DELETE /apps/{app}/builds/{id}`, which only clients of 2017 know
+pub(super) async fn delete(
+    Scope(rack): Scope,
+    Path((app, id)): Path<(String, String)>,
+) -> Result<Response> {
+    Ok(reply::json(&rack.delete_build(&app, &id).await?))
+}
+
 fn options(params: &Params) -> CreateOptions {
     let text = |name: &str| {
         params
@@ -53,16 +67,15 @@ fn options(params: &Params) -> CreateOptions {
         build_args: params.text("build-args").map(split).unwrap_or_default(),
         description: text("description"),
         development: params.boolean("development").unwrap_or(false),
-        // The name 2017 clients use is `config`.
-        manifest: text("manifest").or_else(|| text("config")),
+        manifest: text("manifest").or_else(|| text("config").filter(|name| name != CONFIG)),
         no_cache: params.boolean("no-cache").unwrap_or(false)
             || params.boolean("cache") == Some(false),
         git_sha: text("git-sha"),
     }
 }
 
-/// `POST /apps/{app}/builds`: of a stored object, or of a `source` or `image` part
-/// as 2017 clients send it.
+/// `POST /apps/{app}/builds`: of a stored object, or of a `source` or `image` part or an
+/// `index` of files as the client of late 2017 sends it.
 pub(super) async fn create(
     Scope(rack): Scope,
     Path(app): Path<String>,
@@ -79,18 +92,22 @@ pub(super) async fn create(
         )
         .into());
     }
+    let options = options(&params);
+    if params.text("index").is_some_and(|index| !index.is_empty()) {
+        let index = index::of_params(&params)?;
+        let build = rack.create_build_of_index(&app, index, &options).await?;
+        return Ok(reply::json(&build));
+    }
     let url = params.required("url")?;
-    Ok(reply::json(
-        &rack.create_build(&app, url, &options(&params)).await?,
-    ))
+    Ok(reply::json(&rack.create_build(&app, url, &options).await?))
 }
 
-fn boundary(headers: &HeaderMap) -> Option<String> {
+pub(super) fn boundary(headers: &HeaderMap) -> Option<String> {
     let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     multer::parse_boundary(kind).ok()
 }
 
-fn broken(error: &multer::Error) -> ApiError {
+pub(super) fn broken(error: &multer::Error) -> ApiError {
     Failure::Invalid(format!("the upload is not readable: {error}")).into()
 }
 

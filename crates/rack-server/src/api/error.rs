@@ -3,18 +3,15 @@
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use super::reply;
 use crate::engine::EngineError;
 use crate::operations::Failure;
 
 /// An error answer: text by default, JSON when the client lists it
-/// (`rack-api.md` §1.6).
+/// (`rack-api.md` §1.6, [`reply::in_json`]).
 pub(super) struct ApiError {
     failure: Failure,
 }
-
-/// The message of an error answer, left with it for [`as_json`].
-#[derive(Clone)]
-struct Message(String);
 
 /// Result of a handler.
 pub(super) type Result<T> = std::result::Result<T, ApiError>;
@@ -34,18 +31,6 @@ pub(super) fn wants_json(headers: &HeaderMap) -> bool {
             .windows(16)
             .any(|part| part == b"application/json")
     })
-}
-
-/// Turns an error answer into JSON.
-pub(super) fn as_json(response: Response) -> Response {
-    let Some(Message(message)) = response.extensions().get::<Message>().cloned() else {
-        return response;
-    };
-    let (mut parts, _) = response.into_parts();
-    let (json, body) = super::reply::json(&serde_json::json!({ "error": message })).into_parts();
-    parts.headers.remove(header::CONTENT_LENGTH);
-    parts.headers.extend(json.headers);
-    Response::from_parts(parts, body)
 }
 
 fn status(failure: &Failure) -> StatusCode {
@@ -82,8 +67,8 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = status(&self.failure);
         let message = message(&self.failure);
-        let mut response = (status, format!("{message}\n")).into_response();
-        response.extensions_mut().insert(Message(message));
+        let text = (status, format!("{message}\n")).into_response();
+        let mut response = reply::with_json(text, &serde_json::json!({ "error": message }));
         if matches!(self.failure, Failure::Unauthorized) {
             let realm = HeaderValue::from_static("Basic realm=\"convox\"");
             response

@@ -6,6 +6,7 @@ use axum::response::Response;
 use rack_api::log::Options;
 
 use super::State;
+use super::era::is_2017;
 use super::params::Headers;
 use super::scope::of_socket;
 use super::socket::{send_lines, serve};
@@ -14,11 +15,13 @@ use crate::rack::Rack;
 use crate::rack::log::Lines;
 
 fn options(headers: &HeaderMap) -> Result<Options> {
+    // The client of late 2017 knows no such header: its racks told times and streams.
+    let prefixed = is_2017(headers);
     let headers = Headers(headers);
     let read = || {
         Ok::<_, super::error::ApiError>(Options {
             follow: headers.boolean("follow").unwrap_or(true),
-            prefix: headers.boolean("prefix").unwrap_or(false),
+            prefix: headers.boolean("prefix").unwrap_or(prefixed),
             since: headers.duration("since")?,
             filter: headers
                 .text("filter")

@@ -4,12 +4,18 @@
 //! [`crate::rack`] and write the answer; they decide nothing. Facts: `rack-api.md`.
 
 mod app;
+mod attached;
 mod build;
 mod drain;
+mod environment;
+mod era;
 mod error;
+mod formation;
+mod index;
 mod log;
 mod object;
 mod openapi;
+mod parameters;
 mod params;
 mod process;
 mod rack;
@@ -83,7 +89,7 @@ async fn mark(request: Request, next: Next) -> Response {
     let json = error::wants_json(request.headers());
     // In a task of its own: a client that hangs up must not stop a change half way.
     let mut response = match tokio::spawn(next.run(request)).await {
-        Ok(response) if json => error::as_json(response),
+        Ok(response) if json => reply::in_json(response),
         Ok(response) => response,
         Err(gone) => {
             error::ApiError::from(Failure::internal(format!("a handler ended early: {gone}")))

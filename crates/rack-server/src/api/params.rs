@@ -1,6 +1,6 @@
 //! Parameters of a request: form fields first, then the query (`rack-api.md` §1.5).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -52,6 +52,11 @@ impl Params {
         self.0.entry(name).or_insert(value);
     }
 
+    /// All of them, for routes that take any name.
+    pub(super) fn into_map(self) -> BTreeMap<String, String> {
+        self.0.into_iter().collect()
+    }
+
     /// A text, when present.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
@@ -87,6 +92,13 @@ impl Params {
             .transpose()
             .map_err(|error| invalid(&error))?)
     }
+}
+
+/// Reads a body that is one text, no larger than a form.
+pub(super) async fn text(body: Body) -> Result<String> {
+    let bytes = whole(body).await?;
+    String::from_utf8(bytes)
+        .map_err(|_| Failure::Invalid("the request is not valid UTF-8".into()).into())
 }
 
 async fn whole(body: Body) -> Result<Vec<u8>> {

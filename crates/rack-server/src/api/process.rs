@@ -119,7 +119,14 @@ pub(super) async fn exec(
     })
 }
 
-async fn relay(rack: &Rack, app: &str, pid: &str, exec: Exec, mut reader: Reader, writer: Writer) {
+pub(super) async fn relay(
+    rack: &Rack,
+    app: &str,
+    pid: &str,
+    exec: Exec,
+    mut reader: Reader,
+    writer: Writer,
+) {
     let Exec {
         mut output,
         mut input,

@@ -1,10 +1,11 @@
 //! Releases.
 
 use axum::extract::{Path, Request};
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use rack_api::release::{CreateOptions, PromoteOptions};
 
+use super::era;
 use super::error::Result;
 use super::params::Params;
 use super::reply;
@@ -16,11 +17,12 @@ pub(super) async fn list(
     Scope(rack): Scope,
     Path(app): Path<String>,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Result<Response> {
     let limit = Params::of_query(&uri)
         .integer("limit")?
         .filter(|limit| *limit > 0)
-        .unwrap_or(DEFAULT_LIMIT);
+        .unwrap_or_else(|| era::limit(&headers, DEFAULT_LIMIT));
     Ok(reply::json(&rack.releases(&app, limit).await?))
 }
 
@@ -62,6 +64,5 @@ pub(super) async fn promote(
         max: params.integer("max")?,
         timeout: params.integer("timeout")?,
     };
-    rack.promote(&app, &id, &options).await?;
-    Ok(reply::ok())
+    Ok(reply::ok_or(&rack.promote(&app, &id, &options).await?))
 }

@@ -1,8 +1,9 @@
 //! The rack itself, and what is asked before a rack is chosen.
 
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 
+use super::era::is_2017;
 use super::error::Result;
 use super::params::Params;
 use super::reply;
@@ -13,9 +14,13 @@ pub(super) async fn check() -> &'static str {
     "ok"
 }
 
-/// `GET /auth`
-pub(super) async fn auth(_: Caller) -> Response {
-    reply::ok()
+/// `GET /auth`: the client of late 2017 reads JSON here too, without saying so.
+pub(super) async fn auth(_: Caller, headers: HeaderMap) -> Response {
+    if is_2017(&headers) {
+        reply::in_json(reply::ok())
+    } else {
+        reply::ok()
+    }
 }
 
 /// `GET /system`

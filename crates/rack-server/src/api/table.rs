@@ -1,9 +1,12 @@
 //! Every route of the server, in the order of `rack-api.md` §3.
 
+use std::collections::BTreeMap;
+
 use rack_api::app::App;
 use rack_api::build::Build;
+use rack_api::formation::FormationEntry;
 use rack_api::object::Object;
-use rack_api::process::Process;
+use rack_api::process::{Process, RunDetached};
 use rack_api::rack::{CreatedRack, RackListing};
 use rack_api::release::Release;
 use rack_api::resource::Resource;
@@ -12,11 +15,17 @@ use rack_api::system::System;
 
 use super::route::Client::{Own, V2, V3, Y2017};
 use super::route::{Client, Route, delete, get, head, post, put, socket};
-use super::{app, build, log, object, process, rack, release, resource, service, system};
+use super::{
+    app, attached, build, environment, formation, index, log, object, parameters, process, rack,
+    release, resource, service, system,
+};
 use crate::rack::access::Role::Write;
 
 const ALL: &[Client] = &[Y2017, V2, V3, Own];
 const MODERN: &[Client] = &[V2, V3, Own];
+/// The client of late 2017, and versions 2 and 3 when a rack reports a version of July
+/// 2018 or before (`rack-api.md` §5).
+const LEGACY: &[Client] = &[Y2017];
 const NONE: &[Client] = &[];
 const LOG_OPTIONS: &str = "Since:duration Follow:bool Prefix:bool Filter Tail:int";
 
@@ -30,6 +39,7 @@ pub(super) fn table() -> Vec<Route> {
     table.extend(processes());
     table.extend(resources());
     table.extend(objects());
+    table.extend(legacy());
     table
 }
 
@@ -262,5 +272,70 @@ fn objects() -> Vec<Route> {
         delete("/apps/{app}/objects/{*key}", object::delete)
             .says("removes an object")
             .used_by(NONE),
+    ]
+}
+
+/// What only clients before July 2018 use, where it has no later form under the same path.
+fn legacy() -> Vec<Route> {
+    vec![
+        delete("/apps/{app}/builds/{id}", build::delete)
+            .says("removes a build with its images and releases, unless it is active")
+            .gives::<Build>()
+            .used_by(LEGACY),
+        get("/apps/{app}/environment", environment::get)
+            .says("describes the environment of the latest release")
+            .gives::<BTreeMap<String, String>>()
+            .used_by(LEGACY),
+        post("/apps/{app}/environment", environment::set)
+            .says(
+                "makes a release with the environment in the body, named in the header Release-Id",
+            )
+            .takes_bytes()
+            .gives::<BTreeMap<String, String>>()
+            .used_by(LEGACY),
+        delete("/apps/{app}/environment/{name}", environment::unset)
+            .says("makes a release without a variable, named in the header Release-Id")
+            .gives::<BTreeMap<String, String>>()
+            .used_by(LEGACY),
+        get("/apps/{app}/formation", formation::list)
+            .says("lists the services of the active release")
+            .gives::<Vec<FormationEntry>>()
+            .used_by(LEGACY),
+        post("/apps/{app}/formation/{service}", formation::update)
+            .says("scales a service")
+            .form("count:int cpu:int memory:int")
+            .used_by(LEGACY),
+        post("/index/diff", index::diff)
+            .says("says which files of an incremental build are new")
+            .form("index*")
+            .gives::<Vec<String>>()
+            .used_by(LEGACY),
+        post("/index/update", index::update)
+            .says("takes new files of an incremental build, the part `update` of a multipart body")
+            .takes_bytes()
+            .used_by(LEGACY),
+        get("/apps/{app}/parameters", parameters::list)
+            .says("describes the parameters of an app or, by its name, of the rack")
+            .gives::<BTreeMap<String, String>>()
+            .used_by(LEGACY),
+        post("/apps/{app}/parameters", parameters::set)
+            .says("sets parameters, each a form field of its own")
+            .used_by(LEGACY),
+        socket(
+            "/apps/{app}/processes/{service}/run",
+            attached::run_attached,
+        )
+        .says("runs a command in a process of its own")
+        .needs_or(Write, "process exec requires write access")
+        .headers("Command* Release Height:int Width:int Timeout:int")
+        .used_by(LEGACY),
+        post(
+            "/apps/{app}/processes/{service}/run",
+            attached::run_detached,
+        )
+        .says("starts a one-off process of a service")
+        .form("command release")
+        .gives::<RunDetached>()
+        .used_by(LEGACY),
     ]
 }

@@ -13,6 +13,7 @@ use super::delete::Delete;
 use super::error::Result;
 use super::import::Import;
 use super::promote::Promote;
+use super::remove_build::RemoveBuild;
 use super::{Operation as _, supervise, take_up};
 use crate::store::OperationRow;
 
@@ -104,6 +105,7 @@ async fn end(context: &Arc<Context>, row: OperationRow) {
         Import::KIND => take_up::<Import>(context, row).await.map(drop),
         Promote::KIND => take_up::<Promote>(context, row).await.map(drop),
         Delete::KIND => take_up::<Delete>(context, row).await.map(drop),
+        RemoveBuild::KIND => take_up::<RemoveBuild>(context, row).await.map(drop),
         other => {
             tracing::error!(kind = other, "an operation of an unknown kind was left");
             return;

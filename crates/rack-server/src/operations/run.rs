@@ -20,6 +20,8 @@ pub struct Request {
     pub release: String,
     /// Shell command; the service's own when absent.
     pub command: Option<String>,
+    /// What to show in place of the command, when that is a placeholder.
+    pub shown: Option<String>,
     /// Variables that win over the release's.
     pub environment: BTreeMap<String, String>,
     /// Memory limit in MiB.
@@ -55,7 +57,8 @@ pub async fn start(context: &Arc<Context>, app: &str, request: Request) -> Resul
         } else {
             spec.command = Some(vec!["sh".into(), "-c".into(), command.clone()]);
         }
-        spec.labels.insert(label::COMMAND.into(), command.clone());
+        let shown = request.shown.as_ref().unwrap_or(command);
+        spec.labels.insert(label::COMMAND.into(), shown.clone());
     }
     let id = context.engine.create(&spec).await?;
     let run = RunRow {

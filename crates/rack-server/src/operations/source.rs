@@ -161,7 +161,7 @@ fn unreadable(error: io::Error) -> Failure {
 }
 
 /// The path of an entry, relative and without `.`; those that leave the root are refused.
-fn clean(path: &[u8]) -> Result<String> {
+pub(super) fn clean(path: &[u8]) -> Result<String> {
     let text = String::from_utf8_lossy(path);
     let illegal = || Failure::Failed(format!("illegal file path in archive: {text}"));
     if text.starts_with('/') || text.contains('\0') {

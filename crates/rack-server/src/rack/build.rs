@@ -11,7 +11,8 @@ use tokio::io::AsyncRead;
 use super::Rack;
 use super::release::updating;
 use crate::operations::export::{self, Export};
-use crate::operations::{Failure, Result, build, import};
+use crate::operations::remove_build::RemoveBuild;
+use crate::operations::{self, Failure, Result, build, import};
 use crate::store::BuildRow;
 
 /// Builds listed when the caller sets no limit (`rack-api.md` §3.2).
@@ -124,7 +125,7 @@ impl Rack {
         Ok(())
     }
 
-    async fn begin_build(
+    pub(super) async fn begin_build(
         &self,
         app: &str,
         path: PathBuf,
@@ -140,7 +141,7 @@ impl Rack {
         self.show_build(row).await
     }
 
-    async fn spool(&self, mut source: impl AsyncRead + Unpin) -> Result<PathBuf> {
+    pub(super) async fn spool(&self, mut source: impl AsyncRead + Unpin) -> Result<PathBuf> {
         let path = self
             .context
             .scratch()
@@ -181,6 +182,41 @@ impl Rack {
             }
             Err(error) => Err(Failure::io("the build log")(error)),
         }
+    }
+
+    /// Removes a build with its images, its log and its releases; not the one that is
+    /// active, and none that is under way. Returns it as it was.
+    pub async fn delete_build(&self, app: &str, id: &str) -> Result<Build> {
+        self.context.ready().await?;
+        let row = self.build_row(app, id).await?;
+        // Whatever is being promoted stays whole until it is decided.
+        let _alone = self.context.lock_app(app).await;
+        let owner = self.context.app(app).await?;
+        if owner.status != rack_api::app::status::RUNNING {
+            return Err(Failure::Forbidden(updating(&owner.status)));
+        }
+        let active = self.context.store.release(app, &owner.release).await?;
+        if active.is_some_and(|release| release.build == row.id) {
+            return Err(Failure::Invalid(format!(
+                "cannot delete build of active release: {}",
+                row.id
+            )));
+        }
+        if row.status == status::RUNNING {
+            return Err(Failure::Conflict(format!(
+                "build {} is under way: cancel it first",
+                row.id
+            )));
+        }
+        // Fails before anything is gone while the engine cannot be reached.
+        self.context.engine.info().await?;
+        let removal = RemoveBuild {
+            app: app.to_owned(),
+            id: row.id.clone(),
+        };
+        let shown = self.show_build(row).await?;
+        operations::execute(&self.context, rack_api::id::hex(16), removal).await?;
+        Ok(shown)
     }
 
     /// Prepares the archive of a build. Returns its name and what will stream it.

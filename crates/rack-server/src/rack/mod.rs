@@ -3,10 +3,15 @@
 
 pub mod access;
 pub mod app;
+pub mod attached;
 pub mod build;
 pub mod console;
+pub mod environment;
+pub mod formation;
+pub mod index;
 pub mod log;
 pub mod object;
+pub mod parameters;
 pub mod password;
 pub mod process;
 pub mod release;

@@ -148,6 +148,7 @@ impl Rack {
                 .map(str::trim)
                 .filter(|text| !text.is_empty())
                 .map(str::to_owned),
+            shown: None,
             environment: options.environment.clone(),
             memory: options.memory,
         };

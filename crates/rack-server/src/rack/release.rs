@@ -120,8 +120,8 @@ impl Rack {
     }
 
     /// Checks everything that can be checked, then promotes in the background;
-    /// the app is `updating` when this returns.
-    pub async fn promote(&self, app: &str, id: &str, options: &PromoteOptions) -> Result<()> {
+    /// the app is `updating` when this returns the release.
+    pub async fn promote(&self, app: &str, id: &str, options: &PromoteOptions) -> Result<Release> {
         self.context.ready().await?;
         let row = self.context.app(app).await?;
         let force = options.force == Some(true);
@@ -146,14 +146,15 @@ impl Rack {
         let percent = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
         let operation = Promote {
             app: app.to_owned(),
-            release: release.id,
+            release: release.id.clone(),
             rollout: rack_api::id::hex(12),
             services: None,
             minimum: percent(options.min),
             maximum: percent(options.max).filter(|maximum| *maximum > 0),
             timeout: percent(options.timeout).filter(|seconds| *seconds > 0),
         };
-        self.begin_promote(operation, force).await
+        self.begin_promote(operation, force).await?;
+        Ok(show(release))
     }
 
     /// Records a promote and runs it in the background, alone on its app.

@@ -257,6 +257,22 @@ impl Store {
         .await
     }
 
+    /// Forgets a build with its images and its releases.
+    pub async fn delete_build(&self, app: &str, id: &str) -> Result<()> {
+        let (app, id) = (app.to_owned(), id.to_owned());
+        self.call(move |db| {
+            let transaction = db.transaction()?;
+            transaction.execute("DELETE FROM images WHERE build = ?", [&id])?;
+            transaction.execute(
+                "DELETE FROM releases WHERE app = ? AND build = ?",
+                [&app, &id],
+            )?;
+            transaction.execute("DELETE FROM builds WHERE app = ? AND id = ?", [&app, &id])?;
+            Ok(transaction.commit()?)
+        })
+        .await
+    }
+
     /// The images of a build by service.
     pub async fn images(&self, build: &str) -> Result<BTreeMap<String, ImageRow>> {
         let build = build.to_owned();
