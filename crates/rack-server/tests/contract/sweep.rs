@@ -9,6 +9,7 @@ use rack_server::operations::build::Build;
 use rack_server::operations::delete::Delete;
 use rack_server::operations::import::Import;
 use rack_server::operations::promote::Promote;
+use rack_server::operations::remove_build::RemoveBuild;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -389,6 +390,43 @@ async fn a_delete_that_fails_anywhere_can_be_asked_for_again() {
             rack.delete("/apps/myapp").await.ok();
         }
         is_gone(&world, &rack, &point).await;
+    }
+}
+
+#[tokio::test]
+async fn a_build_whose_removal_fails_anywhere_can_be_removed_again() {
+    let scene = Scene::deployed().await;
+    for (point, past) in points::<RemoveBuild>("records") {
+        let (world, rack) = scene.open(scene.copy(), &format!("{point}=fail")).await;
+        runs_only(&rack, &scene.active, &point).await;
+        let release = format!("/apps/myapp/releases/{}", scene.next);
+        let build = text(&rack.get(&release).await.json(), "build");
+        let target = format!("/apps/myapp/builds/{build}");
+        rack.delete(&target)
+            .await
+            .fails(500, &format!("failpoint {point}"));
+        nothing_pends(world.data.path(), &point).await;
+        for still in [&target, &release] {
+            let status = if past { 404 } else { 200 };
+            assert_eq!(rack.get(still).await.status, status, "{point}: {still}");
+        }
+        let data = world.stop().await;
+        let (world, rack) = scene.open(data, "").await;
+        if !past {
+            assert_eq!(text(&rack.delete(&target).await.json(), "id"), build);
+        }
+        rack.get(&target)
+            .await
+            .fails(404, &format!("build not found: {build}"));
+        let tags = tags(world.data.path(), "staging", "myapp");
+        assert!(
+            tags.len() == 1 && !tags[0].contains(&build),
+            "{point}: {tags:?}"
+        );
+        let files = files_below(&world.rack_directory("staging"));
+        assert!(!files.iter().any(|file| file.contains(&build)), "{files:?}");
+        runs_only(&rack, &scene.active, &point).await;
+        nothing_pends(world.data.path(), &point).await;
     }
 }
 

@@ -286,7 +286,8 @@ fn split_head(bytes: &[u8]) -> (String, &[u8]) {
     )
 }
 
-fn parse(bytes: &[u8]) -> Answer {
+/// Reads an answer that is whole.
+pub(crate) fn parse(bytes: &[u8]) -> Answer {
     let (head, rest) = split_head(bytes);
     let mut lines = head.lines();
     let status = lines
@@ -363,6 +364,17 @@ pub(crate) struct Connected {
 }
 
 impl Connected {
+    /// A socket whose handshake was answered so.
+    pub(crate) fn opened(stream: TcpStream, answer: &Answer) -> Self {
+        let (reader, writer) = Socket::new(stream, Role::Client).split();
+        let call = Call::of(answer);
+        Self {
+            reader,
+            writer,
+            call,
+        }
+    }
+
     /// What comes next.
     pub(crate) async fn next(&mut self) -> std::io::Result<Event> {
         let event = self.reader.next().await?;
