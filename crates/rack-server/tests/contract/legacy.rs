@@ -291,10 +291,11 @@ async fn attached_runs_have_a_process_of_their_own(engine: Engine) {
 }
 
 async fn attached_runs_that_cannot_be_say_so_and_fail(engine: Engine) {
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
     let (_world, rack) = engine.with_rack().await;
     let client = old(&rack);
     rack.deploy("myapp").await;
-    let cases: [(&str, &[(&str, &str)], &str); 5] = [
+    let cases: [Case<'_>; 5] = [
         (
             "/apps/myapp/processes/web/run",
             &[("Command", "")],

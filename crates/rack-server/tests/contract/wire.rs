@@ -307,7 +307,11 @@ impl Official {
             for absent in ["sec-websocket-protocol", "sec-websocket-extensions"] {
                 assert_eq!(answer.header(absent), None);
             }
+<<<<<<< HEAD
             Connected::new(stream, Call::of(&answer))
+=======
+            Connected::opened(stream, &answer)
+>>>>>>> main
         })
         .await
     }
