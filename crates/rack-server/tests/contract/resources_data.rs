@@ -1,6 +1,8 @@
 //! What resources hold: dumped on one rack, restored on another, whole or not at all;
 //! and their consoles (`rack-api.md` §3.10).
 
+use std::fmt::Write as _;
+
 use serde_json::json;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
@@ -14,6 +16,7 @@ on_both_engines!(
     redis_travels_from_rack_to_rack,
     a_restore_is_whole_or_not_at_all,
     what_is_not_there_has_no_data,
+    a_console_is_a_session_without_a_marker,
 );
 
 const MANIFEST: &str = "services:
@@ -79,10 +82,12 @@ fn table(name: &str, rows: usize) -> String {
         "CREATE TABLE {name} (id integer PRIMARY KEY, body text);\nCOPY {name} (id, body) FROM stdin;\n"
     );
     for id in 0..rows {
-        sql.push_str(&format!(
-            "{id}\tünï 'quoted' \\\\ percent % {}\n",
+        writeln!(
+            sql,
+            "{id}\tünï 'quoted' \\\\ percent % {}",
             "x".repeat(id % 100)
-        ));
+        )
+        .expect("memory");
     }
     sql.push_str("\\.\n");
     sql
@@ -207,11 +212,11 @@ async fn a_restore_is_whole_or_not_at_all(engine: Engine) {
     // A client that breaks off in the middle.
     let mut head = format!("PUT {DATABASE}/data HTTP/1.1\r\nHost: x.localhost\r\n");
     for (name, value) in &rack.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+        write!(head, "{name}: {value}\r\n").expect("memory");
     }
     head.push_str("Transfer-Encoding: chunked\r\n\r\n");
     let body = table("other", 10);
-    head.push_str(&format!("{:x}\r\n{body}\r\n", body.len()));
+    write!(head, "{:x}\r\n{body}\r\n", body.len()).expect("memory");
     let mut stream = TcpStream::connect(rack.address).await.expect("connected");
     stream.write_all(head.as_bytes()).await.expect("sent");
     drop(stream);
@@ -261,31 +266,37 @@ async fn what_is_not_there_has_no_data(engine: Engine) {
         .stream("/apps/nope/resources/database/console", &[])
         .await;
     assert_eq!(stream.text(), "ERROR: app not found: nope\n");
+}
 
-    // With a terminal the session has its size, and leaving ends it.
+async fn a_console_is_a_session_without_a_marker(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    deploy(&rack).await;
+    let path = format!("{DATABASE}/console");
     let size = [("Height", "31"), ("Width", "97")];
-    let mut socket = rack.socket(&format!("{CACHE}/console"), &size).await;
-    socket.writer.data(b"ping\r").await.expect("sent");
-    if engine.is_docker() {
-        socket.until("PONG").await;
-    } else {
-        socket.writer.data(b"\n").await.expect("sent");
-        socket.until("simulated: ping").await;
-    }
-    drop(socket);
-    let socket = rack.socket(&format!("{CACHE}/console"), &size).await;
-    socket.writer.data(b"quit\r\n").await.expect("sent");
+    let mut left = rack.socket(&path, &size).await;
+    left.writer
+        .data(b"SELECT 'answer ' || 40 + 2;\r\nSELECT pg_sleep(1000);\r\n")
+        .await
+        .expect("sent");
+    left.until("SELECT").await;
+    // Whoever goes away takes the session along, a query under way included.
+    drop(left);
+    let socket = rack.socket(&path, &size).await;
+    socket.writer.data(b"\\q\r\n").await.expect("sent");
     let rest = socket.rest().await;
     assert!(rest.ended, "{rest:?}");
-    assert!(
-        !rest.text().contains("F1E49A85"),
-        "no exit marker: {rest:?}"
-    );
-    until("the sessions to have ended", async || {
-        let processes = rack.get("/apps/myapp/processes").await.json();
-        processes.as_array().map(Vec::len) == Some(1)
-    })
-    .await;
+    assert!(!rest.text().contains("F1E49A85"), "{rest:?}");
+    if engine.is_docker() {
+        until("the session that was left to end", async || {
+            let question = "SELECT count(*) || ' asleep' FROM pg_stat_activity WHERE query LIKE '%pg_sleep(1000)%' \
+                            AND pid <> pg_backend_pid();\n";
+            console(&rack, DATABASE, question).await.contains("0 asleep")
+        })
+        .await;
+    } else {
+        let said = console(&rack, DATABASE, "one\nquit\ntwo\n").await;
+        assert_eq!(said, "simulated database\nsimulated: one\n");
+    }
 }
 
 /// Deploys an app whose database is elsewhere.

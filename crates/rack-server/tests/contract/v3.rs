@@ -153,12 +153,9 @@ async fn what_one_machine_has_not_is_refused_with_a_sentence(engine: Engine) {
         .await
         .fails(404, "app not found: nope");
     }
-    rack.post(
-        &"/apps/myapp/services/nope/triggers/enable".to_string(),
-        "opts=x",
-    )
-    .await
-    .fails(404, "service not found: nope");
+    rack.post("/apps/myapp/services/nope/triggers/enable", "opts=x")
+        .await
+        .fails(404, "service not found: nope");
     // A gpu count of none is what there is.
     rack.put("/apps/myapp/services/web", "count=1&gpu=0")
         .await

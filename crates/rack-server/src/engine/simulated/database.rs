@@ -53,7 +53,7 @@ impl Program {
         match words.first()?.as_str() {
             "pg_dump" => Some(Self::DumpSql),
             "psql" if has("ON_ERROR_STOP=1") => Some(Self::RestoreSql),
-            "redis-cli" if has("--rdb") => Some(Self::DumpRdb),
+            "sh" if has("dump-redis") => Some(Self::DumpRdb),
             "sh" if has("restore-redis") => Some(Self::RestoreRdb),
             "psql" => Some(Self::Console),
             // With a command it is asked something.

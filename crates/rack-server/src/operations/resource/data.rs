@@ -23,6 +23,16 @@ use crate::engine::{ErrorTail, Exec, ExecSpec, Phase, Reader};
 /// Bytes moved at once.
 const CHUNK: usize = 64 << 10;
 
+/// Writes an RDB file to standard output, by way of a file: straight to its output
+/// `redis-cli` would add the mark that ends the transfer.
+const DUMP_REDIS: &str = r#"
+set -e
+file=$(mktemp)
+trap 'rm -f "$file"' EXIT
+redis-cli -h 127.0.0.1 --rdb "$file" >/dev/null
+cat "$file"
+"#;
+
 /// Loads an RDB file from standard input: check, second server, copy, save. Whatever
 /// fails, the first server keeps its data. `$1` is a port for the second.
 const RESTORE_REDIS: &str = r#"
@@ -120,7 +130,7 @@ impl ResourcePlan {
                 &["--no-owner", "--no-acl", "--clean", "--if-exists"],
             ),
             "redis" => ExecSpec {
-                command: words(&["redis-cli", "-h", "127.0.0.1", "--rdb", "-"]),
+                command: words(&["sh", "-c", DUMP_REDIS, "dump-redis"]),
                 ..ExecSpec::default()
             },
             _ => return Err(self.other("export")),
