@@ -10,8 +10,9 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use rack_api::socket::{Event, Role, Socket, SocketReader, SocketWriter, accept_key};
 use rack_server::operations::context::Settings;
+use rack_server::rack::access::Limits;
 use rack_server::rack::console::{Console, Options};
-use rack_server::{api, listener, tls};
+use rack_server::{api, listener};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -75,6 +76,21 @@ impl World {
 
     /// A server on a data directory, with failpoints.
     pub(crate) async fn open_on(engine: &Engine, data: Arc<TempDir>, failpoints: &str) -> Self {
+        // Tests are wrong so often that they would be waiting all the time.
+        let limits = Limits {
+            slowest_refusal: Duration::ZERO,
+            ..Limits::default()
+        };
+        Self::with_limits(engine, data, failpoints, limits).await
+    }
+
+    /// A server that takes what it is told to take.
+    pub(crate) async fn with_limits(
+        engine: &Engine,
+        data: Arc<TempDir>,
+        failpoints: &str,
+        limits: Limits,
+    ) -> Self {
         let loopback = "127.0.0.1:0".parse().expect("an address");
         let port = listener::bind(loopback, false).await.expect("a port");
         let address = port.local_addr().expect("bound");
@@ -88,9 +104,11 @@ impl World {
                 port: address.port(),
                 build_timeout: Duration::from_secs(30),
                 promote_timeout: engine.promote_timeout(),
+                measure_every: Duration::from_millis(500),
                 failpoints: failpoints.parse().expect("failpoints"),
                 archive_limits: artifact::Limits::default(),
             },
+            limits,
             shutdown: shutdown.clone(),
         })
         .await
@@ -98,7 +116,7 @@ impl World {
         let console = opened.console;
         engine.opened(&console, &shutdown, &data);
         let routes = coverage::recorded(api::routes(Arc::clone(&console)), engine.name());
-        let tls = Arc::new(tls::Tls::new(data.path(), |_| false));
+        let tls = Arc::new(console.tls());
         let router = Arc::clone(console.router());
         let serving = tokio::spawn(listener::serve(port, tls, router, routes, shutdown.clone()));
         Self {
@@ -364,10 +382,16 @@ pub(crate) struct Connected {
 }
 
 impl Connected {
+<<<<<<< HEAD
+    /// The client's side of a connection that was upgraded.
+    pub(crate) fn new(stream: TcpStream, call: Call) -> Self {
+        let (reader, writer) = Socket::new(stream, Role::Client).split();
+=======
     /// A socket whose handshake was answered so.
     pub(crate) fn opened(stream: TcpStream, answer: &Answer) -> Self {
         let (reader, writer) = Socket::new(stream, Role::Client).split();
         let call = Call::of(answer);
+>>>>>>> main
         Self {
             reader,
             writer,
@@ -531,7 +555,7 @@ impl Client {
         &self,
         target: &str,
         headers: &[(&str, &str)],
-    ) -> (TcpStream, Call) {
+    ) -> (TcpStream, Answer) {
         const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
         let mut head = self.head("GET", target, headers);
         write!(
@@ -566,12 +590,7 @@ impl Client {
     /// Opens a socket.
     pub(crate) async fn socket(&self, target: &str, headers: &[(&str, &str)]) -> Connected {
         let (stream, call) = self.upgrade(target, headers).await;
-        let (reader, writer) = Socket::new(stream, Role::Client).split();
-        Connected {
-            reader,
-            writer,
-            call,
-        }
+        Connected::new(stream, call)
     }
 
     /// Everything a socket sends.
