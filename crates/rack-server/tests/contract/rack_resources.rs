@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use rack_server::operations::Operation;
 use rack_server::operations::rack_resource::{Provide, Remove};
 use serde_json::{Value, json};
 
