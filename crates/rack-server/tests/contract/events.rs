@@ -449,7 +449,16 @@ async fn a_restarted_server_tells_what_was_not_told_yet() {
     };
     rack.post("/events", "action=three").await.ok();
     receiver.hear("three", "success").await;
-    assert_eq!(receiver.got().len(), 4, "what was told is not told again");
+    // The last one may come twice: the server may have died before it had its answer.
+    let told: Vec<_> = receiver
+        .told()
+        .into_iter()
+        .map(|(action, _)| action)
+        .collect();
+    for action in ["resource:create", "one", "three"] {
+        let times = told.iter().filter(|other| *other == action).count();
+        assert_eq!(times, 1, "{action} in {told:?}");
+    }
 }
 
 /// Accepts connections as `localhost`, with a certificate of this issuer.
