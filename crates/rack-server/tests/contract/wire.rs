@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use super::coverage::Call;
 use super::world::{Answer, Client, Connected, FORM, Stream, parse, within};
 
 /// Type of a body that is a stream, and of none at all.
@@ -306,7 +307,7 @@ impl Official {
             for absent in ["sec-websocket-protocol", "sec-websocket-extensions"] {
                 assert_eq!(answer.header(absent), None);
             }
-            Connected::opened(stream, &answer)
+            Connected::new(stream, Call::of(&answer))
         })
         .await
     }

@@ -382,16 +382,9 @@ pub(crate) struct Connected {
 }
 
 impl Connected {
-<<<<<<< HEAD
     /// The client's side of a connection that was upgraded.
     pub(crate) fn new(stream: TcpStream, call: Call) -> Self {
         let (reader, writer) = Socket::new(stream, Role::Client).split();
-=======
-    /// A socket whose handshake was answered so.
-    pub(crate) fn opened(stream: TcpStream, answer: &Answer) -> Self {
-        let (reader, writer) = Socket::new(stream, Role::Client).split();
-        let call = Call::of(answer);
->>>>>>> main
         Self {
             reader,
             writer,
@@ -555,7 +548,7 @@ impl Client {
         &self,
         target: &str,
         headers: &[(&str, &str)],
-    ) -> (TcpStream, Answer) {
+    ) -> (TcpStream, Call) {
         const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
         let mut head = self.head("GET", target, headers);
         write!(
