@@ -24,6 +24,7 @@ mod guard;
 mod image_import;
 mod index;
 mod instance;
+mod index;
 mod log;
 mod metric;
 mod object;
