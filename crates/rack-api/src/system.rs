@@ -36,3 +36,18 @@ pub struct System {
     /// Version, compared as text by clients.
     pub version: String,
 }
+
+/// A token as `POST /system/jwt/token` gives it, once.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Token {
+    /// To be used as the password of the user `jwt`.
+    pub token: String,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
+}

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::Parser;
 use rack_server::operations::context::Settings;
 use rack_server::operations::failpoint::Failpoints;
+use rack_server::rack::access::Limits;
 use rack_server::rack::console::{Console, Opened, Options};
 use rack_server::{api, listener, tls};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +41,19 @@ struct Arguments {
     /// Allow an address that other machines can reach.
     #[arg(long)]
     allow_remote: bool,
+
+    /// Another name by which clients reach this server; may be repeated.
+    #[arg(
+        long = "host",
+        env = "RACK_SERVER_HOST",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    hosts: Vec<String>,
+
+    /// Most MiB of one upload.
+    #[arg(long, env = "RACK_SERVER_MAX_UPLOAD", value_name = "MIB", default_value_t = 64 << 10)]
+    max_upload: u32,
 
     /// Leave the terminal's session, as when a client starts the server in the background.
     #[arg(long, hide = true)]
@@ -137,6 +151,11 @@ async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<(
             promote_timeout: Duration::from_secs(arguments.promote_timeout),
             failpoints: arguments.failpoints,
             archive_limits: artifact::Limits::default(),
+        },
+        limits: Limits {
+            largest_upload: u64::from(arguments.max_upload) << 20,
+            hosts: arguments.hosts,
+            ..Limits::default()
         },
         shutdown: shutdown.clone(),
     })

@@ -41,7 +41,8 @@ fn status(failure: &Failure) -> StatusCode {
         Failure::Invalid(_) => StatusCode::BAD_REQUEST,
         Failure::Conflict(_) => StatusCode::CONFLICT,
         Failure::Forbidden(_) => StatusCode::FORBIDDEN,
-        Failure::Unauthorized | Failure::Unallowed => StatusCode::UNAUTHORIZED,
+        Failure::Unauthorized | Failure::Token(_) | Failure::Unallowed => StatusCode::UNAUTHORIZED,
+        Failure::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Failure::Shutdown | Failure::Engine(EngineError::Unreachable { .. }) => {
             StatusCode::SERVICE_UNAVAILABLE
         }
@@ -69,7 +70,7 @@ impl IntoResponse for ApiError {
         let message = message(&self.failure);
         let text = (status, format!("{message}\n")).into_response();
         let mut response = reply::with_json(text, &serde_json::json!({ "error": message }));
-        if matches!(self.failure, Failure::Unauthorized) {
+        if matches!(self.failure, Failure::Unauthorized | Failure::Token(_)) {
             let realm = HeaderValue::from_static("Basic realm=\"convox\"");
             response
                 .headers_mut()

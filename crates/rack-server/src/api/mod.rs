@@ -5,6 +5,7 @@
 
 mod app;
 mod attached;
+mod browser;
 mod build;
 mod drain;
 mod environment;
@@ -12,6 +13,7 @@ mod era;
 mod error;
 mod formation;
 mod index;
+mod guard;
 mod log;
 mod object;
 mod openapi;
@@ -28,6 +30,7 @@ mod service;
 mod socket;
 mod system;
 mod table;
+mod token;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,7 +43,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodFilter, any, on};
 
 pub use openapi::{generation, openapi};
-pub use route::{Answer, Body, Client, Kind, Parameter, Place, Route};
+pub use route::{Answer, Body, Client, Kind, Largest, Parameter, Place, Route, Whose};
 
 use crate::operations::Failure;
 use crate::rack::console::Console;
@@ -64,7 +67,7 @@ pub fn routes(console: State) -> Router {
     for route in table() {
         let path = route.path;
         *heads.entry(path).or_default() |= route.method == Method::HEAD;
-        router = router.route(path, route.into_handler());
+        router = router.route(path, route.into_handler(&console));
     }
     for (path, answered) in heads {
         if !answered {
@@ -76,6 +79,10 @@ pub fn routes(console: State) -> Router {
         .route_layer(middleware::from_fn(drain::keep_reading))
         .method_not_allowed_fallback(unknown)
         .fallback(any(unknown))
+        .layer(middleware::from_fn_with_state(
+            Arc::clone(&console),
+            browser::keep_out,
+        ))
         .with_state(console)
 }
 
@@ -96,6 +103,11 @@ async fn mark(request: Request, next: Next) -> Response {
                 .into_response()
         }
     };
+    add_headers(&mut response);
+    response
+}
+
+fn add_headers(response: &mut Response) {
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert(
@@ -112,5 +124,4 @@ async fn mark(request: Request, next: Next) -> Response {
         );
         headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     }
-    response
 }

@@ -105,7 +105,7 @@ async fn whole(body: Body) -> Result<Vec<u8>> {
     match Limited::new(body, LARGEST_FORM).collect().await {
         Ok(collected) => Ok(collected.to_bytes().to_vec()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            Err(Failure::Invalid("the form is larger than 4 MiB".into()).into())
+            Err(Failure::TooLarge("the form is larger than 4 MiB".into()).into())
         }
         Err(_) => Err(Failure::Invalid("the request ended early".into()).into()),
     }

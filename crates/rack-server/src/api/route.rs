@@ -4,10 +4,12 @@
 
 use axum::handler::Handler;
 use axum::http::Method;
+use axum::middleware;
 use axum::routing::{MethodFilter, MethodRouter, on};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use super::State;
+use super::guard::{self, Guard};
 use crate::rack::access::Role;
 
 /// Generations of the official command-line client, and ours.
@@ -77,6 +79,30 @@ pub enum Body {
     Stream,
 }
 
+/// Whose a route is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// Everyone's, with credentials or without.
+    Anyone,
+    /// Any caller's with good credentials, whatever they are good for.
+    Caller,
+    /// A rack's: for callers who may use that rack.
+    Rack,
+    /// The server's: for callers who may use all racks.
+    Server,
+}
+
+/// How large the body of a request may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Largest {
+    /// 64 KiB: a few fields.
+    Form,
+    /// 4 MiB: fields that hold documents, such as environments.
+    LargeForm,
+    /// As large as the server takes uploads.
+    Upload,
+}
+
 /// What a route answers when all is well.
 #[derive(Clone, Copy)]
 pub enum Answer {
@@ -104,6 +130,10 @@ pub struct Route {
     pub needs: Option<Role>,
     /// Text of the refusal, where the contract has one of its own.
     pub refusal: Option<&'static str>,
+    /// Whose it is.
+    pub whose: Whose,
+    /// How large the request's body may be.
+    pub largest: Largest,
     /// Parameters besides those in the path.
     pub parameters: Vec<Parameter>,
     /// What the request carries.
@@ -113,15 +143,6 @@ pub struct Route {
     /// Which clients call it.
     pub used_by: &'static [Client],
     handler: MethodRouter<State>,
-}
-
-/// What the role check needs to know of the route that was matched.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Needs {
-    /// What the caller must be allowed.
-    pub(super) role: Option<Role>,
-    /// Text of the refusal.
-    pub(super) refusal: Option<&'static str>,
 }
 
 fn route<H, T>(method: Method, filter: MethodFilter, path: &'static str, handler: H) -> Route
@@ -140,6 +161,8 @@ where
         summary: "",
         needs: Some(needs),
         refusal: None,
+        whose: Whose::Rack,
+        largest: Largest::Form,
         parameters: Vec::new(),
         body: Body::Form,
         answer: Answer::Ok,
@@ -204,6 +227,31 @@ impl Route {
     /// Open to everyone.
     pub(super) fn open(mut self) -> Self {
         self.needs = None;
+        self.whose = Whose::Anyone;
+        self
+    }
+
+    /// For every caller with good credentials.
+    pub(super) fn of_caller(mut self) -> Self {
+        self.whose = Whose::Caller;
+        self
+    }
+
+    /// For callers who may use all racks.
+    pub(super) fn of_server(mut self) -> Self {
+        self.whose = Whose::Server;
+        self
+    }
+
+    /// Takes fields that hold documents.
+    pub(super) fn large_form(mut self) -> Self {
+        self.largest = Largest::LargeForm;
+        self
+    }
+
+    /// Takes uploads too, besides forms.
+    pub(super) fn uploads(mut self) -> Self {
+        self.largest = Largest::Upload;
         self
     }
 
@@ -250,7 +298,7 @@ impl Route {
     /// The request's body is a stream of bytes.
     pub(super) fn takes_bytes(mut self) -> Self {
         self.body = Body::Stream;
-        self
+        self.uploads()
     }
 
     /// Answers JSON of a type.
@@ -277,11 +325,17 @@ impl Route {
         self
     }
 
-    /// The handler, with what the role check needs to know.
-    pub(super) fn into_handler(self) -> MethodRouter<State> {
-        self.handler.layer(axum::Extension(Needs {
-            role: self.needs,
+    /// The handler behind its guard.
+    pub(super) fn into_handler(self, console: &State) -> MethodRouter<State> {
+        let guard = Guard {
+            console: console.clone(),
+            needs: self.needs,
             refusal: self.refusal,
-        }))
+            whose: self.whose,
+            largest: self.largest,
+            socket: matches!(self.answer, Answer::Socket),
+        };
+        self.handler
+            .route_layer(middleware::from_fn_with_state(guard, guard::admit))
     }
 }

@@ -25,6 +25,14 @@ pub(super) type Reader = SocketReader<Io>;
 /// Sending direction of a socket.
 pub(super) type Writer = SocketWriter<Io>;
 
+/// Whether a request asks to become a socket.
+pub(super) fn is_asked_for(request: &Request) -> bool {
+    let headers = request.headers();
+    let upgrade = headers.get(header::UPGRADE);
+    upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && headers.contains_key(header::SEC_WEBSOCKET_KEY)
+}
+
 /// Upgrades a request and hands the socket to `work`. Requests that ask for no
 /// upgrade are unknown routes.
 pub(super) fn serve<F, Work>(mut request: Request, work: F) -> Response
@@ -32,10 +40,7 @@ where
     F: FnOnce(Reader, Writer) -> Work + Send + 'static,
     Work: Future<Output = ()> + Send,
 {
-    let asks = request
-        .headers()
-        .get(header::UPGRADE)
-        .is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let asks = is_asked_for(&request);
     let key = request
         .headers()
         .get(header::SEC_WEBSOCKET_KEY)

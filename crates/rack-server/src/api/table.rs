@@ -11,15 +11,15 @@ use rack_api::rack::{CreatedRack, RackListing};
 use rack_api::release::Release;
 use rack_api::resource::Resource;
 use rack_api::service::Service;
-use rack_api::system::System;
+use rack_api::system::{System, Token};
 
 use super::route::Client::{Own, V2, V3, Y2017};
 use super::route::{Client, Route, delete, get, head, post, put, socket};
 use super::{
     app, attached, build, environment, formation, index, log, object, parameters, process, rack,
-    release, resource, service, system,
+    release, resource, service, system, token,
 };
-use crate::rack::access::Role::Write;
+use crate::rack::access::Role::{Admin, Write};
 
 const ALL: &[Client] = &[Y2017, V2, V3, Own];
 const MODERN: &[Client] = &[V2, V3, Own];
@@ -52,25 +52,31 @@ fn without_a_rack() -> Vec<Route> {
             .used_by(NONE),
         get("/auth", system::auth)
             .says("checks credentials")
+            .of_caller()
             .used_by(ALL),
         get("/racks", rack::list)
             .says("lists the racks the caller may use")
+            .of_caller()
             .gives::<Vec<RackListing>>()
             .used_by(MODERN),
         post("/racks", rack::create)
             .says("makes a rack; an addition of this server")
+            .of_server()
             .form("name* engine")
             .gives::<CreatedRack>()
             .used_by(&[Own]),
         delete("/racks/{name}", rack::delete)
             .says("removes a rack with everything of it; an addition of this server")
+            .of_server()
             .used_by(&[Own]),
         get("/racks/{organization}/{name}", rack::get)
             .says("describes a rack to clients that ask a console")
+            .of_caller()
             .gives::<RackListing>()
             .used_by(&[V3]),
         delete("/racks/{organization}/{name}", rack::delete_full)
             .says("removes a rack by its full name; an addition of this server")
+            .of_server()
             .used_by(&[Own]),
     ]
 }
@@ -94,6 +100,15 @@ fn of_the_rack() -> Vec<Route> {
             .says("lists the versions the rack has had")
             .gives::<Vec<Release>>()
             .used_by(ALL),
+        post("/system/jwt/token", token::create)
+            .says("makes a token for a role and a time; the answer holds it")
+            .form("role* durationInHour*:int")
+            .gives::<Token>()
+            .used_by(MODERN),
+        put("/system/jwt/rotate", token::rotate)
+            .says("makes a new key, so that earlier tokens are no longer good")
+            .needs_or(Admin, "admin role required")
+            .used_by(MODERN),
     ]
 }
 
@@ -116,6 +131,7 @@ fn apps() -> Vec<Route> {
         put("/apps/{app}", app::update)
             .says("locks or unlocks an app, or sets its parameters")
             .form("lock:bool parameters:map")
+            .large_form()
             .used_by(MODERN),
         delete("/apps/{app}", app::delete)
             .says("removes an app with everything of it")
@@ -144,6 +160,7 @@ fn builds() -> Vec<Route> {
         post("/apps/{app}/builds", build::create)
             .says("begins a build of an uploaded source")
             .form("url* build-args:list description development:bool manifest no-cache:bool wildcard-domain:bool git-sha external:bool")
+            .uploads()
             .gives::<Build>()
             .used_by(ALL),
         post("/apps/{app}/builds/import", build::import)
@@ -173,6 +190,7 @@ fn releases() -> Vec<Route> {
         post("/apps/{app}/releases", release::create)
             .says("makes a release from the latest one")
             .form("build env description parent-release")
+            .large_form()
             .gives::<Release>()
             .used_by(MODERN),
         get("/apps/{app}/releases/{id}", release::get)

@@ -27,9 +27,15 @@ pub enum Failure {
     /// The credentials are missing or wrong.
     #[error("invalid authentication")]
     Unauthorized,
+    /// A token is no good.
+    #[error("invalid authentication: {0}")]
+    Token(String),
     /// The credentials are good, but not for this.
     #[error("you are unauthorized to access this")]
     Unallowed,
+    /// More was sent than is taken.
+    #[error("{0}")]
+    TooLarge(String),
     /// Cancelled by a user.
     #[error("{0}")]
     Cancelled(String),

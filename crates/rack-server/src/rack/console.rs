@@ -23,8 +23,10 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::Rack;
-use super::access::{Access, Reach, Role};
+use super::access::{Access, Limits, Reach, Role};
 use super::password::PasswordHash;
+use super::refusal::Refusals;
+use super::token::{Presented, TokenError};
 use crate::engine::docker::Docker;
 use crate::engine::simulated::Simulated;
 use crate::engine::{Engine, Labels, label};
@@ -67,6 +69,8 @@ pub struct Console {
     racks: RwLock<BTreeMap<String, Entry>>,
     router: Arc<Router>,
     settings: Arc<Settings>,
+    limits: Limits,
+    refusals: Refusals,
     shutdown: CancellationToken,
     /// Making and removing racks happens one at a time.
     change: tokio::sync::Mutex<()>,
@@ -85,6 +89,8 @@ pub struct Options {
     pub password: Option<String>,
     /// Settings of the server.
     pub settings: Settings,
+    /// What is taken from callers.
+    pub limits: Limits,
     /// Ends everything.
     pub shutdown: CancellationToken,
 }
@@ -184,6 +190,12 @@ impl Console {
             racks: RwLock::default(),
             router: Arc::new(Router::new()),
             settings: Arc::new(options.settings),
+            refusals: Refusals::new(
+                options.limits.slowest_refusal,
+                options.limits.refusals_waiting,
+                options.shutdown.clone(),
+            ),
+            limits: options.limits,
             shutdown: options.shutdown,
             change: tokio::sync::Mutex::new(()),
             _lock: lock,
@@ -316,6 +328,46 @@ impl Console {
             reach,
             role: Role::Admin,
         })
+    }
+
+    /// Whom a token lets in: to the rack whose key has signed it. Every key is tried,
+    /// whatever the outcome.
+    pub async fn authenticate_token(
+        &self,
+        token: &[u8],
+    ) -> Result<std::result::Result<Access, TokenError>> {
+        let presented = match Presented::read(token) {
+            Ok(presented) => presented,
+            Err(error) => return Ok(Err(error)),
+        };
+        let racks: Vec<Rack> = {
+            let racks = self.read();
+            racks.values().map(|entry| entry.rack.clone()).collect()
+        };
+        let mut signer = None;
+        for rack in racks {
+            let key = rack.token_key().await?;
+            if key.is_some_and(|key| presented.is_signed_by(&key)) && signer.is_none() {
+                signer = Some(rack);
+            }
+        }
+        let Some(rack) = signer else {
+            return Ok(Err(TokenError::Signature));
+        };
+        Ok(presented.role(rack.context.now()).map(|role| Access {
+            reach: Reach::Rack(rack.name().to_owned()),
+            role,
+        }))
+    }
+
+    /// What is taken from callers.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Who has failed to say who they are.
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
     }
 
     /// Makes a rack. Its password is in the answer and nowhere else.

@@ -14,10 +14,12 @@ pub mod object;
 pub mod parameters;
 pub mod password;
 pub mod process;
+pub mod refusal;
 pub mod release;
 pub mod resource;
 pub mod service;
 pub mod system;
+pub mod token;
 
 use std::sync::Arc;
 
@@ -27,12 +29,16 @@ use crate::operations::Context;
 #[derive(Clone)]
 pub struct Rack {
     pub(crate) context: Arc<Context>,
+    keyring: Arc<token::Keyring>,
 }
 
 impl Rack {
     /// The rack around a context.
     pub fn new(context: Arc<Context>) -> Self {
-        Self { context }
+        Self {
+            context,
+            keyring: Arc::default(),
+        }
     }
 
     /// Its name.

@@ -16,6 +16,15 @@ pub(crate) fn of<B>(request: &Request<B>) -> Option<String> {
     Some(normal(without_port(host)))
 }
 
+/// A host as a request names it, in parts: lower case, without last dot; and the port.
+/// What is no port stays with the name.
+pub(crate) fn host_and_port(host: &str) -> (String, Option<u16>) {
+    match port(host) {
+        Some(port) => (normal(without_port(host)), Some(port)),
+        None => (normal(host), None),
+    }
+}
+
 /// The port a `Host` header names.
 pub(super) fn port(host: &str) -> Option<u16> {
     host[without_port(host).len()..]

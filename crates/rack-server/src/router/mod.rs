@@ -24,7 +24,7 @@ mod upload;
 
 pub use headers::Origin;
 pub use host::is_service_host;
-pub(crate) use host::of as host_of;
+pub(crate) use host::{host_and_port, of as host_of};
 pub use probe::ProbeError;
 pub use table::{DEFAULT_TIMEOUT, Key, PublishError, Route, Router};
 pub use target::{Scheme, Target};

@@ -32,6 +32,7 @@ mod release;
 mod resource;
 mod run;
 mod service;
+mod setting;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};

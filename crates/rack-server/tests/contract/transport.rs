@@ -168,7 +168,7 @@ async fn parameters_come_from_the_form_then_from_the_query() {
     let huge = format!("name={}", "a".repeat(5 << 20));
     rack.post("/apps", &huge)
         .await
-        .fails(400, "the form is larger than 4 MiB");
+        .fails(413, "the form is larger than 64 KiB");
 }
 
 #[tokio::test]

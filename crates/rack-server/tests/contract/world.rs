@@ -10,6 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use rack_api::socket::{Event, Role, Socket, SocketReader, SocketWriter, accept_key};
 use rack_server::operations::context::Settings;
+use rack_server::rack::access::Limits;
 use rack_server::rack::console::{Console, Options};
 use rack_server::{api, listener, tls};
 use serde_json::Value;
@@ -75,6 +76,21 @@ impl World {
 
     /// A server on a data directory, with failpoints.
     pub(crate) async fn open_on(engine: &Engine, data: Arc<TempDir>, failpoints: &str) -> Self {
+        // Tests are wrong so often that they would be waiting all the time.
+        let limits = Limits {
+            slowest_refusal: Duration::ZERO,
+            ..Limits::default()
+        };
+        Self::with_limits(engine, data, failpoints, limits).await
+    }
+
+    /// A server that takes what it is told to take.
+    pub(crate) async fn with_limits(
+        engine: &Engine,
+        data: Arc<TempDir>,
+        failpoints: &str,
+        limits: Limits,
+    ) -> Self {
         let loopback = "127.0.0.1:0".parse().expect("an address");
         let port = listener::bind(loopback, false).await.expect("a port");
         let address = port.local_addr().expect("bound");
@@ -91,6 +107,7 @@ impl World {
                 failpoints: failpoints.parse().expect("failpoints"),
                 archive_limits: artifact::Limits::default(),
             },
+            limits,
             shutdown: shutdown.clone(),
         })
         .await
