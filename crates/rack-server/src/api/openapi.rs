@@ -37,7 +37,8 @@ pub fn openapi() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": "The Convox Rack API, versions 2 and 3 together, as this server speaks it. Operations with \
                 `x-websocket` are websockets: their errors travel in the stream. `x-role` is what the caller must be \
-                allowed, `x-used-by` which generations of the command-line client call the operation.",
+                allowed, `x-used-by` which generations of the command-line client call the operation. Only answers with \
+                `x-secrets` hold passwords, keys, tokens or values of environments.",
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": "http://127.0.0.1:5443" }],
@@ -87,6 +88,9 @@ fn operation(route: &Route, schemas: &mut SchemaGenerator) -> Value {
     match route.needs {
         None => operation["security"] = json!([]),
         Some(role) => operation["x-role"] = json!(word(role)),
+    }
+    if route.secrets {
+        operation["x-secrets"] = json!(true);
     }
     if matches!(route.answer, Answer::Socket) {
         operation["x-websocket"] = json!(true);

@@ -134,6 +134,9 @@ pub struct Route {
     pub whose: Whose,
     /// How large the request's body may be.
     pub largest: Largest,
+    /// Whether the answer holds secrets: passwords, keys, tokens, values of environments.
+    /// No other answer does.
+    pub secrets: bool,
     /// Parameters besides those in the path.
     pub parameters: Vec<Parameter>,
     /// What the request carries.
@@ -163,6 +166,7 @@ where
         refusal: None,
         whose: Whose::Rack,
         largest: Largest::Form,
+        secrets: false,
         parameters: Vec::new(),
         body: Body::Form,
         answer: Answer::Ok,
@@ -240,6 +244,12 @@ impl Route {
     /// For callers who may use all racks.
     pub(super) fn of_server(mut self) -> Self {
         self.whose = Whose::Server;
+        self
+    }
+
+    /// Answers with secrets, as the contract has it.
+    pub(super) fn tells_secrets(mut self) -> Self {
+        self.secrets = true;
         self
     }
 

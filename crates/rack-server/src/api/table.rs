@@ -64,6 +64,7 @@ fn without_a_rack() -> Vec<Route> {
             .of_server()
             .form("name* engine")
             .gives::<CreatedRack>()
+            .tells_secrets()
             .used_by(&[Own]),
         delete("/racks/{name}", rack::delete)
             .says("removes a rack with everything of it; an addition of this server")
@@ -104,6 +105,7 @@ fn of_the_rack() -> Vec<Route> {
             .says("makes a token for a role and a time; the answer holds it")
             .form("role* durationInHour*:int")
             .gives::<Token>()
+            .tells_secrets()
             .used_by(MODERN),
         put("/system/jwt/rotate", token::rotate)
             .says("makes a new key, so that earlier tokens are no longer good")
@@ -190,11 +192,13 @@ fn releases() -> Vec<Route> {
         post("/apps/{app}/releases", release::create)
             .says("makes a release from the latest one")
             .form("build env description parent-release")
+            .tells_secrets()
             .large_form()
             .gives::<Release>()
             .used_by(MODERN),
         get("/apps/{app}/releases/{id}", release::get)
             .says("describes a release with its environment")
+            .tells_secrets()
             .gives::<Release>()
             .used_by(ALL),
         post("/apps/{app}/releases/{id}/promote", release::promote)
@@ -253,11 +257,13 @@ fn processes() -> Vec<Route> {
 fn resources() -> Vec<Route> {
     vec![
         get("/apps/{app}/resources", resource::list)
-            .says("lists the resources of an app")
+            .says("lists the resources of an app with their URLs")
+            .tells_secrets()
             .gives::<Vec<Resource>>()
             .used_by(MODERN),
         get("/apps/{app}/resources/{name}", resource::get)
-            .says("describes a resource of an app")
+            .says("describes a resource of an app with its URL")
+            .tells_secrets()
             .gives::<Resource>()
             .used_by(MODERN),
     ]
@@ -277,6 +283,7 @@ fn objects() -> Vec<Route> {
             .used_by(MODERN),
         get("/apps/{app}/objects/{*key}", object::fetch)
             .says("fetches an object")
+            .tells_secrets()
             .gives_bytes()
             .used_by(NONE),
         head("/apps/{app}/objects/{*key}", object::head)

@@ -189,24 +189,40 @@ impl<'a> Presented<'a> {
     }
 }
 
-/// The key of a rack in memory: not looked for yet, or the one there is, if any.
+/// The key of a rack in memory.
 #[derive(Default)]
-pub(super) struct Keyring(RwLock<Option<Option<Key>>>);
+pub(super) struct Keyring(RwLock<Held>);
+
+#[derive(Default)]
+enum Held {
+    /// Not looked for yet.
+    #[default]
+    Unread,
+    /// There is none.
+    Absent,
+    /// The one there is.
+    Present(Key),
+}
 
 impl Rack {
     /// The key that signs this rack's tokens, if it ever made one.
     pub(super) async fn token_key(&self) -> Result<Option<Key>> {
-        if let Some(known) = self.keyring.0.read().await.as_ref() {
-            return Ok(known.clone());
+        match &*self.keyring.0.read().await {
+            Held::Unread => {}
+            Held::Absent => return Ok(None),
+            Held::Present(key) => return Ok(Some(key.clone())),
         }
         let mut held = self.keyring.0.write().await;
-        if let Some(known) = held.as_ref() {
-            return Ok(known.clone());
+        if matches!(*held, Held::Unread) {
+            *held = match self.context.store.setting(KEY).await? {
+                Some(text) => Held::Present(Key(text.into())),
+                None => Held::Absent,
+            };
         }
-        let stored = self.context.store.setting(KEY).await?;
-        let key = stored.map(|text| Key(text.into()));
-        *held = Some(key.clone());
-        Ok(key)
+        Ok(match &*held {
+            Held::Present(key) => Some(key.clone()),
+            Held::Unread | Held::Absent => None,
+        })
     }
 
     /// Makes a token: `role` is `read`, `write` or `admin`, and only who is an
@@ -249,7 +265,7 @@ impl Rack {
         let store = &self.context.store;
         let text = store.setting_or(KEY, Key::fresh().0.to_string()).await?;
         let key = Key(text.into());
-        *held = Some(Some(key.clone()));
+        *held = Held::Present(key.clone());
         Ok(key)
     }
 
@@ -260,7 +276,7 @@ impl Rack {
         let key = Key::fresh();
         let store = &self.context.store;
         store.set_setting(KEY, key.0.to_string()).await?;
-        *held = Some(Some(key));
+        *held = Held::Present(key);
         drop(held);
         self.context
             .rack_log("token key rotated: earlier tokens are no longer good");

@@ -1,5 +1,7 @@
 //! Every route with every kind of credentials: what the table says is what happens.
 
+use std::fmt::Write as _;
+
 use rack_server::api::{self, Answer, Route, Whose};
 use rack_server::rack::access::Role;
 use rusqlite::types::Value;
@@ -55,7 +57,7 @@ fn refusal(route: &Route, who: Who) -> Option<(u16, &'static str)> {
 }
 
 /// A path with its variables replaced.
-fn fill(path: &str, value: impl Fn(&str, &str) -> String) -> String {
+pub(crate) fn fill(path: &str, value: impl Fn(&str, &str) -> String) -> String {
     let mut filled = String::new();
     let mut rest = path;
     while let Some((before, after)) = rest.split_once('{') {
@@ -92,11 +94,11 @@ fn state(world: &World) -> String {
                 let row: Vec<Value> = (0..width)
                     .map(|column| row.get(column).expect("a value"))
                     .collect();
-                state.push_str(&format!("{rack} {table} {row:?}\n"));
+                writeln!(state, "{rack} {table} {row:?}").expect("memory");
             }
         }
         for file in files_below(&directory.join("objects")) {
-            state.push_str(&format!("{rack} {file}\n"));
+            writeln!(state, "{rack} {file}").expect("memory");
         }
     }
     state + &world.engine_state().to_string()

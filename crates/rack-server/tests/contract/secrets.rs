@@ -1,7 +1,10 @@
 //! Nothing secret appears where others read: logs, errors, labels.
 
+use rack_server::api::{self, Answer};
+
 use super::crash::Program;
 use super::flow::{DOCKERFILE, PLAIN, text};
+use super::roles::fill;
 use super::world::{Client, SERVER_PASSWORD, World, files_below, until};
 
 const VALUE: &str = "sentinel-of-an-environment-value";
@@ -62,6 +65,28 @@ async fn nothing_secret_is_told() {
         .to_owned();
     assert!(database_password.len() >= 10, "{database}");
 
+    let token = {
+        let form = "role=read&durationInHour=1";
+        text(&rack.post("/system/jwt/token", form).await.json(), "token")
+    };
+    let key: String = rusqlite::Connection::open(data.path().join("racks/staging/rack.db"))
+        .expect("a database")
+        .query_row(
+            "SELECT value FROM settings WHERE name = 'token-key'",
+            [],
+            |row| row.get(0),
+        )
+        .expect("a key");
+    let forged = format!("{token}x");
+    for presented in [&token, &forged] {
+        let credentials = base64::Engine::encode(
+            &base64::prelude::BASE64_STANDARD,
+            format!("jwt:{presented}"),
+        );
+        let client = made.with("Authorization", &format!("Basic {credentials}"));
+        told.push(("token".into(), client.post("/apps", "name=x").await.body));
+    }
+
     // A run that works, failing ones, a failing build, a failing promote, refused requests.
     let headers = [
         ("Command", "sleep 60"),
@@ -110,18 +135,31 @@ async fn nothing_secret_is_told() {
             .await
             .body,
     ));
-    for target in [
-        "/apps",
-        "/apps/myapp/releases",
-        "/apps/myapp/builds",
-        "/apps/myapp/processes",
-        "/apps/myapp/services",
-        "/system",
-        "/system/processes?all=true",
-        "/racks",
-    ] {
-        told.push((target.into(), rack.get(target).await.body));
+    let process = &rack.get("/apps/myapp/processes").await.json()[0]["id"];
+    let process = process.as_str().expect("a process").to_owned();
+    let mut swept = 0;
+    for route in api::table() {
+        let plain = route.method == "GET" && !matches!(route.answer, Answer::Socket);
+        if !plain || route.secrets {
+            continue;
+        }
+        let target = fill(route.path, |before, name| {
+            match (before.rsplit('/').nth(1).unwrap_or_default(), name) {
+                (_, "app") => "myapp",
+                (_, "service") => "web",
+                (_, "pid") => &process,
+                (_, "organization") => "personal",
+                ("builds", "id") => build["id"].as_str().expect("an id"),
+                ("resources", "name") => "database",
+                _ => "staging",
+            }
+            .to_owned()
+        });
+        let answer = rack.get(&format!("{target}?all=true")).await;
+        swept += usize::from(answer.status == 200);
+        told.push((target, answer.body));
     }
+    assert!(swept >= 10, "{swept} answers are looked at");
     told.push(("app log".into(), rack.log("myapp").await.into_bytes()));
     rack.delete("/apps/myapp").await.ok();
     told.push((
@@ -152,6 +190,8 @@ async fn nothing_secret_is_told() {
         SERVER_PASSWORD,
         &password,
         &database_password,
+        &token,
+        &key,
         "sentinel-of-a-wrong-password",
     ] {
         for (what, text) in &told {

@@ -238,7 +238,7 @@ async fn nobody_gives_more_than_they_have() {
         client
             .post("/apps", "")
             .await
-            .fails(400, "name is required");
+            .fails(400, "app name must not be empty");
     }
     admin.post("/system/jwt/token", form).await.json();
     for client in [&read, &write] {
