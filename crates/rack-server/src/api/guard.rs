@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes, HttpBody};
@@ -107,27 +107,37 @@ async fn limit(guard: &Guard, request: Request, next: Next) -> Response {
     if said.is_some_and(|length| length > most) {
         return refuse();
     }
-    let over = Arc::new(AtomicBool::new(false));
+    let fate = Arc::new(AtomicU8::new(WHOLE));
     let request = request.map(|body| {
         Body::new(Limited {
             body,
             left: most,
-            over: Arc::clone(&over),
+            fate: Arc::clone(&fate),
         })
     });
     let response = next.run(request).await;
     // The handler saw a body that broke off, and does not know why.
-    if over.load(Ordering::Relaxed) && !response.status().is_success() {
-        return refuse();
+    match fate.load(Ordering::Relaxed) {
+        TOO_LONG if !response.status().is_success() => refuse(),
+        BROKEN if response.status().is_server_error() => {
+            ApiError::from(Failure::Invalid("the request ended early".into())).into_response()
+        }
+        _ => response,
     }
-    response
 }
+
+/// How a body fared: nothing is wrong so far.
+const WHOLE: u8 = 0;
+/// It was longer than it may be.
+const TOO_LONG: u8 = 1;
+/// It ended before its end, or its chunks are none.
+const BROKEN: u8 = 2;
 
 /// A body that breaks off when it is longer than it may be.
 struct Limited {
     body: Body,
     left: u64,
-    over: Arc<AtomicBool>,
+    fate: Arc<AtomicU8>,
 }
 
 impl HttpBody for Limited {
@@ -139,11 +149,14 @@ impl HttpBody for Limited {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Err(_)) = &frame {
+            self.fate.store(BROKEN, Ordering::Relaxed);
+        }
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
             let Some(left) = self.left.checked_sub(data.len() as u64) else {
-                self.over.store(true, Ordering::Relaxed);
+                self.fate.store(TOO_LONG, Ordering::Relaxed);
                 let error = std::io::Error::other("more was sent than is taken");
                 return Poll::Ready(Some(Err(axum::Error::new(error))));
             };

@@ -268,7 +268,7 @@ async fn a_client_that_hangs_up_leaves_no_half_deleted_app() {
             .await
             .expect("a connection");
         let head = format!(
-            "DELETE /apps/{name} HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nContent-Length: 0\r\n\r\n",
+            "DELETE /apps/{name} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\nContent-Length: 0\r\n\r\n",
             rack.headers[0].1
         );
         stream.write_all(head.as_bytes()).await.expect("sent");
@@ -456,7 +456,7 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
             .await
             .expect("a connection");
         let head = format!(
-            "POST {target} HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nContent-Length: 1000\r\n\r\n",
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\nContent-Length: 1000\r\n\r\n",
             rack.headers[0].1
         );
         stream.write_all(head.as_bytes()).await.expect("sent");

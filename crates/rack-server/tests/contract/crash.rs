@@ -91,7 +91,7 @@ async fn send(client: &Client, method: &str, target: &str, body: &[u8]) {
         .await
         .expect("a connection");
     let head = format!(
-        "{method} {target} HTTP/1.1\r\nHost: x\r\nAuthorization: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         client.headers[0].1,
         body.len()
     );
