@@ -17,6 +17,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::State;
 use super::error::{self, ApiError};
+use super::reply;
 use crate::operations::Failure;
 use crate::router::{Origin, host_and_port};
 
@@ -37,7 +38,7 @@ pub(super) async fn keep_out(
     };
     let mut response = ApiError::from(Failure::Forbidden(reason.into())).into_response();
     if error::wants_json(request.headers()) {
-        response = error::as_json(response);
+        response = reply::in_json(response);
     }
     super::add_headers(&mut response);
     response

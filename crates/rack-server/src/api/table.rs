@@ -309,6 +309,7 @@ fn legacy() -> Vec<Route> {
             .used_by(LEGACY),
         get("/apps/{app}/environment", environment::get)
             .says("describes the environment of the latest release")
+            .tells_secrets()
             .gives::<BTreeMap<String, String>>()
             .used_by(LEGACY),
         post("/apps/{app}/environment", environment::set)
@@ -316,10 +317,13 @@ fn legacy() -> Vec<Route> {
                 "makes a release with the environment in the body, named in the header Release-Id",
             )
             .takes_bytes()
+            .large_form()
+            .tells_secrets()
             .gives::<BTreeMap<String, String>>()
             .used_by(LEGACY),
         delete("/apps/{app}/environment/{name}", environment::unset)
             .says("makes a release without a variable, named in the header Release-Id")
+            .tells_secrets()
             .gives::<BTreeMap<String, String>>()
             .used_by(LEGACY),
         get("/apps/{app}/formation", formation::list)
@@ -333,6 +337,7 @@ fn legacy() -> Vec<Route> {
         post("/index/diff", index::diff)
             .says("says which files of an incremental build are new")
             .form("index*")
+            .large_form()
             .gives::<Vec<String>>()
             .used_by(LEGACY),
         post("/index/update", index::update)
