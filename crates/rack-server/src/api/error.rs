@@ -38,7 +38,7 @@ fn status(failure: &Failure) -> StatusCode {
         Failure::NotFound(_) | Failure::Engine(EngineError::NotFound { .. }) => {
             StatusCode::NOT_FOUND
         }
-        Failure::Invalid(_) => StatusCode::BAD_REQUEST,
+        Failure::Invalid(_) | Failure::Engine(EngineError::Refused(_)) => StatusCode::BAD_REQUEST,
         Failure::Conflict(_) => StatusCode::CONFLICT,
         Failure::Forbidden(_) => StatusCode::FORBIDDEN,
         Failure::Unauthorized | Failure::Unallowed => StatusCode::UNAUTHORIZED,

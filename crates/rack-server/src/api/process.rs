@@ -14,13 +14,10 @@ use super::error::{Result, message};
 use super::params::{Headers, Params};
 use super::reply;
 use super::scope::{Scope, of_socket};
-use super::socket::{Reader, Writer, finish, serve};
+use super::socket::{FRAME, Reader, Writer, finish, keep_alive, serve};
 use crate::engine::Exec;
 use crate::operations::Failure;
 use crate::rack::Rack;
-
-/// Bytes of output in one frame.
-const FRAME: usize = 16 << 10;
 
 /// `GET /apps/{app}/processes`
 pub(super) async fn list(
@@ -162,6 +159,7 @@ pub(super) async fn relay(
     };
     let sent = tokio::select! {
         () = receive => Ok(false),
+        () = keep_alive(&writer) => Ok(false),
         sent = send => sent,
     };
     let status = match sent {

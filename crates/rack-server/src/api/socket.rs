@@ -16,6 +16,11 @@ use super::error::message;
 use crate::operations::Result;
 use crate::rack::log::Lines;
 
+/// Bytes of a stream in one frame.
+pub(super) const FRAME: usize = 16 << 10;
+/// Time between pings. A peer that has died is noticed by them even while nothing is
+/// read from it because a process takes no more input.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a client gets to close after we have.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -62,6 +67,16 @@ where
         headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
     }
     response
+}
+
+/// Pings the client until it is gone.
+pub(super) async fn keep_alive(writer: &Writer) {
+    loop {
+        tokio::time::sleep(PING_INTERVAL).await;
+        if writer.ping().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// Ends a socket in good order.

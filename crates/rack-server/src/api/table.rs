@@ -16,8 +16,8 @@ use rack_api::system::System;
 use super::route::Client::{Own, V2, V3, Y2017};
 use super::route::{Client, Route, delete, get, head, post, put, socket};
 use super::{
-    app, attached, build, environment, formation, index, log, object, parameters, process, rack,
-    release, resource, service, system,
+    app, attached, build, environment, file, formation, index, log, object, parameters, process,
+    proxy, rack, release, resource, service, system,
 };
 use crate::rack::access::Role::Write;
 
@@ -200,6 +200,20 @@ fn processes() -> Vec<Route> {
         delete("/apps/{app}/processes/{pid}", process::stop)
             .says("stops a process; a service gets another in its place")
             .used_by(ALL),
+        get("/apps/{app}/processes/{pid}/files", file::download)
+            .says("fetches a file or a directory of a process as a tar")
+            .query("file*")
+            .gives_bytes()
+            .used_by(MODERN),
+        post("/apps/{app}/processes/{pid}/files", file::upload)
+            .says("unpacks a tar in a process")
+            .query("tar-extra:list")
+            .takes_bytes()
+            .used_by(MODERN),
+        delete("/apps/{app}/processes/{pid}/files", file::delete)
+            .says("removes files of a process")
+            .query("files*:list")
+            .used_by(MODERN),
         socket("/apps/{app}/processes/{pid}/exec", process::exec)
             .says("runs a command in a process")
             .needs_or(Write, "process exec requires write access")
@@ -242,6 +256,10 @@ fn resources() -> Vec<Route> {
             .says("describes a resource of an app")
             .gives::<Resource>()
             .used_by(MODERN),
+        socket("/proxy/{host}/{port}", proxy::proxy)
+            .says("connects to a port of something the rack runs")
+            .needs_or(Write, "proxy requires write access")
+            .used_by(ALL),
     ]
 }
 

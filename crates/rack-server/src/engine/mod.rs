@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 pub mod docker;
 pub mod label;
+pub(crate) mod outflow;
 pub mod simulated;
 
 /// A byte stream in one direction.
@@ -54,6 +56,9 @@ pub enum EngineError {
     /// The work was cancelled by the caller's token.
     #[error("cancelled")]
     Cancelled,
+    /// What was asked for cannot be done to what is there; nothing has changed.
+    #[error("{0}")]
+    Refused(String),
     /// The engine refused or failed.
     #[error("{0}")]
     Failed(String),
@@ -204,6 +209,21 @@ pub struct ProcessState {
     pub out_of_memory: bool,
     /// Words it runs.
     pub command: Vec<String>,
+    /// Names it answers to on its network.
+    pub aliases: Vec<String>,
+    /// Its addresses on its network.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// What is at a path of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathKind {
+    /// A directory.
+    Directory,
+    /// A symbolic link, with the absolute path it leads to in the end.
+    Link(String),
+    /// Anything else.
+    File,
 }
 
 /// What to execute inside a running process.
@@ -342,7 +362,8 @@ pub trait Engine: Send + Sync + 'static {
         follow: bool,
     ) -> Result<BoxStream<'static, Result<LogChunk>>>;
 
-    /// Connects to a declared port of a running process.
+    /// Connects to a port of a running process. Declared ports are reached everywhere,
+    /// others where the host has a way to the process's own address.
     async fn dial(&self, id: &str, port: u16) -> Result<Connection>;
 
     /// Streams what happens to processes that have all these labels; ends when
@@ -352,6 +373,14 @@ pub trait Engine: Send + Sync + 'static {
     /// Reads a path of a process as a tar, named as the engine names entries.
     async fn read_files(&self, id: &str, path: &str) -> Result<Reader>;
 
-    /// Writes a tar below `path` of a process.
+    /// Says what is at a path of a process; links are followed but for the last part.
+    async fn path_kind(&self, id: &str, path: &str) -> Result<Option<PathKind>>;
+
+    /// Writes a tar below `path` of a process. No directory is replaced by anything
+    /// else, nor the reverse. Files are given the process's user unless it is root.
     async fn write_files(&self, id: &str, path: &str, tar: Reader) -> Result<()>;
+
+    /// Removes files of a running process; those that are gone already are no error,
+    /// a directory is.
+    async fn remove_files(&self, id: &str, paths: &[String]) -> Result<()>;
 }

@@ -14,6 +14,7 @@ pub mod delete;
 pub mod error;
 pub mod export;
 pub mod failpoint;
+pub mod file;
 pub mod fleet;
 pub mod health;
 pub mod import;

@@ -122,6 +122,30 @@ impl Rack {
         }
     }
 
+    /// Looks up what is named by an id, a unique prefix of it, or the name of a service,
+    /// which stands for any running process of it.
+    pub(super) async fn target(&self, app: &str, target: &str) -> Result<ProcessState> {
+        let missing = match self.state(app, target).await {
+            Ok(state) => return Ok(state),
+            Err(missing) => missing,
+        };
+        let of_service = |state: &ProcessState| {
+            text(state, label::KIND) == SERVICE
+                && text(state, label::NAME) == target
+                && state.phase == Phase::Running
+        };
+        let mut states = self.states(app).await?;
+        states.retain(of_service);
+        // A healthy one that stays, if there is a choice.
+        let serves = |state: &ProcessState| {
+            self.context.fleet.get(&state.id).is_some_and(|member| {
+                member.healthy.load(Ordering::SeqCst) && !member.retiring.load(Ordering::SeqCst)
+            })
+        };
+        let at = states.iter().position(serves).unwrap_or(0);
+        states.into_iter().nth(at).ok_or(missing)
+    }
+
     /// Looks a process up by id or unique prefix of it.
     pub async fn process(&self, app: &str, id: &str) -> Result<Process> {
         let state = self.state(app, id).await?;
@@ -184,20 +208,7 @@ impl Rack {
 
     /// Executes a command in a process, named by id or by its service.
     pub async fn exec(&self, app: &str, target: &str, options: &ExecOptions) -> Result<Exec> {
-        self.context.app(app).await?;
-        let state = match self.state(app, target).await {
-            Ok(state) => state,
-            Err(missing) => self
-                .states(app)
-                .await?
-                .into_iter()
-                .find(|state| {
-                    text(state, label::KIND) == SERVICE
-                        && text(state, label::NAME) == target
-                        && state.phase == Phase::Running
-                })
-                .ok_or(missing)?,
-        };
+        let state = self.target(app, target).await?;
         if options.command.trim().is_empty() {
             return Err(Failure::Invalid("a command is required".into()));
         }

@@ -18,7 +18,7 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use rack_server::engine::{
     BuildSpec, Connection, Credentials, Engine, EngineError, EngineInfo, Exec, ExecSpec, Image,
-    Labels, LogChunk, LogSink, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
+    Labels, LogChunk, LogSink, PathKind, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
 };
 use rack_server::listener;
 use rack_server::router::{Key, Router, Scheme, Target};
@@ -334,6 +334,12 @@ impl Engine for Fleet {
         absent()
     }
     async fn write_files(&self, _: &str, _: &str, _: Reader) -> Result<()> {
+        absent()
+    }
+    async fn path_kind(&self, _: &str, _: &str) -> Result<Option<PathKind>> {
+        absent()
+    }
+    async fn remove_files(&self, _: &str, _: &[String]) -> Result<()> {
         absent()
     }
 }

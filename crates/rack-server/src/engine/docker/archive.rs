@@ -1,4 +1,4 @@
-//! Tar streams to and from the engine: images and files of processes.
+//! Tar streams to and from the engine.
 //!
 //! Nothing is held but the bytes in flight. Docker reports a failure that comes
 //! after the first byte of an image as text at the end of a stream that otherwise
@@ -11,9 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bollard::errors::Error;
-use bollard::query_parameters::{
-    DownloadFromContainerOptionsBuilder, ImportImageOptionsBuilder, UploadToContainerOptionsBuilder,
-};
+use bollard::query_parameters::ImportImageOptionsBuilder;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::io::{AsyncRead, ReadBuf};
@@ -57,35 +55,8 @@ impl Docker {
         source.result()
     }
 
-    pub(super) async fn files_read(&self, id: &str, path: &str) -> Result<Reader> {
-        let client = self.session().await?.unhurried();
-        let options = DownloadFromContainerOptionsBuilder::default()
-            .path(path)
-            .build();
-        let body = client.download_from_container(id, Some(options));
-        let body = self.opened(("path", path), body).await?;
-        Ok(Box::pin(StreamReader::new(body)))
-    }
-
-    pub(super) async fn files_write(&self, id: &str, path: &str, tar: Reader) -> Result<()> {
-        let client = self.session().await?.unhurried();
-        let source = Source::default();
-        let options = UploadToContainerOptionsBuilder::default()
-            .path(path)
-            .build();
-        client
-            .upload_to_container(
-                id,
-                Some(options),
-                bollard::body_try_stream(source.read(tar)),
-            )
-            .await
-            .map_err(|error| source.blame(|| self.failure("path", path, error)))?;
-        source.result()
-    }
-
     /// Waits for the first bytes, so that a refusal is an error now and not of the stream.
-    async fn opened(
+    pub(super) async fn opened(
         &self,
         about: (&'static str, &str),
         body: impl Stream<Item = std::result::Result<Bytes, Error>> + Send + Unpin + 'static,
@@ -133,7 +104,7 @@ impl Source {
         broke.map_or_else(otherwise, EngineError::Stream)
     }
 
-    fn result(&self) -> Result<()> {
+    pub(super) fn result(&self) -> Result<()> {
         let broke = self
             .broke
             .lock()

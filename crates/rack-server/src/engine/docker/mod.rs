@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BuildSpec, Connection, Credentials, Engine, EngineInfo, Exec, ExecSpec, Image, Labels,
-    LogChunk, LogSink, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
+    LogChunk, LogSink, PathKind, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
 };
 
 mod address;
@@ -28,6 +28,7 @@ mod connect;
 mod error;
 mod event;
 mod exec;
+mod files;
 mod image;
 mod log;
 mod port;
@@ -148,6 +149,14 @@ impl Engine for Docker {
 
     async fn read_files(&self, id: &str, path: &str) -> Result<Reader> {
         self.files_read(id, path).await
+    }
+
+    async fn path_kind(&self, id: &str, path: &str) -> Result<Option<PathKind>> {
+        self.files_kind(id, path).await
+    }
+
+    async fn remove_files(&self, id: &str, paths: &[String]) -> Result<()> {
+        self.files_remove(id, paths).await
     }
 
     async fn write_files(&self, id: &str, path: &str, tar: Reader) -> Result<()> {

@@ -1,7 +1,8 @@
 //! Reaching a process's port.
 //!
 //! Every declared port is published on a random port of 127.0.0.1, because desktop
-//! and rootless engines give the host no way to container addresses. What was found
+//! and rootless engines give the host no way to container addresses; other ports are
+//! tried at the container's own address, which works beside a native engine. What was found
 //! is remembered for a few seconds only: once a container is gone, its port may
 //! become another one's. Note that Docker's own proxy accepts before the process
 //! listens and then closes, so a connection alone is no proof of health.
@@ -59,17 +60,27 @@ impl Docker {
             }
             self.ports().forget(id);
         }
-        let address = self.published(id, port).await?;
-        let stream = open(address).await.map_err(|error| {
-            EngineError::Failed(format!(
-                "port {port} of process {id} does not accept at {address}: {error}"
-            ))
-        })?;
-        self.ports().remember(id, port, address);
-        Ok(stream)
+        let places = self.places(id, port).await?;
+        let mut refused = None;
+        for address in places {
+            match open(address).await {
+                Ok(stream) => {
+                    self.ports().remember(id, port, address);
+                    return Ok(stream);
+                }
+                Err(error) => refused = Some((address, error)),
+            }
+        }
+        Err(EngineError::Failed(match refused {
+            Some((address, error)) => {
+                format!("port {port} of process {id} does not accept at {address}: {error}")
+            }
+            None => format!("process {id} has no network"),
+        }))
     }
 
-    async fn published(&self, id: &str, port: u16) -> Result<SocketAddr> {
+    /// Where a port can be reached: as published, else at the process's own address.
+    async fn places(&self, id: &str, port: u16) -> Result<Vec<SocketAddr>> {
         let client = self.session().await?.client;
         let found = client
             .inspect_container(id, None::<InspectContainerOptions>)
@@ -83,9 +94,19 @@ impl Docker {
         {
             return Err(EngineError::Failed(format!("process {id} is not running")));
         }
-        binding(&found, port).ok_or_else(|| {
-            EngineError::Failed(format!("port {port} of process {id} is not published"))
-        })
+        if let Some(address) = binding(&found, port) {
+            return Ok(vec![address]);
+        }
+        let networks = found
+            .network_settings
+            .and_then(|settings| settings.networks);
+        let addresses = networks
+            .iter()
+            .flat_map(|networks| networks.values())
+            .filter_map(|endpoint| endpoint.ip_address.as_deref()?.parse::<IpAddr>().ok());
+        Ok(addresses
+            .map(|address| SocketAddr::new(address, port))
+            .collect())
     }
 }
 

@@ -293,6 +293,12 @@ fn state(found: ContainerInspectResponse) -> Result<ProcessState> {
     } else {
         Phase::Exited(now.exit_code.unwrap_or_default())
     };
+    let endpoints: Vec<EndpointSettings> = found
+        .network_settings
+        .and_then(|settings| settings.networks)
+        .unwrap_or_default()
+        .into_values()
+        .collect();
     Ok(ProcessState {
         id,
         name: found
@@ -315,6 +321,16 @@ fn state(found: ContainerInspectResponse) -> Result<ProcessState> {
             .path
             .into_iter()
             .chain(found.args.into_iter().flatten())
+            .collect(),
+        aliases: endpoints
+            .iter()
+            .flat_map(|endpoint| endpoint.aliases.iter().flatten())
+            .cloned()
+            .collect(),
+        addresses: endpoints
+            .iter()
+            .flat_map(|endpoint| [&endpoint.ip_address, &endpoint.global_ipv6_address])
+            .filter_map(|address| address.as_deref()?.parse().ok())
             .collect(),
     })
 }

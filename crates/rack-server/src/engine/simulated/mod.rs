@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BuildSpec, Connection, Credentials, Engine, EngineError, EngineInfo, Exec, ExecSpec, Image,
-    Labels, LogChunk, LogSink, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
+    Labels, LogChunk, LogSink, PathKind, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
+    outflow,
 };
 use blob::Blobs;
 use catalog::{Catalog, Volume};
@@ -34,9 +35,9 @@ mod catalog;
 mod copy;
 mod dockerfile;
 mod fault;
+mod files;
 mod image;
 mod log;
-mod outflow;
 mod port;
 mod process;
 mod progress;
@@ -574,12 +575,22 @@ impl Engine for Simulated {
 
     async fn read_files(&self, id: &str, path: &str) -> Result<Reader> {
         self.up()?;
-        runtime::read_files(&self.shared, id, path).await
+        files::read(&self.shared, id, path).await
     }
 
     async fn write_files(&self, id: &str, path: &str, tar: Reader) -> Result<()> {
         self.up()?;
-        runtime::write_files(&self.shared, id, path, tar).await
+        files::write(&self.shared, id, path, tar).await
+    }
+
+    async fn path_kind(&self, id: &str, path: &str) -> Result<Option<PathKind>> {
+        self.up()?;
+        files::kind(&self.shared, id, path).await
+    }
+
+    async fn remove_files(&self, id: &str, paths: &[String]) -> Result<()> {
+        self.up()?;
+        files::remove(&self.shared, id, paths).await
     }
 }
 

@@ -26,7 +26,9 @@ pub(super) struct Identity {
 pub(super) async fn serve_http(stream: DuplexStream, identity: Identity) {
     let service = service_fn(|request| answer(request, &identity));
     // A peer that hangs up half way is its own business.
+    // One that has asked and says no more still wants its answer.
     if let Err(error) = http1::Builder::new()
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service)
         .await
     {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
@@ -40,6 +41,8 @@ pub(super) struct Process {
     pub(super) faults: BTreeSet<Fault>,
     /// What was written into it.
     pub(super) files: Tree,
+    /// What was removed from it, of its image.
+    pub(super) removed: BTreeSet<String>,
     /// When it started, for delays.
     pub(super) since: Option<Instant>,
     /// Cancelled when the present run ends.
@@ -68,6 +71,12 @@ impl Process {
         Arc::clone(&self.log)
     }
 
+    /// Its address while it runs: one of its own, made of its turn.
+    fn address(&self) -> Option<IpAddr> {
+        let [.., a, b, c] = self.order.to_be_bytes();
+        (self.phase() == Phase::Running).then(|| Ipv4Addr::new(10, a, b, c).into())
+    }
+
     /// The state callers see.
     pub(super) fn state(&self) -> ProcessState {
         ProcessState {
@@ -80,6 +89,8 @@ impl Process {
             finished: self.finished,
             out_of_memory: false,
             command: self.words.clone(),
+            aliases: self.spec.aliases.clone(),
+            addresses: self.address().into_iter().collect(),
         }
     }
 }
@@ -162,6 +173,7 @@ impl Processes {
             ports: new.ports,
             faults: new.faults,
             files: Tree::new(),
+            removed: BTreeSet::new(),
             since: None,
             run: CancellationToken::new(),
             runs: 0,

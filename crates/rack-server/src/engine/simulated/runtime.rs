@@ -1,5 +1,5 @@
 //! What happens to processes over time: creating, running, executing, logging,
-//! answering, and their files.
+//! answering.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -10,17 +10,15 @@ use futures::stream::{self, BoxStream, StreamExt};
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{broadcast, oneshot, watch};
-use tokio_util::io::SyncIoBridge;
 
 use super::super::{
     Connection, EngineError, Exec, ExecSpec, Labels, LogChunk, Phase, ProcessEvent, ProcessSpec,
-    Reader, Result, label,
+    Result, label,
 };
 use super::catalog::Volume;
 use super::process::{LogWriter, NewProcess, Process, has_labels, short};
 use super::shell::{Shell, Unknown};
-use super::tree::{self, Kind, Tree};
-use super::{Shared, blocking, down, fault, image, no_image, outflow, port};
+use super::{Shared, blocking, down, fault, image, no_image, port};
 
 /// Bytes a pipe holds before its writer waits.
 const PIPE: usize = 64 << 10;
@@ -421,150 +419,4 @@ fn identity(process: &Process, unhealthy: bool) -> port::Identity {
         facts: facts.chain([process_fact]).collect(),
         unhealthy,
     }
-}
-
-/// Reads a path of a process.
-pub(super) async fn read_files(shared: &Arc<Shared>, id: &str, path: &str) -> Result<Reader> {
-    let (shared, id, path) = (Arc::clone(shared), id.to_owned(), path.to_owned());
-    let (nodes, shared) = blocking(move || {
-        let tree = file_system(&shared, &id)?;
-        let resolved = tree::resolve(&tree, &path);
-        if !resolved.is_empty() && !tree.contains_key(&resolved) {
-            return Err(EngineError::NotFound {
-                kind: "path",
-                name: path,
-            });
-        }
-        let base = resolved.rsplit('/').next().unwrap_or_default();
-        let nodes: Vec<(String, tree::Node)> = tree
-            .iter()
-            .filter_map(|(have, node)| Some((tree::below(have, &resolved)?, node)))
-            .map(|(rest, node)| (tree::join(base, rest), node.clone()))
-            .collect();
-        Ok((nodes, shared))
-    })
-    .await?;
-    Ok(outflow::reader(move |out| {
-        let nodes = nodes.iter().map(|(name, node)| (name.clone(), node));
-        tree::write_tar(out, nodes, &|digest| shared.blobs.open(digest))
-    }))
-}
-
-/// Everything a process sees: its image, its volumes, what was written into it.
-fn file_system(shared: &Shared, id: &str) -> Result<Tree> {
-    let (image, volumes, files) = shared.processes.with(id, |process| {
-        (
-            process.spec.image.clone(),
-            process.spec.volumes.clone(),
-            process.files.clone(),
-        )
-    })?;
-    let catalog = shared.catalog();
-    let found = catalog.find(&image).ok_or_else(|| no_image(&image))?;
-    let mut tree = Tree::new();
-    for diff_id in &found.file.rootfs.diff_ids {
-        let applied = shared
-            .blobs
-            .open(diff_id)
-            .and_then(|layer| tree::apply_layer(&mut tree, diff_id, layer));
-        applied.map_err(|error| {
-            EngineError::Failed(format!("cannot read image {}: {error}", found.id))
-        })?;
-    }
-    for (volume, mount) in &volumes {
-        let mount = tree::clean(mount);
-        tree::remove(&mut tree, &mount);
-        tree::insert(
-            &mut tree,
-            &mount,
-            tree::Node {
-                mode: 0o755,
-                kind: Kind::Directory,
-            },
-        );
-        for (path, node) in catalog
-            .state()
-            .volumes
-            .get(volume)
-            .map(|volume| &volume.files)
-            .into_iter()
-            .flatten()
-        {
-            tree::insert(&mut tree, &tree::join(&mount, path), node.clone());
-        }
-    }
-    for (path, node) in files {
-        tree::insert(&mut tree, &path, node);
-    }
-    Ok(tree)
-}
-
-/// Writes a tar below a path of a process; all of it or nothing.
-pub(super) async fn write_files(
-    shared: &Arc<Shared>,
-    id: &str,
-    path: &str,
-    tar: Reader,
-) -> Result<()> {
-    let bridge = SyncIoBridge::new(tar);
-    let (shared, id, path) = (Arc::clone(shared), id.to_owned(), path.to_owned());
-    blocking(move || {
-        let unpacked = tree::unpack(&shared.blobs, bridge)
-            .map_err(|error| EngineError::Failed(format!("cannot write files: {error}")))?;
-        let view = file_system(&shared, &id)?;
-        let target = tree::resolve(&view, &path);
-        if view
-            .get(&target)
-            .is_some_and(|node| node.kind != Kind::Directory)
-        {
-            return Err(EngineError::Failed(format!(
-                "cannot write files: {path} is not a directory"
-            )));
-        }
-        let mut catalog = shared.catalog();
-        shared
-            .blobs
-            .keep(&unpacked.blob)
-            .map_err(|error| EngineError::Failed(format!("cannot write files: {error}")))?;
-        let volumes = shared
-            .processes
-            .with(&id, |process| process.spec.volumes.clone())?;
-        let mount_of = |path: &str| {
-            let mounts = volumes
-                .iter()
-                .map(|(volume, mount)| (volume, tree::clean(mount)));
-            mounts
-                .filter(|(_, mount)| tree::below(path, mount).is_some())
-                .max_by_key(|(_, mount)| mount.len())
-        };
-        let (mut own, mut shared_nodes) = (Vec::new(), Vec::new());
-        for (path, node) in unpacked.tree {
-            let path = tree::join(&target, &path);
-            match mount_of(&path) {
-                Some((volume, mount)) => {
-                    let rest = tree::below(&path, &mount).unwrap_or_default().to_owned();
-                    shared_nodes.push((volume.clone(), rest, node));
-                }
-                None => own.push((path, node)),
-            }
-        }
-        if !shared_nodes.is_empty() {
-            catalog.change(|state| {
-                for (volume, path, node) in shared_nodes {
-                    tree::insert(
-                        &mut state.volumes.entry(volume).or_default().files,
-                        &path,
-                        node,
-                    );
-                }
-                Ok(())
-            })?;
-        }
-        shared.processes.with(&id, |process| {
-            for (path, node) in own {
-                tree::insert(&mut process.files, &path, node);
-            }
-        })
-    })
-    .await
 }

@@ -7,13 +7,13 @@ use futures::stream;
 use tokio::sync::mpsc;
 use tokio_util::io::StreamReader;
 
-use super::super::Reader;
+use super::Reader;
 
 /// Bytes handed over at once.
 const CHUNK: usize = 64 << 10;
 
 /// Runs `write` on a thread of its own; the reader sees its bytes and, at the end, its error.
-pub(super) fn reader(
+pub(crate) fn reader(
     write: impl FnOnce(&mut Outflow) -> io::Result<()> + Send + 'static,
 ) -> Reader {
     let (sender, receiver) = mpsc::channel(4);
@@ -38,7 +38,7 @@ pub(super) fn reader(
 }
 
 /// The writing end.
-pub(super) struct Outflow {
+pub(crate) struct Outflow {
     sender: mpsc::Sender<io::Result<Bytes>>,
     buffer: BytesMut,
 }

@@ -1,0 +1,60 @@
+//! Files of processes: fetched, put there, removed.
+
+use tokio::io::AsyncRead;
+
+use super::Rack;
+use crate::engine::{PathKind, Reader};
+use crate::operations::file::{Unpacking, Upload, renamed};
+use crate::operations::{Failure, Result};
+
+/// A path of a process, as clients write them.
+fn absolute(path: &str) -> Result<String> {
+    if path.is_empty() || path.contains('\0') {
+        return Err(Failure::Invalid("a file is required".into()));
+    }
+    Ok(format!("/{}", path.trim_matches('/')))
+}
+
+impl Rack {
+    /// Reads a file or a directory of a process as a tar.
+    pub async fn files(&self, app: &str, process: &str, path: &str) -> Result<Reader> {
+        let path = absolute(path)?;
+        let state = self.target(app, process).await?;
+        let engine = &self.context.engine;
+        let found = match engine.path_kind(&state.id, &path).await? {
+            Some(PathKind::Link(target)) => target,
+            Some(_) => path.clone(),
+            None => return Err(Failure::NotFound(format!("no such file: {path}"))),
+        };
+        let archive = engine.read_files(&state.id, &found).await?;
+        Ok(renamed(archive, &found, &path))
+    }
+
+    /// Unpacks a tar in a process, below its root.
+    pub async fn put_files(
+        &self,
+        app: &str,
+        process: &str,
+        flags: &str,
+        body: impl AsyncRead + Unpin,
+    ) -> Result<()> {
+        let unpacking = Unpacking::parse(flags)?;
+        let state = self.target(app, process).await?;
+        let upload = Upload::receive(&self.context.scratch(), body, unpacking).await?;
+        upload.unpack(&*self.context.engine, &state.id).await
+    }
+
+    /// Removes files of a process.
+    pub async fn remove_files(&self, app: &str, process: &str, files: &[&str]) -> Result<()> {
+        let paths: Vec<String> = files
+            .iter()
+            .filter(|path| !path.is_empty())
+            .map(|path| absolute(path))
+            .collect::<Result<_>>()?;
+        if paths.is_empty() {
+            return Err(Failure::Invalid("files is required".into()));
+        }
+        let state = self.target(app, process).await?;
+        Ok(self.context.engine.remove_files(&state.id, &paths).await?)
+    }
+}

@@ -1,0 +1,162 @@
+//! Connections to what the rack runs (`rack-api.md` §2.7).
+
+use rack_api::socket::Event;
+
+use super::flow::{PLAIN, text};
+use super::world::{Client, World, within};
+
+const DATABASE: &str = "services:
+  web:
+    build: .
+    port: 3000
+    drain: 1
+    resources: [cache]
+    termination:
+      grace: 1
+resources:
+  cache:
+    type: redis
+";
+
+const ASK: &[u8] = b"GET /path HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+async fn deployed() -> (World, Client) {
+    let (world, rack) = World::with_rack().await;
+    rack.create("myapp").await;
+    let files = [("convox.yml", DATABASE), PLAIN[1]];
+    let release = rack.release("myapp", &files).await;
+    rack.promote("myapp", &release).await;
+    (world, rack)
+}
+
+/// Asks over HTTP, ends the direction, reads to the end.
+async fn ask(rack: &Client, host: &str) -> String {
+    let socket = rack.socket(&format!("/proxy/{host}/3000"), &[]).await;
+    socket.writer.data(ASK).await.expect("sent");
+    // The other direction goes on.
+    socket.writer.end().await.expect("sent");
+    let answer = socket.rest().await;
+    assert!(answer.ended, "{answer:?}");
+    answer.text()
+}
+
+#[tokio::test]
+async fn services_are_reached_by_every_name_they_have() {
+    let (_world, rack) = deployed().await;
+    let id = text(&rack.get("/apps/myapp/processes").await.json()[0], "id");
+    for host in [
+        "web.myapp.staging",
+        "web.myapp.staging.convox",
+        "web.myapp.staging.local",
+        "web.myapp.staging.localhost",
+        "WEB.myapp.staging.",
+        "web.myapp",
+        &id,
+    ] {
+        let answer = ask(&rack, host).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 200 OK\r\n"),
+            "{host}: {answer}"
+        );
+        assert!(answer.contains(&format!("process: {id}\n")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn resources_are_reached_by_their_urls() {
+    let (_world, rack) = deployed().await;
+    let resource = rack.get("/apps/myapp/resources/cache?").await.json();
+    let url = text(&resource, "url");
+    let (_, rest) = url.split_once("://").expect("a url");
+    let (host, port) = rest
+        .split_once('/')
+        .and_then(|(place, _)| {
+            place
+                .rsplit_once('@')
+                .map_or(Some(place), |(_, place)| Some(place))
+        })
+        .and_then(|place| place.split_once(':'))
+        .expect("host and port");
+    let mut socket = rack.socket(&format!("/proxy/{host}/{port}"), &[]).await;
+    for _ in 0..2 {
+        socket.writer.data(b"PING\r\n").await.expect("sent");
+        assert_eq!(socket.until("\n").await, "+PONG\r\n");
+        socket.writer.ping().await.expect("sent");
+    }
+    socket.writer.end().await.expect("sent");
+    let rest = socket.rest().await;
+    assert_eq!((rest.text().as_str(), rest.ended), ("", true));
+}
+
+#[tokio::test]
+async fn a_process_may_end_first() {
+    let (_world, rack) = deployed().await;
+    let mut socket = rack.socket("/proxy/web.myapp/3000", &[]).await;
+    socket.writer.data(ASK).await.expect("sent");
+    socket.until("request: GET /path\n").await;
+    assert_eq!(
+        within("the end", socket.reader.next())
+            .await
+            .expect("an end"),
+        Event::End
+    );
+    // Late bytes are no trouble, and the client's own end is the end of all.
+    socket.writer.data(b"late").await.expect("sent");
+    socket.writer.end().await.expect("sent");
+    let event = within("the close", socket.reader.next()).await;
+    assert_eq!(event.expect("a close"), Event::Close);
+}
+
+#[tokio::test]
+async fn nothing_else_is_reached() {
+    let (world, rack) = deployed().await;
+    let other = world.rack("production").await;
+    other.deploy("other").await;
+    let foreign = text(&other.get("/apps/other/processes").await.json()[0], "id");
+    let refused = async |host: &str, port: &str| {
+        let stream = rack.stream(&format!("/proxy/{host}/{port}"), &[]).await;
+        assert!(stream.ended, "{host}:{port}");
+        stream.text()
+    };
+    for host in [
+        "localhost",
+        "127.0.0.1",
+        "0.0.0.0",
+        "[::1]",
+        "169.254.169.254",
+        "metadata.google.internal",
+        "example.com",
+        "web",
+        "web.other.production",
+        "web.other",
+        "cache.resource.myapp.production",
+        "*",
+        &foreign,
+    ] {
+        assert_eq!(
+            refused(host, "3000").await,
+            "ERROR: invalid proxy host\n",
+            "{host}"
+        );
+    }
+    for port in ["0", "65536", "-1", "http", "3000.5"] {
+        assert_eq!(
+            refused("web.myapp", port).await,
+            "ERROR: invalid proxy port\n",
+            "{port}"
+        );
+    }
+    // Nothing listens there.
+    let closed = refused("web.myapp", "3999").await;
+    assert!(
+        closed.starts_with("ERROR: ") && closed.lines().count() == 1,
+        "{closed}"
+    );
+    let stranger = world.stranger().stream("/proxy/web.myapp/3000", &[]).await;
+    assert_eq!(stranger.text(), "ERROR: invalid authentication\n");
+    assert_eq!(
+        rack.get("/proxy/web.myapp/3000").await.status,
+        404,
+        "only a socket"
+    );
+}
