@@ -2,6 +2,7 @@
 //! directory, settings, a port; removed afterwards with everything it made.
 
 mod cleanup;
+mod cutter;
 mod engine_proxy;
 mod load;
 mod scenario;
@@ -20,6 +21,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use cleanup::{image_tags, labelled, server_id, tags_left};
+pub use cutter::Cutter;
 pub use engine_proxy::EngineProxy;
 pub use load::Load;
 pub use scenario::{ScriptTurn, script_turn, write};
@@ -307,6 +309,13 @@ impl World {
         Endpoint::parse(&format!("http://{host}"))
             .expect("a URL")
             .with_password(Some(password.to_owned()))
+    }
+
+    /// A URL of the only rack that leads through another port of this machine.
+    pub fn url_through(&self, port: u16) -> String {
+        let endpoint = self.endpoint();
+        let password = endpoint.password().expect("a password");
+        format!("http://convox:{password}@127.0.0.1:{port}")
     }
 
     fn console(&self) -> Client {

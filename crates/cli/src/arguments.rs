@@ -84,7 +84,7 @@ impl LogArgs {
             prefix: true,
             since: self.since,
             filter: self.filter.clone(),
-            tail: None,
+            ..log::Options::default()
         }
     }
 }

@@ -28,6 +28,7 @@ pub mod resource;
 pub mod service;
 pub mod socket;
 pub mod system;
+pub mod terminal;
 pub mod time;
 
 pub use app::App;

@@ -18,6 +18,53 @@ pub struct Options {
     pub filter: Option<String>,
     /// Only the last lines of what exists.
     pub tail: Option<usize>,
+    /// Lines of processes that have ended, in place of those that run (version 3).
+    pub previous: bool,
+    /// Where in the log to go on; see [`Cursor`].
+    pub cursor: Option<Cursor>,
+}
+
+/// A place in a log, an addition of this project: a reader that asks for cursors is told
+/// by pings where it has come to, and can go on there over another connection with no
+/// line lost or repeated. Other servers take no notice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cursor {
+    /// Begin as the other options say, and tell cursors.
+    Wanted,
+    /// Begin behind this place, whatever the other options say of time and number.
+    After(u64),
+}
+
+/// Opens the payload of a ping that tells a cursor.
+const CURSOR: &str = "cursor ";
+
+impl Cursor {
+    /// The value of the header.
+    pub fn encode(self) -> String {
+        match self {
+            Self::Wanted => String::new(),
+            Self::After(place) => place.to_string(),
+        }
+    }
+
+    /// Reads the value of the header.
+    pub fn decode(text: &str) -> Option<Self> {
+        match text.trim() {
+            "" => Some(Self::Wanted),
+            place => place.parse().ok().map(Self::After),
+        }
+    }
+
+    /// The payload that tells a place.
+    pub fn tell(place: u64) -> String {
+        format!("{CURSOR}{place}")
+    }
+
+    /// Reads the payload of a ping: a place, if it tells one.
+    pub fn told(payload: &[u8]) -> Option<u64> {
+        let text = std::str::from_utf8(payload).ok()?;
+        text.strip_prefix(CURSOR)?.parse().ok()
+    }
 }
 
 impl Default for Options {
@@ -28,6 +75,8 @@ impl Default for Options {
             since: None,
             filter: None,
             tail: None,
+            previous: false,
+            cursor: None,
         }
     }
 }
@@ -91,6 +140,18 @@ mod tests {
             ("error -web", "web: an error", false),
             ("?a ?b", "b", true),
             ("?a ?b", "c", false),
+            ("x ?a ?b", "b", false),
+            ("x ?a ?b", "bx", true),
+            ("Error", "an error", false),
+            ("-\"an error\"", "no error", true),
+            ("-\"an error\"", "an error", false),
+            ("?\"a b\" ?c", "a b", true),
+            ("?\"a b\" ?c", "a  b", false),
+            ("-a -b", "b", false),
+            ("  error  ", "error", true),
+            ("\"open end", "an open end", true),
+            ("-", "anything", true),
+            ("\"\"", "anything", true),
             ("", "anything", true),
         ];
         for (filter, message, passes) in cases {

@@ -73,6 +73,56 @@ pub struct RunOptions {
     pub memory: Option<i64>,
     /// Release to run; the active one when absent.
     pub release: Option<String>,
+    /// Processor share wanted, in thousandths of a processor (version 3).
+    pub cpu: Option<i64>,
+    /// Processor limit in thousandths of a processor (version 3).
+    pub cpu_limit: Option<i64>,
+    /// Memory limit in MiB; with it `memory` is only what is wanted (version 3).
+    pub memory_limit: Option<i64>,
+    /// Image to run in place of the service's.
+    pub image: Option<String>,
+    /// Volume names of the app to mount paths.
+    pub volumes: BTreeMap<String, String>,
+    /// Whether the service's own volumes are mounted; they are when absent (version 3).
+    pub use_service_volume: Option<bool>,
+    /// Whether it runs with all privileges; as its service when absent (version 3).
+    pub privileged: Option<bool>,
+    /// Graphics processors wanted (version 3).
+    pub gpu: Option<i64>,
+    /// Make of the graphics processors (version 3).
+    pub gpu_vendor: Option<String>,
+    /// Which nodes it may run on (version 3).
+    pub node_labels: Option<String>,
+    /// Whether others make room for it (version 3).
+    pub system_critical: Option<bool>,
+}
+
+/// A one-off process as the rack remembers it, while it runs and after; an addition of
+/// this server. Clients ask when the stream of a command broke before its status came.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Run {
+    /// Process id.
+    pub id: String,
+    /// The app it belongs to.
+    pub app: String,
+    /// Service whose image it ran.
+    pub service: String,
+    /// Release it ran.
+    pub release: String,
+    /// What it ran: the command a client attached to it, else its own.
+    pub command: String,
+    /// When it started.
+    #[serde(with = "time::or_zero")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    #[serde(with = "time::or_zero")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub ended: Option<Timestamp>,
+    /// Exit status, once it has ended; -1 when nobody saw it.
+    pub status: Option<i64>,
 }
 
 /// What `POST /apps/{app}/processes/{service}/run` answers (`rack-api.md` §5).
@@ -95,6 +145,8 @@ pub struct ExecOptions {
     pub entrypoint: bool,
     /// Allocate a terminal.
     pub tty: bool,
+    /// Attach standard input.
+    pub stdin: bool,
     /// Terminal rows.
     pub height: Option<u16>,
     /// Terminal columns.

@@ -41,14 +41,24 @@ impl Exec {
         let command = self.command.join(" ");
         let attached = attach(&context.ui, &rack.client, &name, &self.pid, command, false);
         tokio::select! {
-            status = attached => status.map(Exit::remote),
+            attached = attached => match attached? {
+                Attached::Ended(status) => Ok(Exit::remote(status)),
+                Attached::Lost(error) => Err(error),
+            },
             signal = signals.next() => Ok(Exit::signal(signal)),
         }
     }
 }
 
-/// Runs a command in a process with the local terminal attached; gives its
-/// status. Dropped half way, it leaves the terminal as it was.
+/// How the stream of a command has ended.
+pub(super) enum Attached {
+    /// With the command's status.
+    Ended(i64),
+    /// Before a status came.
+    Lost(Error),
+}
+
+/// Runs a command in a process with the local terminal attached. Dropped half way, it leaves the terminal as it was.
 pub(super) async fn attach(
     ui: &Ui,
     client: &Client,
@@ -56,13 +66,14 @@ pub(super) async fn attach(
     pid: &str,
     command: String,
     entrypoint: bool,
-) -> Result<i64, Error> {
+) -> Result<Attached, Error> {
     let tty = std::io::stdin().is_terminal();
     let (height, width) = terminal_size(ui).unzip();
     let options = ExecOptions {
         command,
         entrypoint,
         tty,
+        stdin: true,
         height,
         width,
     };
@@ -72,11 +83,28 @@ pub(super) async fn attach(
     } else {
         None
     };
+    let changes = signal(SignalKind::window_change())
+        .map_err(Error::io("can not listen for changes of the terminal"))?;
+    let _sizes =
+        height.map(|_| AbortOnDropHandle::new(tokio::spawn(send_sizes(changes, input.clone()))));
     let _input = AbortOnDropHandle::new(tokio::spawn(send_input(input)));
     loop {
-        match output.next().await? {
-            ExecEvent::Output(bytes) => ui.bytes(&bytes)?,
-            ExecEvent::Exit(status) => return Ok(status),
+        match output.next().await {
+            Ok(ExecEvent::Output(bytes)) => ui.bytes(&bytes)?,
+            Ok(ExecEvent::Exit(status)) => return Ok(Attached::Ended(status)),
+            Err(error) => return Ok(Attached::Lost(error.into())),
+        }
+    }
+}
+
+/// Tells the command's terminal whenever the local one has got another size.
+async fn send_sizes(mut changes: Signal, input: ExecInput) {
+    while changes.recv().await.is_some() {
+        // A broken connection is reported by the side that reads it.
+        if let Some((rows, columns)) = window()
+            && input.resize(rows, columns).await.is_err()
+        {
+            return;
         }
     }
 }
@@ -101,9 +129,10 @@ async fn send_input(input: ExecInput) {
 
 /// Rows and columns of standard output, when it is a terminal that knows them.
 pub(super) fn terminal_size(ui: &Ui) -> Option<(u16, u16)> {
-    if !ui.stdout_is_terminal() {
-        return None;
-    }
+    ui.stdout_is_terminal().then(window)?
+}
+
+fn window() -> Option<(u16, u16)> {
     let size = tcgetwinsize(std::io::stdout()).ok()?;
     (size.ws_row > 0 && size.ws_col > 0).then_some((size.ws_row, size.ws_col))
 }

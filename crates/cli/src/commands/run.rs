@@ -7,7 +7,7 @@ use rack_api::process::{RunOptions, status};
 use rack_api::{Process, params};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::exec::{Signals, attach, terminal_size};
+use super::exec::{Attached, Signals, attach, terminal_size};
 use super::release_id;
 use crate::arguments::AppArgs;
 use crate::context::Context;
@@ -121,7 +121,11 @@ impl Run {
                 .await
             };
             tokio::select! {
-                status = attached => status.map(Exit::remote),
+                attached = attached => match attached {
+                    Ok(Attached::Ended(status)) => Ok(Exit::remote(status)),
+                    Ok(Attached::Lost(error)) => remembered(&rack, &app, &process.id, error, &context.ui).await,
+                    Err(error) => Err(error),
+                },
                 signal = signals.next() => Ok(Exit::signal(signal)),
             }
         };
@@ -168,6 +172,31 @@ async fn until_running(rack: &Rack, app: &str, process: &Process) -> Result<(), 
         }
         if Instant::now() > deadline {
             return Err(Error::failed("timeout"));
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LOOK);
+    }
+}
+
+/// Asks a rack of ours how a command has ended whose stream broke. On other racks, and
+/// when no answer comes, the failure stands: success is what was observed.
+async fn remembered(rack: &Rack, app: &str, pid: &str, lost: Error, ui: &Ui) -> Outcome {
+    if !rack.client.is_twinrack() {
+        return Err(lost);
+    }
+    let (deadline, mut pause) = (Instant::now() + STOP_LIMIT, FIRST_LOOK);
+    loop {
+        let asked = timeout(STOP_LIMIT, rack.client.run_get(app, pid)).await;
+        if let Ok(Ok(run)) = asked
+            && let Some(status) = run.status
+        {
+            ui.note(format!(
+                "the stream of the command broke ({lost}); the rack has recorded its end"
+            ));
+            return Ok(Exit::remote(status));
+        }
+        if Instant::now() > deadline {
+            return Err(lost);
         }
         sleep(pause).await;
         pause = (pause * 2).min(LOOK);

@@ -105,6 +105,13 @@ impl ExecInput {
         sent.map_err(|error| ClientError::socket(&self.host, error))
     }
 
+    /// Tells the command's terminal its new size. Servers other than ours take no notice.
+    pub async fn resize(&self, rows: u16, columns: u16) -> Result<(), ClientError> {
+        let payload = crate::terminal::encode_size(rows, columns);
+        let sent = self.writer.ping_with(payload.as_bytes()).await;
+        sent.map_err(|error| ClientError::socket(&self.host, error))
+    }
+
     /// Ends the command's standard input; its output goes on.
     pub async fn end(&self) -> Result<(), ClientError> {
         self.writer

@@ -1,5 +1,7 @@
 //! Log streams.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use ::http::Method;
 use bytes::Bytes;
 use futures::Stream;
@@ -19,15 +21,46 @@ pub struct LogStream {
     /// Kept so that the direction stays open: a log has no body to end.
     _writer: Writer,
     ended: bool,
+    /// The place told last, and how much has come since.
+    place: Arc<Mutex<Place>>,
+}
+
+/// Where a stream has come to.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    told: Option<u64>,
+    since: u64,
+}
+
+fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LogStream {
-    fn new(socket: Websocket) -> Self {
+    fn new(mut socket: Websocket) -> Self {
+        let place = Arc::new(Mutex::new(Place::default()));
+        let hears = Arc::clone(&place);
+        socket.reader.on_ping(move |payload| {
+            if let Some(told) = log::Cursor::told(payload) {
+                *lock(&hears) = Place {
+                    told: Some(told),
+                    since: 0,
+                };
+            }
+        });
         Self {
             reader: socket.reader,
             _writer: socket.writer,
             ended: false,
+            place,
         }
+    }
+
+    /// Where another stream can go on, if the rack has told, and how many bytes of what
+    /// it will send have been received here already.
+    pub fn cursor(&self) -> Option<(u64, u64)> {
+        let place = *lock(&self.place);
+        place.told.map(|told| (told, place.since))
     }
 
     /// Waits for the next bytes; `None` when the rack says that there are no
@@ -37,7 +70,10 @@ impl LogStream {
             return Ok(None);
         }
         match self.reader.next().await? {
-            Event::Data(bytes) => Ok(Some(bytes)),
+            Event::Data(bytes) => {
+                lock(&self.place).since += bytes.len() as u64;
+                Ok(Some(bytes))
+            }
             Event::End | Event::Close => {
                 self.ended = true;
                 Ok(None)
@@ -67,6 +103,8 @@ impl Client {
             since,
             filter,
             tail,
+            previous,
+            cursor,
         }) = options
         {
             let headers = [
@@ -76,6 +114,8 @@ impl Client {
                 ("Prefix", prefix.then(|| "true".to_owned())),
                 ("Since", since.map(params::encode_duration)),
                 ("Tail", tail.map(|lines| lines.to_string())),
+                ("Previous", previous.then(|| "true".to_owned())),
+                ("Cursor", cursor.map(log::Cursor::encode)),
             ];
             request = with_headers(request, headers)?;
         }

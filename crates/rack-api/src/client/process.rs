@@ -1,5 +1,7 @@
 //! Processes.
 
+use std::collections::BTreeMap;
+
 use ::http::Method;
 
 use super::http::{Fields, path, with_form, with_headers};
@@ -40,19 +42,42 @@ impl Client {
             width,
             memory,
             release,
+            cpu,
+            cpu_limit,
+            memory_limit,
+            image,
+            volumes,
+            use_service_volume,
+            privileged,
+            gpu,
+            gpu_vendor,
+            node_labels,
+            system_critical,
         } = options;
+        let number = |value: &Option<i64>| value.map(|value| value.to_string());
+        let flag = |value: &Option<bool>| value.map(|value| value.to_string());
+        let map =
+            |map: &BTreeMap<String, String>| (!map.is_empty()).then(|| params::encode_map(map));
         let path = path(&["apps", app, "services", service, "processes"])?;
         let request = with_headers(
             self.rack_request(Method::POST, &path)?,
             [
                 ("Command", command.clone()),
-                (
-                    "Environment",
-                    (!environment.is_empty()).then(|| params::encode_map(environment)),
-                ),
+                ("Cpu", number(cpu)),
+                ("Cpu-Limit", number(cpu_limit)),
+                ("Environment", map(environment)),
+                ("Gpu", number(gpu)),
+                ("Gpu-Vendor", gpu_vendor.clone()),
                 ("Height", height.map(|rows| rows.to_string())),
-                ("Memory", memory.map(|mib| mib.to_string())),
+                ("Image", image.clone()),
+                ("Memory", number(memory)),
+                ("Memory-Limit", number(memory_limit)),
+                ("Node-Labels", node_labels.clone()),
+                ("Privileged", flag(privileged)),
                 ("Release", release.clone()),
+                ("System-Critical", flag(system_critical)),
+                ("Use-Service-Volume", flag(use_service_volume)),
+                ("Volumes", map(volumes)),
                 ("Width", width.map(|columns| columns.to_string())),
             ],
         )?;
@@ -71,6 +96,7 @@ impl Client {
             command,
             entrypoint,
             tty,
+            stdin,
             height,
             width,
         } = options;
@@ -80,11 +106,18 @@ impl Client {
             ("Entrypoint", entrypoint.then(|| "true".to_owned())),
             // The rack allocates a terminal unless told otherwise.
             ("Tty", (!tty).then(|| "false".to_owned())),
+            ("Disable-Stdin", (!stdin).then(|| "true".to_owned())),
             ("Height", height.map(|rows| rows.to_string())),
             ("Width", width.map(|columns| columns.to_string())),
         ];
         let request = with_headers(self.rack_request(Method::GET, &path)?, headers)?;
         Ok(ExecSocket::new(self.websocket(request).await?))
+    }
+
+    /// Reads what the rack remembers of a one-off process; only our own server answers.
+    pub async fn run_get(&self, app: &str, pid: &str) -> Result<process::Run, ClientError> {
+        self.get(&path(&["apps", app, "runs", pid])?, Fields::default())
+            .await
     }
 
     /// Stops a process.

@@ -42,6 +42,10 @@ impl Reader {
             .map_err(|error| ClientError::socket(&self.host, error))
     }
 
+    pub(super) fn on_ping(&mut self, hearer: impl FnMut(&[u8]) + Send + Sync + 'static) {
+        self.socket.on_ping(hearer);
+    }
+
     pub(super) fn host(&self) -> &str {
         &self.host
     }

@@ -4,6 +4,7 @@
 //! harming the stream: received bytes stay in the reader's buffer, and a frame
 //! that was begun stays in the writer's buffer and is finished by the next write.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -22,6 +23,9 @@ use super::frame::{self, Decoder, Incoming, MAX_PAYLOAD, Opcode};
 
 /// Room made for each read.
 const READ_SIZE: usize = 16 * 1024;
+
+/// Bytes a control frame may carry (RFC 6455 §5.5).
+const MOST_OF_CONTROL: usize = 125;
 
 /// Bytes of encoded frames collected before they are written.
 const WRITE_SIZE: usize = 64 * 1024;
@@ -70,24 +74,42 @@ impl<T: AsyncRead + AsyncWrite> Socket<T> {
             decoder: Decoder::new(self.role),
             buffer: BytesMut::new(),
             writer: writer.clone(),
+            hearer: None,
             closed: false,
         };
         (reader, writer)
     }
 }
 
+/// Hears of pings.
+type Hearer = Box<dyn FnMut(&[u8]) + Send + Sync>;
+
 /// The receiving direction. Reading also answers pings and close frames, so a
 /// socket that is only written to should be read nevertheless.
-#[derive(Debug)]
 pub struct SocketReader<T> {
     io: ReadHalf<T>,
     decoder: Decoder,
     buffer: BytesMut,
     writer: SocketWriter<T>,
+    hearer: Option<Hearer>,
     closed: bool,
 }
 
+impl<T: fmt::Debug> fmt::Debug for SocketReader<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SocketReader")
+            .field("writer", &self.writer)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<T: AsyncRead + AsyncWrite> SocketReader<T> {
+    /// Has the payload of every ping told to `hearer`; pings are answered all the same.
+    pub fn on_ping(&mut self, hearer: impl FnMut(&[u8]) + Send + Sync + 'static) {
+        self.hearer = Some(Box::new(hearer));
+    }
+
     /// Waits for what the peer says next.
     ///
     /// A connection that ends without a close frame is an error of kind
@@ -102,7 +124,12 @@ impl<T: AsyncRead + AsyncWrite> SocketReader<T> {
             match self.decoder.decode(&mut self.buffer) {
                 Ok(Some(Incoming::Data(data))) => return Ok(Event::Data(data)),
                 Ok(Some(Incoming::End)) => return Ok(Event::End),
-                Ok(Some(Incoming::Ping(payload))) => self.writer.pong(payload).await,
+                Ok(Some(Incoming::Ping(payload))) => {
+                    if let Some(hearer) = &mut self.hearer {
+                        hearer(&payload);
+                    }
+                    self.writer.pong(payload).await;
+                }
                 Ok(Some(Incoming::Pong(_))) => {}
                 Ok(Some(Incoming::Close(status))) => return self.accept_close(status).await,
                 Ok(None) => {
@@ -219,11 +246,22 @@ impl<T: AsyncWrite> SocketWriter<T> {
 
     /// Sends an empty ping, which keeps idle connections alive.
     pub async fn ping(&self) -> io::Result<()> {
+        self.ping_with(b"").await
+    }
+
+    /// Sends a ping with a payload of at most 125 bytes, which the peer sends back.
+    pub async fn ping_with(&self, payload: &[u8]) -> io::Result<()> {
+        if payload.len() > MOST_OF_CONTROL {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "ping is too large",
+            ));
+        }
         let mut half = self.shared.half.lock().await;
         if half.closed {
             return Err(closed());
         }
-        half.push(Opcode::Ping, b"");
+        half.push(Opcode::Ping, payload);
         self.finish(half).await
     }
 
@@ -463,6 +501,30 @@ mod tests {
             client_in.next().await.expect("data"),
             Event::Data(Bytes::from_static(b"y"))
         );
+    }
+
+    #[tokio::test]
+    async fn pings_are_heard_as_they_come() {
+        let ((_client_in, client_out), (mut server_in, _server_out)) = pair(1000);
+        let (tell, heard) = std::sync::mpsc::channel();
+        let tell = StdMutex::new(tell);
+        server_in.on_ping(move |payload| {
+            let tell = tell.lock().unwrap_or_else(PoisonError::into_inner);
+            tell.send(payload.to_vec()).expect("somebody hears");
+        });
+        client_out.ping_with(b"resize 1x2").await.expect("ping");
+        client_out.ping().await.expect("ping");
+        client_out.end().await.expect("end");
+        assert_eq!(server_in.next().await.expect("end"), Event::End);
+        assert_eq!(
+            heard.try_iter().collect::<Vec<_>>(),
+            [b"resize 1x2".to_vec(), Vec::new()]
+        );
+        let error = client_out
+            .ping_with(&[0; 126])
+            .await
+            .expect_err("too large");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 
     #[tokio::test]

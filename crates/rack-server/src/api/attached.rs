@@ -72,16 +72,15 @@ pub(super) async fn run_attached(
     });
     serve(request, async move |reader, writer| {
         let started = match prepared {
-            Ok((rack, (options, lifetime))) => rack
-                .run_attached(&app, &service, &options, lifetime)
-                .await
-                .map(|started| (rack, started)),
+            Ok((rack, (options, lifetime))) => {
+                rack.run_attached(&app, &service, &options, lifetime).await
+            }
             Err(failure) => Err(failure),
         };
         match started {
-            Ok((rack, (pid, exec))) => {
-                relay(&rack, &app, &pid, exec, reader, writer).await;
-                rack.abandon(&app, &pid).await;
+            Ok((session, exec)) => {
+                relay(&session, exec, reader, writer).await;
+                session.close().await;
             }
             Err(failure) => {
                 // Both, so that every client sees the text and a failing status.

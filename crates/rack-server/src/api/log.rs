@@ -3,7 +3,8 @@
 use axum::extract::{Path, Request, State as Shared};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use rack_api::log::Options;
+use futures::{StreamExt as _, TryStreamExt as _};
+use rack_api::log::{Cursor, Options};
 
 use super::State;
 use super::era::is_2017;
@@ -12,7 +13,7 @@ use super::scope::of_socket;
 use super::socket::{send_lines, serve};
 use crate::operations::{Failure, Result};
 use crate::rack::Rack;
-use crate::rack::log::Lines;
+use crate::rack::log::{Chunk, Lines};
 
 fn options(headers: &HeaderMap) -> Result<Options> {
     // The client of late 2017 knows no such header: its racks told times and streams.
@@ -29,6 +30,10 @@ fn options(headers: &HeaderMap) -> Result<Options> {
             tail: headers
                 .integer("tail")?
                 .and_then(|lines| usize::try_from(lines).ok()),
+            previous: headers.boolean("previous").unwrap_or(false),
+            cursor: headers
+                .text("cursor")
+                .and_then(|text| Cursor::decode(&text)),
         })
     };
     read().map_err(|_| {
@@ -44,11 +49,14 @@ where
     let prepared =
         of_socket(&console, &request).and_then(|rack| Ok((rack, options(request.headers())?)));
     serve(request, async move |reader, writer| {
-        let lines = match prepared {
-            Ok((rack, options)) => read(rack, options).await,
-            Err(failure) => Err(failure),
+        let (lines, cursors) = match prepared {
+            Ok((rack, options)) => {
+                let cursors = options.cursor.is_some();
+                (read(rack, options).await, cursors)
+            }
+            Err(failure) => (Err(failure), false),
         };
-        send_lines(reader, writer, lines).await;
+        send_lines(reader, writer, lines, cursors).await;
     })
 }
 
@@ -70,7 +78,8 @@ pub(super) async fn build(
     request: Request,
 ) -> Response {
     open(console, request, async move |rack, _| {
-        rack.build_log(&app, &id).await
+        let lines = rack.build_log(&app, &id).await?;
+        Ok(lines.map_ok(Chunk::from).boxed())
     })
 }
 

@@ -3,10 +3,10 @@
 use axum::extract::{Path, Request, State as Shared};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
-use rack_api::exit_status;
 use rack_api::params::map;
 use rack_api::process::{ExecOptions, RunOptions};
 use rack_api::socket::Event;
+use rack_api::{exit_status, terminal};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::State;
@@ -17,7 +17,7 @@ use super::scope::{Scope, of_socket};
 use super::socket::{FRAME, Reader, Writer, finish, keep_alive, serve};
 use crate::engine::Exec;
 use crate::operations::Failure;
-use crate::rack::Rack;
+use crate::rack::exec::Session;
 
 /// `GET /apps/{app}/processes`
 pub(super) async fn list(
@@ -58,18 +58,40 @@ pub(super) async fn run(
     headers: HeaderMap,
 ) -> Result<Response> {
     let headers = Headers(&headers);
+    let pairs = |name: &str| {
+        headers
+            .text(name)
+            .map(|text| map(&text))
+            .unwrap_or_default()
+    };
     let options = RunOptions {
         command: headers.text("command"),
-        environment: headers
-            .text("environment")
-            .map(|text| map(&text))
-            .unwrap_or_default(),
+        environment: pairs("environment"),
         height: headers.dimension("height")?,
         width: headers.dimension("width")?,
         memory: headers.integer("memory")?,
         release: headers.text("release"),
+        cpu: headers.integer("cpu")?,
+        cpu_limit: headers.integer("cpu-limit")?,
+        memory_limit: headers.integer("memory-limit")?,
+        image: headers.text("image"),
+        volumes: pairs("volumes"),
+        use_service_volume: headers.boolean("use-service-volume"),
+        privileged: headers.boolean("privileged"),
+        gpu: headers.integer("gpu")?,
+        gpu_vendor: headers.text("gpu-vendor"),
+        node_labels: headers.text("node-labels"),
+        system_critical: headers.boolean("system-critical"),
     };
     Ok(reply::json(&rack.run(&app, &service, &options).await?))
+}
+
+/// `GET /apps/{app}/runs/{pid}`
+pub(super) async fn run_record(
+    Scope(rack): Scope,
+    Path((app, pid)): Path<(String, String)>,
+) -> Result<Response> {
+    Ok(reply::json(&rack.run_record(&app, &pid).await?))
 }
 
 fn exec_options(headers: &HeaderMap) -> Result<ExecOptions> {
@@ -78,6 +100,7 @@ fn exec_options(headers: &HeaderMap) -> Result<ExecOptions> {
         command: headers.text("command").unwrap_or_default(),
         entrypoint: headers.boolean("entrypoint").unwrap_or(false),
         tty: headers.boolean("tty").unwrap_or(true),
+        stdin: !headers.boolean("disable-stdin").unwrap_or(false),
         height: headers.dimension("height")?,
         width: headers.dimension("width")?,
     })
@@ -96,14 +119,11 @@ pub(super) async fn exec(
     });
     serve(request, async move |reader, writer| {
         let started = match prepared {
-            Ok((rack, options)) => rack
-                .exec(&app, &pid, &options)
-                .await
-                .map(|exec| (rack, exec)),
+            Ok((rack, options)) => rack.exec(&app, &pid, &options).await,
             Err(failure) => Err(failure),
         };
         match started {
-            Ok((rack, exec)) => relay(&rack, &app, &pid, exec, reader, writer).await,
+            Ok((session, exec)) => relay(&session, exec, reader, writer).await,
             Err(failure) => {
                 // Both, so that every client sees the text and a failing status.
                 let _ = writer
@@ -116,19 +136,20 @@ pub(super) async fn exec(
     })
 }
 
-pub(super) async fn relay(
-    rack: &Rack,
-    app: &str,
-    pid: &str,
-    exec: Exec,
-    mut reader: Reader,
-    writer: Writer,
-) {
+pub(super) async fn relay(session: &Session, exec: Exec, mut reader: Reader, writer: Writer) {
     let Exec {
         mut output,
         mut input,
         status,
+        size,
     } = exec;
+    if let Some(size) = size {
+        reader.on_ping(move |payload| {
+            if let Some(new) = terminal::decode_size(payload) {
+                size.send_replace(new);
+            }
+        });
+    }
     let receive = async {
         let mut open = true;
         loop {
@@ -165,8 +186,7 @@ pub(super) async fn relay(
     let status = match sent {
         Ok(true) => status.await.map_err(|error| error.to_string()),
         Ok(false) => {
-            // Nobody is there to end the process: a one-off goes with its client.
-            rack.abandon(app, pid).await;
+            session.abandoned(status).await;
             return;
         }
         Err(error) => Err(format!("the output broke off: {error}")),
@@ -178,6 +198,8 @@ pub(super) async fn relay(
             1
         }
     };
+    // First what survives the stream.
+    session.ended(status).await;
     let _ = writer.data(exit_status::encode(status).as_bytes()).await;
     finish(reader, writer).await;
 }

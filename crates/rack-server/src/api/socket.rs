@@ -10,11 +10,12 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use rack_api::log::Cursor;
 use rack_api::socket::{Event, Role, Socket, SocketReader, SocketWriter, accept_key};
 
 use super::error::message;
 use crate::operations::Result;
-use crate::rack::log::Lines;
+use crate::rack::log::{Chunk, Lines};
 
 /// Bytes of a stream in one frame.
 pub(super) const FRAME: usize = 16 << 10;
@@ -86,8 +87,14 @@ pub(super) async fn finish(mut reader: Reader, writer: Writer) {
     }
 }
 
-/// Sends lines until there are no more or the client has gone.
-pub(super) async fn send_lines(mut reader: Reader, writer: Writer, lines: Result<Lines>) {
+/// Sends lines until there are no more or the client has gone. A client that wants
+/// cursors is told behind which place of the log it is.
+pub(super) async fn send_lines(
+    mut reader: Reader,
+    writer: Writer,
+    lines: Result<Lines>,
+    cursors: bool,
+) {
     let mut lines = match lines {
         Ok(lines) => lines,
         Err(failure) => {
@@ -100,8 +107,8 @@ pub(super) async fn send_lines(mut reader: Reader, writer: Writer, lines: Result
     loop {
         tokio::select! {
             line = lines.next() => match line {
-                Some(Ok(bytes)) => {
-                    if writer.data(&bytes).await.is_err() {
+                Some(Ok(chunk)) => {
+                    if send_chunk(&mut reader, &writer, &chunk, cursors).await.is_err() {
                         return;
                     }
                 }
@@ -119,4 +126,32 @@ pub(super) async fn send_lines(mut reader: Reader, writer: Writer, lines: Result
         }
     }
     finish(reader, writer).await;
+}
+
+/// Sends a chunk. A client that takes its time is listened to meanwhile: it may leave.
+async fn send_chunk(
+    reader: &mut Reader,
+    writer: &Writer,
+    chunk: &Chunk,
+    cursors: bool,
+) -> std::io::Result<()> {
+    let send = async {
+        for piece in chunk.bytes.chunks(FRAME) {
+            writer.data(piece).await?;
+        }
+        match chunk.place.filter(|_| cursors) {
+            Some(place) => writer.ping_with(Cursor::tell(place).as_bytes()).await,
+            None => Ok(()),
+        }
+    };
+    tokio::pin!(send);
+    loop {
+        tokio::select! {
+            sent = &mut send => return sent,
+            event = reader.next() => match event? {
+                Event::Data(_) | Event::End => {}
+                Event::Close => return Err(std::io::ErrorKind::ConnectionAborted.into()),
+            },
+        }
+    }
 }

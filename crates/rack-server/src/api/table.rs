@@ -6,7 +6,7 @@ use rack_api::app::App;
 use rack_api::build::Build;
 use rack_api::formation::FormationEntry;
 use rack_api::object::Object;
-use rack_api::process::{Process, RunDetached};
+use rack_api::process::{Process, Run, RunDetached};
 use rack_api::rack::{CreatedRack, RackListing};
 use rack_api::release::Release;
 use rack_api::resource::Resource;
@@ -27,7 +27,7 @@ const MODERN: &[Client] = &[V2, V3, Own];
 /// 2018 or before (`rack-api.md` §5).
 const LEGACY: &[Client] = &[Y2017];
 const NONE: &[Client] = &[];
-const LOG_OPTIONS: &str = "Since:duration Follow:bool Prefix:bool Filter Tail:int";
+const LOG_OPTIONS: &str = "Since:duration Follow:bool Prefix:bool Filter Tail:int Previous:bool Maxlogrequests:int Cursor";
 
 /// Every route.
 pub(super) fn table() -> Vec<Route> {
@@ -197,6 +197,10 @@ fn processes() -> Vec<Route> {
             .says("describes a process")
             .gives::<Process>()
             .used_by(ALL),
+        get("/apps/{app}/runs/{pid}", process::run_record)
+            .says("tells what is remembered of a one-off process; an addition of this server")
+            .gives::<Run>()
+            .used_by(&[Own]),
         delete("/apps/{app}/processes/{pid}", process::stop)
             .says("stops a process; a service gets another in its place")
             .used_by(ALL),
@@ -217,7 +221,7 @@ fn processes() -> Vec<Route> {
         socket("/apps/{app}/processes/{pid}/exec", process::exec)
             .says("runs a command in a process")
             .needs_or(Write, "process exec requires write access")
-            .headers("Command Entrypoint:bool Tty:bool Height:int Width:int")
+            .headers("Command Entrypoint:bool Tty:bool Height:int Width:int Disable-Stdin:bool")
             .used_by(ALL),
         socket("/apps/{app}/processes/{pid}/logs", log::process)
             .says("follows the log of a process")
@@ -237,7 +241,11 @@ fn processes() -> Vec<Route> {
             .used_by(&[V3]),
         post("/apps/{app}/services/{service}/processes", process::run)
             .says("starts a one-off process of a service")
-            .headers("Command Environment:map Height:int Width:int Memory:int Release")
+            .headers(
+                "Command Environment:map Height:int Width:int Memory:int Release Image Volumes:map \
+                 Cpu:int Cpu-Limit:int Memory-Limit:int Gpu:int Gpu-Vendor Use-Service-Volume:bool \
+                 Privileged:bool Node-Labels System-Critical:bool",
+            )
             .gives::<Process>()
             .used_by(MODERN),
         post("/apps/{app}/services/{service}/restart", service::restart)

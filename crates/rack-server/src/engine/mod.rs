@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub mod docker;
@@ -167,6 +167,8 @@ pub struct ProcessSpec {
     pub memory_reservation: Option<i64>,
     /// Relative processor weight, 1024 for one processor.
     pub cpu_shares: Option<i64>,
+    /// Hard processor limit in thousandths of a processor.
+    pub cpu_limit: Option<i64>,
     /// Run an init as process 1.
     pub init: bool,
     /// Run with all privileges.
@@ -239,6 +241,9 @@ pub struct ExecSpec {
     pub size: Option<(u16, u16)>,
     /// Attach standard input.
     pub stdin: bool,
+    /// There is an `sh` in the process: engines that cannot start a command with its
+    /// terminal's size may use it to start the command after the size is set.
+    pub shell: bool,
 }
 
 /// A running exec.
@@ -249,6 +254,8 @@ pub struct Exec {
     pub input: Pin<Box<dyn AsyncWrite + Send>>,
     /// Asks the engine for the status after the output has ended.
     pub status: futures::future::BoxFuture<'static, Result<i64>>,
+    /// Takes new sizes of its terminal, rows and columns, if it has one.
+    pub size: Option<watch::Sender<(u16, u16)>>,
 }
 
 /// One piece of a process's log.

@@ -6,15 +6,16 @@
 //! was there and what comes.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures::Stream;
 use futures::stream::try_unfold;
+use futures::{Stream, TryStreamExt as _};
 use jiff::Timestamp;
-use rack_api::log::{DEFAULT_SINCE, Filter, Options};
+use rack_api::log::{Cursor, DEFAULT_SINCE, Filter, Options};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +40,13 @@ pub enum Streams {
     Prefix(String),
     /// The stream of one process, by its id.
     Process(String),
+    /// Streams of processes, other than these, whose names start so.
+    Ended {
+        /// How their streams begin.
+        prefix: String,
+        /// Ids of processes that are left out.
+        alive: BTreeSet<String>,
+    },
 }
 
 impl Streams {
@@ -47,6 +55,13 @@ impl Streams {
             Self::All => true,
             Self::Prefix(prefix) => stream.starts_with(prefix.as_str()),
             Self::Process(id) => stream.rsplit('/').next() == Some(id),
+            Self::Ended { prefix, alive } => {
+                stream.starts_with(prefix.as_str())
+                    && stream
+                        .rsplit('/')
+                        .next()
+                        .is_some_and(|id| !alive.contains(id))
+            }
         }
     }
 }
@@ -74,9 +89,28 @@ impl Log {
         streams: Streams,
         end: CancellationToken,
     ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
+        self.read_marked(options, now, streams, end)
+            .map_ok(|(bytes, _)| bytes)
+    }
+
+    /// Reads like [`Log::read_until`]; each chunk comes with the place behind it, where a
+    /// later reader can go on with a cursor.
+    pub fn read_marked(
+        &self,
+        options: &Options,
+        now: Timestamp,
+        streams: Streams,
+        end: CancellationToken,
+    ) -> impl Stream<Item = io::Result<(Bytes, u64)>> + Send + use<> {
+        let after = match options.cursor {
+            Some(Cursor::After(place)) => Some(place),
+            Some(Cursor::Wanted) | None => None,
+        };
+        let unlimited = options.tail.is_some() || after.is_some();
         let age = options
             .since
-            .or(options.tail.is_none().then_some(DEFAULT_SINCE));
+            .filter(|_| after.is_none())
+            .or((!unlimited).then_some(DEFAULT_SINCE));
         let since = age.map(|age| TimeText::new(now.checked_sub(age).unwrap_or(Timestamp::MIN)));
         let filter = options.filter.as_deref().map(Filter::parse);
         let reader = Reader {
@@ -88,7 +122,8 @@ impl Log {
                 filter,
                 prefix: options.prefix,
             },
-            tail: options.tail,
+            tail: options.tail.filter(|_| after.is_none()),
+            after,
             follow: options.follow,
             end,
             position: None,
@@ -126,6 +161,8 @@ struct Reader {
     growth: watch::Receiver<Growth>,
     view: View,
     tail: Option<usize>,
+    /// Where another reader has stopped.
+    after: Option<u64>,
     follow: bool,
     end: CancellationToken,
     /// Where it is; `None` before the first chunk.
@@ -147,7 +184,7 @@ struct Position {
 }
 
 impl Reader {
-    async fn next(mut self) -> io::Result<Option<(Bytes, Self)>> {
+    async fn next(mut self) -> io::Result<Option<((Bytes, u64), Self)>> {
         loop {
             // Seen before reading: growth after this wakes the wait below.
             let closed = self.growth.borrow_and_update().closed;
@@ -162,7 +199,10 @@ impl Reader {
             .await?;
             self = reader;
             match chunk {
-                Some(chunk) => return Ok(Some((chunk, self))),
+                Some(chunk) => {
+                    let place = self.position.as_ref().map_or(0, |position| position.offset);
+                    return Ok(Some(((chunk, place), self)));
+                }
                 None if self.stop.is_some() => return Ok(None),
                 None => {}
             }
@@ -199,6 +239,13 @@ impl Reader {
             offset: self.log.with(|segments| segments.first())?.unwrap_or(0),
             ..Position::default()
         };
+        if let Some(after) = self.after {
+            let end = self.log.with(|segments| segments.end())?.unwrap_or(0);
+            // A place this log never had is of a log that was removed: this one is new.
+            if after <= end {
+                position.offset = after;
+            }
+        }
         if let Some(tail) = self.tail {
             // Counted first, read again after: memory does not depend on the number of lines.
             let end = self.log.with(|segments| segments.end())?.unwrap_or(0);

@@ -70,6 +70,8 @@ pub struct Context {
     pub started: Timestamp,
     /// True once what a former server left has been dealt with.
     pub recovered: watch::Sender<bool>,
+    /// Whether an image has a shell, by its id.
+    pub shells: Mutex<HashMap<String, bool>>,
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -118,6 +120,7 @@ impl Context {
             changed: watch::channel(0).0,
             started: Timestamp::now(),
             recovered: watch::channel(false).0,
+            shells: Mutex::default(),
             locks: Mutex::default(),
         })
     }

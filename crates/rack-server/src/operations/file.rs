@@ -256,9 +256,11 @@ fn write(
             continue;
         };
         let kind = entry.header().entry_type();
-        let mut header = plain(entry.header(), kind)?;
-        let mode = entry.header().mode()? & 0o7777;
-        header.set_mode(if unpacking.masked { mode & 0o755 } else { mode });
+        let mut header = plain(entry.header(), kind);
+        if unpacking.masked {
+            let mode = header.mode()?;
+            header.set_mode(mode & 0o755);
+        }
         if unpacking.own {
             header.set_uid(0);
             header.set_gid(0);
@@ -289,14 +291,15 @@ fn write(
 }
 
 /// A header that says the same of an entry, in a form that takes any name.
-fn plain(from: &tar::Header, kind: tar::EntryType) -> io::Result<tar::Header> {
+fn plain(from: &tar::Header, kind: tar::EntryType) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(kind);
-    header.set_mode(from.mode()? & 0o7777);
-    header.set_uid(from.uid()?);
-    header.set_gid(from.gid()?);
-    header.set_mtime(from.mtime()?);
-    Ok(header)
+    // Fields may be blank.
+    header.set_mode(from.mode().unwrap_or(0o644) & 0o7777);
+    header.set_uid(from.uid().unwrap_or(0));
+    header.set_gid(from.gid().unwrap_or(0));
+    header.set_mtime(from.mtime().unwrap_or(0));
+    header
 }
 
 fn no_tar(error: io::Error) -> Failure {
@@ -340,7 +343,7 @@ pub fn renamed(archive: Reader, found: &str, wanted: &str) -> Reader {
                     continue;
                 }
                 let kind = entry.header().entry_type();
-                let mut header = plain(entry.header(), kind)?;
+                let mut header = plain(entry.header(), kind);
                 if kind.is_dir() {
                     header.set_size(0);
                     out.append_data(&mut header, format!("{name}/"), io::empty())?;

@@ -154,6 +154,16 @@ impl Fleet {
         state.ready.remove(id);
     }
 
+    /// Whether more may come into the log of a process, named by the first digits of its id.
+    pub fn may_speak(&self, id: &str) -> bool {
+        let state = self.state();
+        let watched = state.watched.iter().any(|known| known.starts_with(id));
+        let speaks = |(known, member): (&String, &Arc<Member>)| {
+            known.starts_with(id) && !*member.collected.borrow()
+        };
+        watched || state.members.iter().any(speaks)
+    }
+
     /// Remembers that a resource's process accepts connections.
     pub fn set_ready(&self, id: &str) {
         self.state().ready.insert(id.to_owned());

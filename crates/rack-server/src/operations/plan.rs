@@ -207,6 +207,7 @@ impl ServicePlan {
             memory_limit: None,
             memory_reservation: i64::try_from(self.memory).ok(),
             cpu_shares: i64::try_from(self.cpu).ok(),
+            cpu_limit: None,
             init: service.init,
             privileged: service.privileged,
             tty: false,

@@ -24,12 +24,28 @@ pub struct Request {
     pub shown: Option<String>,
     /// Variables that win over the release's.
     pub environment: BTreeMap<String, String>,
-    /// Memory limit in MiB.
+    /// Memory reservation in MiB; the service's when absent.
     pub memory: Option<i64>,
+    /// Memory limit in MiB.
+    pub memory_limit: Option<i64>,
+    /// Processor share in thousandths of a processor; the service's when absent.
+    pub cpu: Option<i64>,
+    /// Processor limit in thousandths of a processor.
+    pub cpu_limit: Option<i64>,
+    /// Image in place of the service's.
+    pub image: Option<String>,
+    /// Volume names of the app to mount paths, besides the service's.
+    pub volumes: BTreeMap<String, String>,
+    /// Leave the service's own volumes out.
+    pub without_volumes: bool,
+    /// Run with all privileges, or with none; as the service when absent.
+    pub privileged: Option<bool>,
+    /// What was asked for and has no effect here.
+    pub ignored: Vec<&'static str>,
 }
 
 /// The command clients send to keep a process alive for an exec: `sleep SECONDS`.
-fn is_placeholder(command: &str) -> bool {
+pub fn is_placeholder(command: &str) -> bool {
     command.strip_prefix("sleep ").is_some_and(|seconds| {
         !seconds.is_empty() && seconds.bytes().all(|byte| byte.is_ascii_digit())
     })
@@ -48,7 +64,36 @@ pub async fn start(context: &Arc<Context>, app: &str, request: Request) -> Resul
     // Published ports belong to the service's own processes.
     spec.ports.clear();
     spec.environment.extend(request.environment);
-    spec.memory_limit = request.memory.filter(|memory| *memory > 0);
+    let positive = |value: Option<i64>| value.filter(|value| *value > 0);
+    spec.memory_limit = positive(request.memory_limit);
+    spec.memory_reservation = positive(request.memory).or(spec.memory_reservation);
+    if let (Some(limit), Some(reservation)) = (spec.memory_limit, spec.memory_reservation) {
+        // Engines refuse a limit below what is reserved.
+        spec.memory_reservation = Some(reservation.min(limit));
+    }
+    spec.cpu_limit = positive(request.cpu_limit);
+    if let Some(thousandths) = positive(request.cpu) {
+        spec.cpu_shares = Some(thousandths.saturating_mul(1024) / 1000);
+    }
+    spec.privileged = request.privileged.unwrap_or(spec.privileged);
+    if request.without_volumes {
+        spec.volumes.clear();
+    }
+    for (name, path) in &request.volumes {
+        let volume = context.volume(app, "volume", name);
+        context
+            .engine
+            .ensure_volume(&volume, &context.app_labels(app))
+            .await?;
+        spec.volumes.retain(|(_, taken)| taken != path);
+        spec.volumes.push((volume, path.clone()));
+    }
+    if let Some(image) = &request.image {
+        let found = context.engine.pull(image, None).await;
+        spec.image = found
+            .map_err(|error| Failure::Invalid(format!("image {image}: {error}")))?
+            .id;
+    }
     if let Some(command) = &request.command {
         if is_placeholder(command) {
             // It must start whatever the image's entrypoint makes of it.
@@ -67,7 +112,9 @@ pub async fn start(context: &Arc<Context>, app: &str, request: Request) -> Resul
         service: request.service.clone(),
         release: request.release,
         command: request.command.unwrap_or_default(),
+        attached: String::new(),
         started: context.now(),
+        ended: None,
         status: None,
     };
     let started = async {
@@ -84,6 +131,16 @@ pub async fn start(context: &Arc<Context>, app: &str, request: Request) -> Resul
         });
     }
     supervise::look_after_run(context, app, &request.service, &id);
+    if !request.ignored.is_empty() {
+        context.log(
+            app,
+            &format!("{}-{}", request.service, &id[..id.len().min(12)]),
+            &format!(
+                "this rack takes no notice of {} of a process",
+                request.ignored.join(", ")
+            ),
+        );
+    }
     Ok(id)
 }
 

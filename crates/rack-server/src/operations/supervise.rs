@@ -500,7 +500,7 @@ pub fn look_after_run(context: &Arc<Context>, app: &str, service: &str, id: &str
         }
         if let Err(error) = context
             .store
-            .end_run(&id[..id.len().min(12)], status, context.now())
+            .end_own_run(&id[..id.len().min(12)], status, context.now())
             .await
         {
             tracing::error!(%error, "could not record the end of a process");
@@ -516,7 +516,11 @@ pub fn look_after_run(context: &Arc<Context>, app: &str, service: &str, id: &str
 /// processes are looked after again, all others of ours are removed.
 pub async fn take_over(context: &Arc<Context>, promoting: &[String]) -> Result<()> {
     let mut current: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
-    for state in context.engine.processes(&context.labels()).await? {
+    let states = context.engine.processes(&context.labels()).await?;
+    let short = |state: &ProcessState| state.id[..state.id.len().min(12)].to_owned();
+    let alive = states.iter().map(short).collect();
+    context.store.end_lost_runs(alive, context.now()).await?;
+    for state in states {
         let text = |name: &str| {
             state
                 .labels

@@ -6,20 +6,21 @@ use std::time::Duration;
 use rack_api::process::{ExecOptions, RunOptions};
 
 use super::Rack;
+use super::exec::Session;
 use crate::engine::Exec;
 use crate::operations::{Failure, Result, run};
 
 impl Rack {
     /// Starts a one-off process that lives no longer than `lifetime`, and executes a
-    /// command in it, behind the image's entrypoint and with a terminal. Returns the
-    /// process's id as well: the caller lets it go with [`Self::abandon`].
+    /// command in it, behind the image's entrypoint and with a terminal. The caller lets
+    /// the process go with [`Session::close`].
     pub async fn run_attached(
         &self,
         app: &str,
         service: &str,
         options: &RunOptions,
         lifetime: Duration,
-    ) -> Result<(String, Exec)> {
+    ) -> Result<(Session, Exec)> {
         self.context.ready().await?;
         let row = self.context.app(app).await?;
         let command = options.command.as_deref().unwrap_or_default().trim();
@@ -45,13 +46,14 @@ impl Rack {
             command: command.to_owned(),
             entrypoint: true,
             tty: true,
+            stdin: true,
             height: options.height,
             width: options.width,
         };
         match self.exec(app, &id, &exec).await {
-            Ok(exec) => Ok((id, exec)),
+            Ok(started) => Ok(started),
             Err(error) => {
-                self.abandon(app, &id).await;
+                run::stop(&self.context, app, &id, Duration::ZERO).await?;
                 Err(error)
             }
         }

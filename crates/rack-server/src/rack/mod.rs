@@ -9,6 +9,7 @@ pub mod console;
 pub mod environment;
 pub mod formation;
 pub mod index;
+pub mod exec;
 pub mod file;
 pub mod log;
 pub mod object;
@@ -18,6 +19,7 @@ pub mod process;
 pub mod proxy;
 pub mod release;
 pub mod resource;
+pub mod run;
 pub mod service;
 pub mod system;
 

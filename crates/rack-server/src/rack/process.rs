@@ -3,15 +3,15 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rack_api::process::{ExecOptions, Process, RunOptions, status};
+use rack_api::process::{Process, status};
 
 use super::Rack;
-use crate::engine::{Exec, ExecSpec, Phase, ProcessState, label};
+use crate::engine::{Phase, ProcessState, label};
 use crate::operations::plan::{RESOURCE, RUN, SERVICE};
 use crate::operations::{Failure, Result, run, supervise};
 
 /// Digits of a process id.
-const ID_LENGTH: usize = 12;
+pub(super) const ID_LENGTH: usize = 12;
 
 fn text<'a>(state: &'a ProcessState, name: &str) -> &'a str {
     state
@@ -22,7 +22,7 @@ fn text<'a>(state: &'a ProcessState, name: &str) -> &'a str {
 }
 
 impl Rack {
-    fn show_process(&self, state: &ProcessState) -> Process {
+    pub(super) fn show_process(&self, state: &ProcessState) -> Process {
         let member = self.context.fleet.get(&state.id);
         let word = match (&state.phase, &member) {
             (Phase::Created, _) => status::PENDING,
@@ -104,7 +104,7 @@ impl Rack {
         Ok(processes)
     }
 
-    async fn state(&self, app: &str, id: &str) -> Result<ProcessState> {
+    pub(super) async fn state(&self, app: &str, id: &str) -> Result<ProcessState> {
         self.context.app(app).await?;
         let missing = || Failure::NotFound(format!("process not found: {id}"));
         if id.is_empty() || !id.chars().all(|c| c.is_ascii_hexdigit()) {
@@ -152,42 +152,6 @@ impl Rack {
         Ok(self.show_process(&state))
     }
 
-    /// Starts a one-off process.
-    pub async fn run(&self, app: &str, service: &str, options: &RunOptions) -> Result<Process> {
-        self.context.ready().await?;
-        let row = self.context.app(app).await?;
-        let release = match options.release.as_deref().filter(|id| !id.is_empty()) {
-            Some(id) => self.release_row(app, id).await?.id,
-            None if row.release.is_empty() => {
-                return Err(Failure::Invalid(format!("no release for app: {app}")));
-            }
-            None => row.release,
-        };
-        let request = run::Request {
-            service: service.to_owned(),
-            release,
-            command: options
-                .command
-                .as_deref()
-                .map(str::trim)
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned),
-            shown: None,
-            environment: options.environment.clone(),
-            memory: options.memory,
-        };
-        let id = run::start(&self.context, app, request).await?;
-        match self.context.engine.process(&id).await? {
-            Some(state) => Ok(self.show_process(&state)),
-            // It was so quick that it is gone already.
-            None => Ok(Process {
-                id: id[..id.len().min(ID_LENGTH)].to_owned(),
-                app: app.to_owned(),
-                ..Process::default()
-            }),
-        }
-    }
-
     /// Stops a process: a one-off is removed, one of a service is replaced.
     pub async fn stop_process(&self, app: &str, id: &str) -> Result<()> {
         self.context.ready().await?;
@@ -203,45 +167,6 @@ impl Rack {
                 Ok(())
             }
             None => Ok(self.context.engine.remove(&state.id).await?),
-        }
-    }
-
-    /// Executes a command in a process, named by id or by its service.
-    pub async fn exec(&self, app: &str, target: &str, options: &ExecOptions) -> Result<Exec> {
-        let state = self.target(app, target).await?;
-        if options.command.trim().is_empty() {
-            return Err(Failure::Invalid("a command is required".into()));
-        }
-        let mut command = Vec::new();
-        if options.entrypoint {
-            let image = self.context.engine.image(&state.image).await?;
-            command.extend(image.map(|image| image.entrypoint).unwrap_or_default());
-        }
-        command.extend([
-            "sh".to_owned(),
-            "-c".to_owned(),
-            options.command.trim().to_owned(),
-        ]);
-        let size = options.height.zip(options.width);
-        let spec = ExecSpec {
-            command,
-            tty: options.tty,
-            size,
-            stdin: true,
-            ..ExecSpec::default()
-        };
-        Ok(self.context.engine.exec(&state.id, spec).await?)
-    }
-
-    /// The client of an exec has gone away: a one-off goes with it.
-    pub async fn abandon(&self, app: &str, id: &str) {
-        let Ok(state) = self.state(app, id).await else {
-            return;
-        };
-        if text(&state, label::KIND) == RUN
-            && let Err(error) = run::stop(&self.context, app, &state.id, Duration::ZERO).await
-        {
-            tracing::warn!(%error, "could not stop an abandoned process");
         }
     }
 

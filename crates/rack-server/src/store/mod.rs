@@ -146,6 +146,7 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE configs (
         app TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (app, name)
     );
+    ALTER TABLE runs ADD COLUMN attached TEXT NOT NULL DEFAULT '';
 "];
 
 /// Handle on one rack's database; cheap to clone.

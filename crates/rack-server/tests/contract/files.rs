@@ -5,8 +5,19 @@ use std::io::Read as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
+use super::engines::{Engine, on_both_engines};
 use super::flow::text;
 use super::world::{Answer, Client, World, until};
+
+on_both_engines!(
+    a_file_and_a_directory_go_in_and_come_out,
+    links_lead_to_what_they_name,
+    what_is_asked_wrongly_is_refused_and_changes_nothing,
+    the_three_flags_of_tar_are_honoured,
+    files_are_removed,
+    large_uploads_come_in_chunks,
+    an_upload_that_breaks_off_leaves_nothing,
+);
 
 /// A file of a tar, as the official clients write it: with its absolute name.
 struct Entry<'a> {
@@ -86,8 +97,8 @@ struct Files {
 
 impl Files {
     /// The files of a running process of the usual app.
-    async fn deployed() -> (World, Self) {
-        let (world, rack) = World::with_rack().await;
+    async fn deployed(engine: &Engine) -> (World, Self) {
+        let (world, rack) = engine.with_rack().await;
         rack.deploy("myapp").await;
         let id = text(&rack.get("/apps/myapp/processes").await.json()[0], "id");
         let target = format!("/apps/myapp/processes/{id}/files");
@@ -118,9 +129,8 @@ impl Files {
     }
 }
 
-#[tokio::test]
-async fn a_file_and_a_directory_go_in_and_come_out() {
-    let (_world, files) = Files::deployed().await;
+async fn a_file_and_a_directory_go_in_and_come_out(engine: Engine) {
+    let (_world, files) = Files::deployed(&engine).await;
     let long = format!(
         "/data/{}/deep.txt",
         "directory/".repeat(8).trim_end_matches('/')
@@ -171,9 +181,8 @@ async fn a_file_and_a_directory_go_in_and_come_out() {
     assert_eq!(entries(&files.get("/data/dst/one.txt").await)[0].2, b"1");
 }
 
-#[tokio::test]
-async fn links_lead_to_what_they_name() {
-    let (_world, files) = Files::deployed().await;
+async fn links_lead_to_what_they_name(engine: Engine) {
+    let (_world, files) = Files::deployed(&engine).await;
     let mut builder = tar::Builder::new(Vec::new());
     for (name, target) in [("data/current", "releases/1"), ("data/latest", "current")] {
         let mut header = tar::Header::new_gnu();
@@ -206,9 +215,8 @@ async fn links_lead_to_what_they_name() {
     );
 }
 
-#[tokio::test]
-async fn what_is_asked_wrongly_is_refused_and_changes_nothing() {
-    let (_world, files) = Files::deployed().await;
+async fn what_is_asked_wrongly_is_refused_and_changes_nothing(engine: Engine) {
+    let (_world, files) = Files::deployed(&engine).await;
     files.put(&[file("/data/dst/kept", b"kept")]).await.ok();
     files
         .get("/nothing/here")
@@ -281,9 +289,8 @@ async fn what_is_asked_wrongly_is_refused_and_changes_nothing() {
     );
 }
 
-#[tokio::test]
-async fn the_three_flags_of_tar_are_honoured() {
-    let (_world, files) = Files::deployed().await;
+async fn the_three_flags_of_tar_are_honoured(engine: Engine) {
+    let (_world, files) = Files::deployed(&engine).await;
     let loose = |name| Entry {
         mode: 0o100_777,
         owner: 1234,
@@ -307,9 +314,8 @@ async fn the_three_flags_of_tar_are_honoured() {
     assert_eq!(entries(&files.get("/data/y").await)[0].1, 0o755);
 }
 
-#[tokio::test]
-async fn files_are_removed() {
-    let (_world, files) = Files::deployed().await;
+async fn files_are_removed(engine: Engine) {
+    let (_world, files) = Files::deployed(&engine).await;
     files
         .put(&[
             file("/data/one", b"1"),
@@ -332,9 +338,8 @@ async fn files_are_removed() {
     assert_eq!(names(&files.get("/data/two").await), ["data/two"]);
 }
 
-#[tokio::test]
-async fn large_uploads_come_in_chunks() {
-    let (_world, files) = Files::deployed().await;
+async fn large_uploads_come_in_chunks(engine: Engine) {
+    let (_world, files) = Files::deployed(&engine).await;
     let content: Vec<u8> = (0..9_000_000_u32)
         .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
         .collect();
@@ -345,9 +350,8 @@ async fn large_uploads_come_in_chunks() {
     assert!(entries(&files.get("/data/large").await)[0].2 == content);
 }
 
-#[tokio::test]
-async fn an_upload_that_breaks_off_leaves_nothing() {
-    let (world, files) = Files::deployed().await;
+async fn an_upload_that_breaks_off_leaves_nothing(engine: Engine) {
+    let (world, files) = Files::deployed(&engine).await;
     let tar = tar_of(&[
         file("/data/first", b"1"),
         file("/data/second", &[7; 100_000]),

@@ -2,8 +2,16 @@
 
 use rack_api::socket::Event;
 
+use super::engines::{Engine, on_both_engines};
 use super::flow::{PLAIN, text};
 use super::world::{Client, World, within};
+
+on_both_engines!(
+    services_are_reached_by_every_name_they_have,
+    resources_are_reached_by_their_urls,
+    a_process_may_end_first,
+    nothing_else_is_reached,
+);
 
 const DATABASE: &str = "services:
   web:
@@ -21,7 +29,7 @@ resources:
 const ASK: &[u8] = b"GET /path HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 async fn deployed() -> (World, Client) {
-    let (world, rack) = World::with_rack().await;
+    let (world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
     let files = [("convox.yml", DATABASE), PLAIN[1]];
     let release = rack.release("myapp", &files).await;
@@ -40,8 +48,7 @@ async fn ask(rack: &Client, host: &str) -> String {
     answer.text()
 }
 
-#[tokio::test]
-async fn services_are_reached_by_every_name_they_have() {
+async fn services_are_reached_by_every_name_they_have(engine: Engine) {
     let (_world, rack) = deployed().await;
     let id = text(&rack.get("/apps/myapp/processes").await.json()[0], "id");
     for host in [
@@ -62,8 +69,7 @@ async fn services_are_reached_by_every_name_they_have() {
     }
 }
 
-#[tokio::test]
-async fn resources_are_reached_by_their_urls() {
+async fn resources_are_reached_by_their_urls(engine: Engine) {
     let (_world, rack) = deployed().await;
     let resource = rack.get("/apps/myapp/resources/cache?").await.json();
     let url = text(&resource, "url");
@@ -88,8 +94,7 @@ async fn resources_are_reached_by_their_urls() {
     assert_eq!((rest.text().as_str(), rest.ended), ("", true));
 }
 
-#[tokio::test]
-async fn a_process_may_end_first() {
+async fn a_process_may_end_first(engine: Engine) {
     let (_world, rack) = deployed().await;
     let mut socket = rack.socket("/proxy/web.myapp/3000", &[]).await;
     socket.writer.data(ASK).await.expect("sent");
@@ -107,8 +112,7 @@ async fn a_process_may_end_first() {
     assert_eq!(event.expect("a close"), Event::Close);
 }
 
-#[tokio::test]
-async fn nothing_else_is_reached() {
+async fn nothing_else_is_reached(engine: Engine) {
     let (world, rack) = deployed().await;
     let other = world.rack("production").await;
     other.deploy("other").await;

@@ -8,4 +8,5 @@ mod images;
 mod inside;
 mod processes;
 mod reach;
+mod terminals;
 mod world;

@@ -168,6 +168,7 @@ async fn run(engine: &Simulated, id: &str, words: &[&str], input: &str) -> (i64,
         mut output,
         input: mut stdin,
         status,
+        ..
     } = engine.exec(id, spec).await.expect("an exec");
     stdin
         .write_all(input.as_bytes())

@@ -258,6 +258,10 @@ async fn runs_carry_their_options_in_headers() {
         width: Some(100),
         memory: Some(256),
         release: Some("RABC".into()),
+        cpu_limit: Some(500),
+        volumes: [("data".into(), "/data".into())].into(),
+        privileged: Some(false),
+        ..process::RunOptions::default()
     };
     client
         .process_run("foo", "web", &options)

@@ -13,6 +13,7 @@ fn command(text: &str) -> ExecOptions {
         command: text.into(),
         entrypoint: false,
         tty: false,
+        stdin: true,
         height: None,
         width: None,
     }
@@ -59,6 +60,7 @@ async fn logs_are_bytes_until_their_end() {
         since: Some(Duration::from_secs(3600)),
         filter: Some("a b".into()),
         tail: Some(7),
+        ..log::Options::default()
     };
     let mut log = client.app_logs("foo", &options).await.expect("a log");
     let mut bytes = Vec::new();
@@ -211,6 +213,7 @@ async fn input_reaches_the_command_and_its_end_too() {
     let options = ExecOptions {
         entrypoint: true,
         tty: true,
+        stdin: true,
         height: Some(40),
         width: Some(100),
         ..command("cat\n-v")

@@ -13,7 +13,8 @@ use std::time::Duration;
 use bollard::models::ExecConfig;
 use bollard::query_parameters::ResizeExecOptionsBuilder;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, ReadHalf, WriteHalf};
+use tokio::sync::watch;
 
 use super::{Docker, error};
 use crate::engine::{Exec, ExecSpec, Reader, Result};
@@ -21,6 +22,13 @@ use crate::engine::{Exec, ExecSpec, Reader, Result};
 /// Docker swallows this sequence in terminals (by default control-p, control-q,
 /// which editors and shells need). It cannot be switched off, only made unlikely.
 const DETACH_KEYS: &str = "ctrl-@,ctrl-^,ctrl-@,ctrl-_,ctrl-@";
+
+/// Waits for one line before it becomes the command: older engines set the size of a
+/// terminal only after the start, and the command must not look before.
+const WAIT: [&str; 4] = ["sh", "-c", "read -r _; exec \"$@\"", "sh"];
+
+/// What a terminal answers to the line that ends the wait.
+const ECHO: &[u8] = b"\r\n";
 
 /// End of transmission: what a terminal turns into end of input.
 const EOT: u8 = 4;
@@ -32,8 +40,13 @@ impl Docker {
         // Newer engines start the command with its size; older ones are told right after.
         let sized = size.filter(|_| session.speaks(42));
         let console = sized.map(|(rows, columns)| vec![usize::from(rows), usize::from(columns)]);
+        let waits = spec.shell && size.is_some() && sized.is_none();
+        let mut command = spec.command;
+        if waits {
+            command.splice(..0, WAIT.map(str::to_owned));
+        }
         let config = ExecConfig {
-            attach_stdin: Some(spec.stdin),
+            attach_stdin: Some(spec.stdin || waits),
             attach_stdout: Some(true),
             attach_stderr: Some(true),
             console_size: console.clone(),
@@ -45,7 +58,7 @@ impl Docker {
                     .map(|(name, value)| format!("{name}={value}"))
                     .collect(),
             ),
-            cmd: Some(spec.command),
+            cmd: Some(command),
             ..Default::default()
         };
         let exec = session
@@ -64,23 +77,34 @@ impl Docker {
         let upgraded = hyper::upgrade::on(response)
             .await
             .map_err(|error| error::unreachable(&error::broken(&error)))?;
-        let (output, input) = tokio::io::split(TokioIo::new(upgraded));
+        let (output, mut input) = tokio::io::split(TokioIo::new(upgraded));
 
         if sized.is_none()
             && let Some((rows, columns)) = size
         {
-            let options = ResizeExecOptionsBuilder::default()
-                .h(rows.into())
-                .w(columns.into())
-                .build();
             // The engine waits here until the command runs. A command that has already
             // ended needs no size; one that failed to start says so in its status.
-            if let Err(error) = session.client.resize_exec(&exec, options).await {
-                tracing::debug!(%error, "docker did not take the terminal size");
+            resize(&session.client, &exec, rows, columns).await;
+            if waits && let Err(error) = input.write_all(b"\n").await {
+                // It did not start; what it says and its status tell why.
+                tracing::debug!(%error, "a command does not read");
             }
         }
+        let later_sizes = spec.tty.then(|| {
+            let (sender, mut sizes) = watch::channel(size.unwrap_or_default());
+            let (client, exec) = (session.client.clone(), exec.clone());
+            tokio::spawn(async move {
+                while sizes.changed().await.is_ok() {
+                    let (rows, columns) = *sizes.borrow_and_update();
+                    resize(&client, &exec, rows, columns).await;
+                }
+            });
+            sender
+        });
 
-        let output: Reader = if spec.tty {
+        let output: Reader = if waits {
+            Box::pin(Unechoed::new(output))
+        } else if spec.tty {
             Box::pin(output)
         } else {
             Box::pin(Unframed::new(output))
@@ -98,6 +122,7 @@ impl Docker {
             output,
             input,
             status: Box::pin(async move { docker.exec_status(&exec).await }),
+            size: later_sizes,
         })
     }
 
@@ -117,6 +142,16 @@ impl Docker {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(250));
         }
+    }
+}
+
+async fn resize(client: &bollard::Docker, exec: &str, rows: u16, columns: u16) {
+    let options = ResizeExecOptionsBuilder::default()
+        .h(rows.into())
+        .w(columns.into())
+        .build();
+    if let Err(error) = client.resize_exec(exec, options).await {
+        tracing::debug!(%error, "docker did not take the terminal size");
     }
 }
 
@@ -172,6 +207,55 @@ impl<W: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Terminal<W> {
             }
         }
         Pin::new(&mut self.inner).poll_flush(cx)
+    }
+}
+
+/// Output without the echo of the line that ended the wait, which comes first if the
+/// command could be started at all.
+struct Unechoed<R> {
+    inner: ReadHalf<R>,
+    /// What is still expected of the echo.
+    echo: &'static [u8],
+    /// What has come and may be the echo's beginning, or was not.
+    kept: Vec<u8>,
+}
+
+impl<R> Unechoed<R> {
+    fn new(inner: ReadHalf<R>) -> Self {
+        Unechoed {
+            inner,
+            echo: ECHO,
+            kept: Vec::new(),
+        }
+    }
+}
+
+impl<R: AsyncRead + AsyncWrite + Unpin> AsyncRead for Unechoed<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let me = &mut *self;
+        while let Some((expected, rest)) = me.echo.split_first() {
+            let mut byte = [0];
+            let mut one = ReadBuf::new(&mut byte);
+            ready!(Pin::new(&mut me.inner).poll_read(cx, &mut one))?;
+            me.kept.extend_from_slice(one.filled());
+            me.echo = rest;
+            if one.filled() != [*expected] {
+                me.echo = b"";
+            } else if rest.is_empty() {
+                me.kept.clear();
+            }
+        }
+        if me.kept.is_empty() {
+            return Pin::new(&mut me.inner).poll_read(cx, buf);
+        }
+        let most = me.kept.len().min(buf.remaining());
+        buf.put_slice(&me.kept[..most]);
+        me.kept.drain(..most);
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -284,6 +368,26 @@ mod tests {
             .await
             .expect_err("strange");
         assert_eq!(strange.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[tokio::test]
+    async fn only_the_echo_is_taken_from_the_output() {
+        for (said, seen) in [
+            (b"\r\nhi\r\n".as_slice(), b"hi\r\n".as_slice()),
+            (b"\r\n", b""),
+            (b"\rhi", b"\rhi"),
+            (b"OCI runtime exec failed", b"OCI runtime exec failed"),
+            (b"\r", b"\r"),
+            (b"", b""),
+        ] {
+            let (near, mut far) = tokio::io::duplex(64);
+            far.write_all(said).await.expect("written");
+            drop(far);
+            let mut all = Vec::new();
+            let mut output = Unechoed::new(tokio::io::split(near).0);
+            output.read_to_end(&mut all).await.expect("read");
+            assert_eq!(all, seen);
+        }
     }
 
     #[tokio::test]

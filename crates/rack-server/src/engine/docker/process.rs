@@ -268,6 +268,9 @@ fn body(spec: &ProcessSpec) -> ContainerCreateBody {
                 .memory_reservation
                 .map(|mib| mib.saturating_mul(MEBIBYTE)),
             cpu_shares: spec.cpu_shares,
+            nano_cpus: spec
+                .cpu_limit
+                .map(|thousandths| thousandths.saturating_mul(1_000_000)),
             init: spec.init.then_some(true),
             privileged: spec.privileged.then_some(true),
             shm_size: spec.shm.map(|mib| mib.saturating_mul(MEBIBYTE)),

@@ -216,7 +216,7 @@ impl StoredImage {
 /// records the name, and the command such an image usually has.
 pub(super) fn stand_in(blobs: &Blobs, reference: &str) -> io::Result<(ConfigFile, Pending)> {
     let reference = normalize(reference);
-    let layer = marker_layer(blobs, &format!("FROM {reference}\n"))?;
+    let layer = base_layer(blobs, &format!("FROM {reference}\n"))?;
     let repository = repository(&reference);
     let name = repository.rsplit('/').next().unwrap_or(repository);
     let mut file = ConfigFile::scratch();
@@ -260,22 +260,28 @@ pub(super) fn stand_in(blobs: &Blobs, reference: &str) -> io::Result<(ConfigFile
 
 /// Makes the layer of an instruction that runs nothing: a file that says which.
 pub(super) fn marker_layer(blobs: &Blobs, text: &str) -> io::Result<Pending> {
+    layer_of(blobs, text, &[])
+}
+
+/// Makes the layer of an image that stands in for a real one: there is a shell in it.
+fn base_layer(blobs: &Blobs, text: &str) -> io::Result<Pending> {
+    layer_of(blobs, text, &["bin/sh"])
+}
+
+fn layer_of(blobs: &Blobs, text: &str, programs: &[&str]) -> io::Result<Pending> {
     let content = blobs.write(text.as_bytes())?;
     let (blob, size) = (content.digest().to_owned(), content.size());
     let mut tree = Tree::new();
-    let path = format!("var/lib/simulated/{}", &hex_part(&blob)[..16]);
-    tree::insert(
-        &mut tree,
-        &path,
-        Node {
-            mode: 0o644,
-            kind: Kind::File {
-                blob,
-                offset: 0,
-                size,
-            },
-        },
-    );
+    let marker = format!("var/lib/simulated/{}", &hex_part(&blob)[..16]);
+    let files = programs.iter().map(|path| (*path, 0o755));
+    for (path, mode) in files.chain([(marker.as_str(), 0o644)]) {
+        let kind = Kind::File {
+            blob: blob.clone(),
+            offset: 0,
+            size,
+        };
+        tree::insert(&mut tree, path, Node { mode, kind });
+    }
     tree::write_layer(blobs, &tree, &|_| content.open())
 }
 

@@ -177,6 +177,10 @@ pub(super) fn exec(shared: &Arc<Shared>, id: &str, spec: ExecSpec) -> Result<Exe
     if spec.command.is_empty() {
         return Err(EngineError::Failed("no command to execute".to_owned()));
     }
+    let size = spec
+        .tty
+        .then(|| watch::Sender::new(spec.size.unwrap_or_default()));
+    let terminal = size.as_ref().map(watch::Sender::subscribe);
     let (shell, token, faults) = shared.processes.with(id, |process| {
         if process.phase() != Phase::Running {
             return Err(EngineError::Failed(format!(
@@ -191,7 +195,7 @@ pub(super) fn exec(shared: &Arc<Shared>, id: &str, spec: ExecSpec) -> Result<Exe
                 .or_insert_with(|| "xterm".to_owned());
         }
         environment.extend(spec.environment);
-        let shell = Shell::new(environment, &process.directory, Unknown::Ends);
+        let shell = Shell::new(environment, &process.directory, Unknown::Ends).on(terminal);
         let faults = shared
             .faults
             .of_process(&process.spec.labels, &process.faults);
@@ -238,6 +242,7 @@ pub(super) fn exec(shared: &Arc<Shared>, id: &str, spec: ExecSpec) -> Result<Exe
         output: Box::pin(output),
         input,
         status: Box::pin(status),
+        size,
     })
 }
 

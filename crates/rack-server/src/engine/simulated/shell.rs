@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
 
 use super::syntax::{self, Command, Join, Pipeline, Word};
 
@@ -30,6 +31,8 @@ pub(super) struct Shell {
     environment: BTreeMap<String, String>,
     directory: String,
     unknown: Unknown,
+    /// Rows and columns of its terminal, if it has one.
+    terminal: Option<watch::Receiver<(u16, u16)>>,
     status: i64,
     exited: bool,
     stop_on_error: bool,
@@ -47,10 +50,17 @@ impl Shell {
             environment,
             directory,
             unknown,
+            terminal: None,
             status: 0,
             exited: false,
             stop_on_error: false,
         }
+    }
+
+    /// Gives it a terminal.
+    pub(super) fn on(mut self, terminal: Option<watch::Receiver<(u16, u16)>>) -> Self {
+        self.terminal = terminal;
+        self
     }
 
     /// Runs words as an engine does: no shell unless they name one.
@@ -270,6 +280,17 @@ impl Shell {
                 "set" => {
                     self.stop_on_error |=
                         argument.is_some_and(|flags| flags.starts_with('-') && flags.contains('e'));
+                    Ok(0)
+                }
+                "stty" => {
+                    let Some(terminal) = &self.terminal else {
+                        say(output, "stty: standard input: Not a tty").await?;
+                        return Ok(1);
+                    };
+                    if argument == Some("size") {
+                        let (rows, columns) = *terminal.borrow();
+                        say(output, &format!("{rows} {columns}")).await?;
+                    }
                     Ok(0)
                 }
                 "sh" | "bash" | "ash" | "dash" => self.shell(words, serves, input, output).await,

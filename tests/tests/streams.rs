@@ -1,0 +1,56 @@
+//! Commands whose stream breaks: the status is what the rack has recorded, never a
+//! success that nobody observed.
+
+use end_to_end::{Cutter, World};
+use rack_api::exit_status::MARKER;
+
+fn deployed(world: &World) {
+    world.install(&["staging"]);
+    let app = world.example("tiny", "myapp");
+    for words in [&["apps", "create", "myapp"][..], &["deploy", "-a", "myapp"]] {
+        world.convox_in(&app, words).ok();
+    }
+}
+
+fn statuses_survive(mut world: World) {
+    deployed(&world);
+    // The news of the end is what gets lost.
+    let cutter = Cutter::new(world.port(), MARKER);
+    let url = world.url_through(cutter.port());
+    world.set("RACK_URL", &url);
+    for (command, status) in [("exit 3", 3), ("true", 0), ("exit 255", 255)] {
+        let run = world.convox(&["run", "web", command, "-a", "myapp"]);
+        assert_eq!(
+            run.status, status,
+            "{command}: {}{}",
+            run.stdout, run.stderr
+        );
+        assert!(
+            run.stderr.contains("the rack has recorded its end"),
+            "{}",
+            run.stderr
+        );
+    }
+    // A command of a process that goes on is not remembered: that is a failure.
+    let exec = world.convox(&["exec", "web", "true", "-a", "myapp"]);
+    assert_ne!(exec.status, 0, "{}{}", exec.stdout, exec.stderr);
+
+    // The stream breaks while the command runs: it ends with its client.
+    let cutter = Cutter::new(world.port(), "begun");
+    let url = world.url_through(cutter.port());
+    world.set("RACK_URL", &url);
+    let run = world.convox(&["run", "web", "echo be'gun'; sleep 1000", "-a", "myapp"]);
+    assert_eq!(run.status, 137, "{}{}", run.stdout, run.stderr);
+    world.unset("RACK_URL");
+}
+
+#[test]
+fn statuses_survive_broken_streams_simulated() {
+    statuses_survive(World::simulated());
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn statuses_survive_broken_streams() {
+    statuses_survive(World::docker());
+}
