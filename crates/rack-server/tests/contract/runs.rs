@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::engines::{Engine, on_both_engines};
 use super::flow::{status_of, text};
-use super::world::{Client, Connected, World, until};
+use super::world::{Client, Connected, until};
 
 on_both_engines!(
     the_status_of_a_run_is_that_of_its_command,

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::engines::{Engine, on_both_engines};
 use super::flow::{status_of, text};
-use super::world::{Client, Connected, World, until, within};
+use super::world::{Client, Connected, until, within};
 
 on_both_engines!(
     a_reader_that_stands_still_holds_nobody_up,
@@ -50,9 +50,9 @@ async fn a_reader_that_stands_still_holds_nobody_up(engine: Engine) {
     let mut still = rack.socket(ONE_OFFS, &options).await;
     let mut quick = rack.socket(ONE_OFFS, &options).await;
     // Far more than every buffer between the two takes.
-    let block = "0123456789abcdef".repeat(512);
+    let block = "0123456789abcdef".repeat(256);
     let echo = format!("{};", "echo $B".to_owned() + &"$B".repeat(2));
-    let command = format!("{} echo end-of-$N", echo.repeat(64));
+    let command = format!("{} echo end-of-$N", echo.repeat(128));
     let mut expected = 0;
     for turn in 0..6 {
         let environment = format!("B={block}&N={turn}");
@@ -64,7 +64,7 @@ async fn a_reader_that_stands_still_holds_nobody_up(engine: Engine) {
         let got = read_until(&mut quick, &end).await;
         assert_eq!(
             got.len(),
-            64 * (3 * block.len() + 1) + end.len(),
+            128 * (3 * block.len() + 1) + end.len(),
             "turn {turn}"
         );
         expected += got.len();
@@ -83,7 +83,7 @@ async fn a_command_nobody_reads_waits_and_holds_nobody_up(engine: Engine) {
     // What goes in comes back and is not read: sooner or later nothing more goes in.
     let sent = Arc::new(AtomicU64::new(0));
     let (writer, counter) = (socket.writer.clone(), Arc::clone(&sent));
-    let piece: Vec<u8> = (0..1024_u32).map(|n| (n * 31 % 251) as u8).collect();
+    let piece: Vec<u8> = (0..16_384_u32).map(|n| (n * 31 % 251) as u8).collect();
     let most = 64 << 20;
     let feeding = {
         let piece = piece.clone();
