@@ -2,57 +2,79 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A port that leads to a server. A connection on which the server says the word breaks
 /// at once, and the client does not hear the piece with the word in it.
 pub struct Cutter {
     port: u16,
+    most: usize,
+    left: Arc<AtomicUsize>,
 }
 
 impl Cutter {
     /// Listens before the server at a port of this machine.
     pub fn new(server: u16, word: &'static str) -> Self {
+        Self::times(server, word, usize::MAX)
+    }
+
+    /// As [`Self::new`], for a number of times.
+    pub fn times(server: u16, word: &'static str, most: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
+        let left = Arc::new(AtomicUsize::new(most));
+        let cuts = Arc::clone(&left);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else {
                     continue;
                 };
-                let (up, down) = (
-                    (
-                        client.try_clone().expect("a handle"),
-                        server.try_clone().expect("a handle"),
-                    ),
-                    (server, client),
+                let up = (
+                    client.try_clone().expect("a handle"),
+                    server.try_clone().expect("a handle"),
                 );
-                std::thread::spawn(move || pump(up.0, up.1, None));
-                std::thread::spawn(move || pump(down.0, down.1, Some(word)));
+                let cuts = Arc::clone(&cuts);
+                std::thread::spawn(move || pump(up.0, up.1, |_| false));
+                std::thread::spawn(move || {
+                    let mut tail = Vec::new();
+                    let word = word.as_bytes();
+                    pump(server, client, |piece| {
+                        // It may stand across two pieces.
+                        tail.extend_from_slice(piece);
+                        let said = tail.windows(word.len()).any(|part| part == word);
+                        let kept = tail.len().saturating_sub(word.len());
+                        tail.drain(..kept);
+                        let one_less = |left: usize| left.checked_sub(1);
+                        said && cuts
+                            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
+                            .is_ok()
+                    });
+                });
             }
         });
-        Self { port }
+        Self { port, most, left }
     }
 
     /// The port to connect to.
     pub fn port(&self) -> u16 {
         self.port
     }
+
+    /// How often it has cut.
+    pub fn cuts(&self) -> usize {
+        self.most - self.left.load(Ordering::SeqCst)
+    }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, word: Option<&str>) {
-    let (mut block, mut tail) = (vec![0; 16 << 10], Vec::new());
+fn pump(mut from: TcpStream, mut to: TcpStream, mut cuts: impl FnMut(&[u8]) -> bool) {
+    let mut block = vec![0; 16 << 10];
     loop {
         let read = from.read(&mut block).unwrap_or(0);
-        if let Some(word) = word.map(str::as_bytes) {
-            // It may stand across two pieces.
-            tail.extend_from_slice(&block[..read]);
-            if tail.windows(word.len()).any(|part| part == word) {
-                let _ = from.shutdown(Shutdown::Both);
-                let _ = to.shutdown(Shutdown::Both);
-                return;
-            }
-            let kept = tail.len().saturating_sub(word.len());
-            tail.drain(..kept);
+        if cuts(&block[..read]) {
+            let _ = from.shutdown(Shutdown::Both);
+            let _ = to.shutdown(Shutdown::Both);
+            return;
         }
         if read == 0 || to.write_all(&block[..read]).is_err() {
             let _ = to.shutdown(Shutdown::Write);

@@ -218,6 +218,19 @@ impl World {
             .expect("the program starts")
     }
 
+    /// Starts `convox` with words and reads what it says as it comes.
+    pub fn follow(&self, words: &[&str]) -> Follower {
+        let mut command = self.command(programs().join("convox"), self.path());
+        let child = command
+            .args(words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn();
+        Follower {
+            child: child.expect("the program starts"),
+        }
+    }
+
     /// Ports of our containers that other machines could reach.
     pub fn published_beyond_loopback(&self) -> Vec<String> {
         cleanup::published_beyond_loopback(&self.path().join("data"))
@@ -402,6 +415,40 @@ impl World {
             "build {build} has images"
         );
         digests
+    }
+}
+
+/// A program that goes on; it ends with its value.
+pub struct Follower {
+    child: Child,
+}
+
+impl Follower {
+    /// Reads standard output until it contains something; all that was read.
+    pub fn until(&mut self, wanted: &str) -> String {
+        let output = self.child.stdout.as_mut().expect("a pipe");
+        let (mut seen, mut byte) = (Vec::new(), [0]);
+        loop {
+            // A program that never says it is stopped by the test runner.
+            assert_ne!(
+                output.read(&mut byte).expect("output"),
+                0,
+                "{wanted:?} never came: {}",
+                String::from_utf8_lossy(&seen)
+            );
+            seen.push(byte[0]);
+            if seen.ends_with(wanted.as_bytes()) {
+                return String::from_utf8_lossy(&seen).into_owned();
+            }
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Commands whose stream breaks: the status is what the rack has recorded, never a
 //! success that nobody observed.
 
-use end_to_end::{Cutter, World};
+use end_to_end::{Cutter, World, wait_until};
 use rack_api::exit_status::MARKER;
 
 fn deployed(world: &World) {
@@ -42,6 +42,40 @@ fn statuses_survive(mut world: World) {
     let run = world.convox(&["run", "web", "echo be'gun'; sleep 1000", "-a", "myapp"]);
     assert_eq!(run.status, 137, "{}{}", run.stdout, run.stderr);
     world.unset("RACK_URL");
+}
+
+#[test]
+fn a_log_goes_on_where_it_broke_simulated() {
+    let mut world = World::simulated();
+    deployed(&world);
+    let say = |world: &World, word: &str| {
+        let command = format!("echo {word}");
+        world
+            .convox(&["run", "web", &command, "-a", "myapp", "-d"])
+            .ok();
+        wait_until(word, || {
+            let log = world
+                .convox(&["logs", "--no-follow", "--since", "1h", "-a", "myapp"])
+                .ok();
+            log.contains(&format!(" {word}\n"))
+        });
+    };
+    for word in ["one", "two", "three"] {
+        say(&world, word);
+    }
+    // Breaks whenever the second word comes by, the first two times.
+    let cutter = Cutter::times(world.port(), " two", 2);
+    let url = world.url_through(cutter.port());
+    world.set("RACK_URL", &url);
+    let mut follower = world.follow(&["logs", "--since", "1h", "-a", "myapp"]);
+    world.unset("RACK_URL");
+    let heard = follower.until(" three\n");
+    for word in ["one", "two", "three"] {
+        assert_eq!(heard.matches(&format!(" {word}\n")).count(), 1, "{heard}");
+    }
+    assert_eq!(cutter.cuts(), 2);
+    say(&world, "four");
+    assert!(!follower.until(" four\n").contains(" three\n"));
 }
 
 #[test]

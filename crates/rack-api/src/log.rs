@@ -24,46 +24,84 @@ pub struct Options {
     pub cursor: Option<Cursor>,
 }
 
-/// A place in a log, an addition of this project: a reader that asks for cursors is told
-/// by pings where it has come to, and can go on there over another connection with no
-/// line lost or repeated. Other servers take no notice.
+/// Where to begin in a log, an addition of this project: a reader that asks for places
+/// is told by pings where it has come to, and can go on there over another connection
+/// with no line lost or repeated. Other servers take no notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cursor {
-    /// Begin as the other options say, and tell cursors.
+    /// Begin as the other options say, and tell places.
     Wanted,
-    /// Begin behind this place, whatever the other options say of time and number.
-    After(u64),
+    /// Begin at this place, whatever the other options say of time and number.
+    After(Place),
 }
 
-/// Opens the payload of a ping that tells a cursor.
+/// A place in a log, as its server tells it; clients only hand it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Bytes of the log before it.
+    pub offset: u64,
+    /// Lines older than this are not wanted, in nanoseconds since 1970.
+    pub since: Option<i64>,
+    /// Wanted lines behind it that are to be left out.
+    pub leave_out: u64,
+}
+
+/// Opens the payload of a ping that tells a place.
 const CURSOR: &str = "cursor ";
+
+impl Place {
+    /// Its text in headers and pings.
+    pub fn encode(self) -> String {
+        let since = self.since.map(|since| since.to_string());
+        format!(
+            "{}.{}.{}",
+            self.offset,
+            since.unwrap_or_default(),
+            self.leave_out
+        )
+    }
+
+    /// Reads its text.
+    pub fn decode(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let place = Self {
+            offset: parts.next()?.parse().ok()?,
+            since: match parts.next()? {
+                "" => None,
+                since => Some(since.parse().ok()?),
+            },
+            leave_out: parts.next()?.parse().ok()?,
+        };
+        parts.next().is_none().then_some(place)
+    }
+
+    /// The payload of the ping that tells it.
+    pub fn tell(self) -> String {
+        format!("{CURSOR}{}", self.encode())
+    }
+
+    /// Reads the payload of a ping, if it tells a place.
+    pub fn told(payload: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(payload).ok()?;
+        Self::decode(text.strip_prefix(CURSOR)?)
+    }
+}
 
 impl Cursor {
     /// The value of the header.
     pub fn encode(self) -> String {
         match self {
             Self::Wanted => String::new(),
-            Self::After(place) => place.to_string(),
+            Self::After(place) => place.encode(),
         }
     }
 
-    /// Reads the value of the header.
+    /// Reads the value of the header; a strange one is none.
     pub fn decode(text: &str) -> Option<Self> {
         match text.trim() {
             "" => Some(Self::Wanted),
-            place => place.parse().ok().map(Self::After),
+            place => Place::decode(place).map(Self::After),
         }
-    }
-
-    /// The payload that tells a place.
-    pub fn tell(place: u64) -> String {
-        format!("{CURSOR}{place}")
-    }
-
-    /// Reads the payload of a ping: a place, if it tells one.
-    pub fn told(payload: &[u8]) -> Option<u64> {
-        let text = std::str::from_utf8(payload).ok()?;
-        text.strip_prefix(CURSOR)?.parse().ok()
     }
 }
 
@@ -163,7 +201,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn strange_cursors_are_none() {
+        assert_eq!(Cursor::decode(" "), Some(Cursor::Wanted));
+        for text in ["1", "x", "-1..0", "1.x.0", "1..0.0", "1..", "1..-1"] {
+            assert_eq!(Cursor::decode(text), None, "{text}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn places_survive(offset: u64, since: Option<i64>, leave_out: u64) {
+            let place = Place { offset, since, leave_out };
+            prop_assert_eq!(Cursor::decode(&Cursor::After(place).encode()), Some(Cursor::After(place)));
+            prop_assert!(place.tell().len() <= 125, "fits a ping");
+            prop_assert_eq!(Place::told(place.tell().as_bytes()), Some(place));
+        }
+
         #[test]
         fn any_text_is_a_filter(text in ".*", message in ".*") {
             let _ = Filter::parse(&text).matches(message.as_bytes());

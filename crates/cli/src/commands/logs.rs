@@ -1,8 +1,12 @@
 //! `convox logs`.
 
-use bytes::Bytes;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
 use clap::Args;
-use rack_api::client::LogStream;
+use rack_api::client::{Client, ClientError, LogStream};
+use rack_api::log::{Cursor, Options, Place};
+use tokio::time::{Instant, sleep};
 
 use crate::arguments::{AppArgs, LogArgs};
 use crate::context::Context;
@@ -12,6 +16,11 @@ use crate::ui::Ui;
 
 /// How a rack reports an error in a log, whose own lines begin with a time.
 const ERROR: &[u8] = b"ERROR: ";
+
+/// How long a server that went away may take to come back.
+const COMEBACK: Duration = Duration::from_secs(30);
+/// Pause between looks for it.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The log of an app.
 #[derive(Debug, Args)]
@@ -30,21 +39,86 @@ impl Logs {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let name = context.app(&self.app)?;
         let rack = context.rack(&self.app.rack).await?;
-        let options = self.log.options();
-        let stream = match self.service.filter(|service| !service.is_empty()) {
-            Some(service) => rack.client.service_logs(&name, &service, &options).await?,
-            None => rack.client.app_logs(&name, &options).await?,
+        let mut options = self.log.options();
+        // Racks of ours tell where in the log we are, others take no notice.
+        options.cursor = options.follow.then_some(Cursor::Wanted);
+        let log = Log {
+            client: &rack.client,
+            app: name,
+            service: self.service.filter(|service| !service.is_empty()),
+            options,
         };
-        copy(stream, &context.ui).await
+        copy(log, &context.ui).await
+    }
+}
+
+/// A log that goes on where it was when its stream breaks.
+struct Log<'a> {
+    client: &'a Client,
+    app: String,
+    service: Option<String>,
+    options: Options,
+}
+
+impl Log<'_> {
+    async fn open(&self) -> Result<LogStream, ClientError> {
+        match &self.service {
+            Some(service) => {
+                let stream = self.client.service_logs(&self.app, service, &self.options);
+                stream.await
+            }
+            None => self.client.app_logs(&self.app, &self.options).await,
+        }
+    }
+
+    /// Opens the log at a place once more, for as long as a server takes to come back.
+    async fn reopen(
+        &mut self,
+        place: Place,
+        broken: ClientError,
+    ) -> Result<LogStream, ClientError> {
+        self.options.cursor = Some(Cursor::After(place));
+        let deadline = Instant::now() + COMEBACK;
+        loop {
+            match self.open().await {
+                Ok(stream) => return Ok(stream),
+                // It has been there before: the first failure says more.
+                Err(_) if Instant::now() > deadline => return Err(broken),
+                Err(_) => sleep(PAUSE).await,
+            }
+        }
     }
 }
 
 /// Copies a log with prefixes. An error that ends it fails the command: a
 /// stream of its own for errors does not exist.
-async fn copy(mut stream: LogStream, ui: &Ui) -> Outcome {
+async fn copy(mut log: Log<'_>, ui: &Ui) -> Outcome {
     let mut line_start = true;
     let mut error: Option<Bytes> = None;
-    while let Some(bytes) = stream.next().await? {
+    let mut stream = log.open().await?;
+    // Bytes of the present stream that a former one has brought already.
+    let mut known = 0;
+    loop {
+        let mut bytes = match stream.next().await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => break,
+            Err(broken) => match stream.cursor().filter(|_| log.options.follow) {
+                Some((place, since)) => {
+                    stream = log.reopen(place, broken).await?;
+                    known = since;
+                    continue;
+                }
+                None => return Err(broken.into()),
+            },
+        };
+        let passed = bytes
+            .len()
+            .min(usize::try_from(known).unwrap_or(usize::MAX));
+        bytes.advance(passed);
+        known -= passed as u64;
+        if bytes.is_empty() {
+            continue;
+        }
         if let Some(line) = error.take() {
             ui.bytes(&line)?;
         }

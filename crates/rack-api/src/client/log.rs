@@ -22,27 +22,32 @@ pub struct LogStream {
     _writer: Writer,
     ended: bool,
     /// The place told last, and how much has come since.
-    place: Arc<Mutex<Place>>,
+    reached: Arc<Mutex<Reached>>,
 }
 
 /// Where a stream has come to.
-#[derive(Debug, Clone, Copy, Default)]
-struct Place {
-    told: Option<u64>,
+#[derive(Debug, Clone, Copy)]
+struct Reached {
+    told: Option<log::Place>,
+    /// Bytes that came after that was told.
     since: u64,
 }
 
-fn lock(place: &Mutex<Place>) -> MutexGuard<'_, Place> {
-    place.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(reached: &Mutex<Reached>) -> MutexGuard<'_, Reached> {
+    reached.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LogStream {
-    fn new(mut socket: Websocket) -> Self {
-        let place = Arc::new(Mutex::new(Place::default()));
-        let hears = Arc::clone(&place);
+    fn new(mut socket: Websocket, begins: Option<log::Cursor>) -> Self {
+        let told = match begins {
+            Some(log::Cursor::After(place)) => Some(place),
+            Some(log::Cursor::Wanted) | None => None,
+        };
+        let reached = Arc::new(Mutex::new(Reached { told, since: 0 }));
+        let hears = Arc::clone(&reached);
         socket.reader.on_ping(move |payload| {
-            if let Some(told) = log::Cursor::told(payload) {
-                *lock(&hears) = Place {
+            if let Some(told) = log::Place::told(payload) {
+                *lock(&hears) = Reached {
                     told: Some(told),
                     since: 0,
                 };
@@ -52,15 +57,15 @@ impl LogStream {
             reader: socket.reader,
             _writer: socket.writer,
             ended: false,
-            place,
+            reached,
         }
     }
 
     /// Where another stream can go on, if the rack has told, and how many bytes of what
     /// it will send have been received here already.
-    pub fn cursor(&self) -> Option<(u64, u64)> {
-        let place = *lock(&self.place);
-        place.told.map(|told| (told, place.since))
+    pub fn cursor(&self) -> Option<(log::Place, u64)> {
+        let reached = *lock(&self.reached);
+        reached.told.map(|told| (told, reached.since))
     }
 
     /// Waits for the next bytes; `None` when the rack says that there are no
@@ -71,7 +76,7 @@ impl LogStream {
         }
         match self.reader.next().await? {
             Event::Data(bytes) => {
-                lock(&self.place).since += bytes.len() as u64;
+                lock(&self.reached).since += bytes.len() as u64;
                 Ok(Some(bytes))
             }
             Event::End | Event::Close => {
@@ -119,6 +124,7 @@ impl Client {
             ];
             request = with_headers(request, headers)?;
         }
-        Ok(LogStream::new(self.websocket(request).await?))
+        let begins = options.and_then(|options| options.cursor);
+        Ok(LogStream::new(self.websocket(request).await?, begins))
     }
 }

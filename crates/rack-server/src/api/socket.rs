@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use rack_api::log::Cursor;
 use rack_api::socket::{Event, Role, Socket, SocketReader, SocketWriter, accept_key};
 
 use super::error::message;
@@ -140,7 +139,7 @@ async fn send_chunk(
             writer.data(piece).await?;
         }
         match chunk.place.filter(|_| cursors) {
-            Some(place) => writer.ping_with(Cursor::tell(place).as_bytes()).await,
+            Some(place) => writer.ping_with(place.tell().as_bytes()).await,
             None => Ok(()),
         }
     };

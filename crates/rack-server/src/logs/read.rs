@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::stream::try_unfold;
 use futures::{Stream, TryStreamExt as _};
 use jiff::Timestamp;
-use rack_api::log::{Cursor, DEFAULT_SINCE, Filter, Options};
+use rack_api::log::{self, Cursor, DEFAULT_SINCE, Filter, Options};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -94,30 +94,36 @@ impl Log {
     }
 
     /// Reads like [`Log::read_until`]; each chunk comes with the place behind it, where a
-    /// later reader can go on with a cursor.
+    /// later reader can go on. If the options ask for places, the first chunk is empty
+    /// and comes with the place where the reader begins.
     pub fn read_marked(
         &self,
         options: &Options,
         now: Timestamp,
         streams: Streams,
         end: CancellationToken,
-    ) -> impl Stream<Item = io::Result<(Bytes, u64)>> + Send + use<> {
+    ) -> impl Stream<Item = io::Result<(Bytes, log::Place)>> + Send + use<> {
         let after = match options.cursor {
             Some(Cursor::After(place)) => Some(place),
             Some(Cursor::Wanted) | None => None,
         };
-        let unlimited = options.tail.is_some() || after.is_some();
         let age = options
             .since
-            .filter(|_| after.is_none())
-            .or((!unlimited).then_some(DEFAULT_SINCE));
-        let since = age.map(|age| TimeText::new(now.checked_sub(age).unwrap_or(Timestamp::MIN)));
+            .or(options.tail.is_none().then_some(DEFAULT_SINCE));
+        let since = match after {
+            Some(place) => place
+                .since
+                .and_then(|since| Timestamp::from_nanosecond(since.into()).ok()),
+            None => age.map(|age| now.checked_sub(age).unwrap_or(Timestamp::UNIX_EPOCH)),
+        };
         let filter = options.filter.as_deref().map(Filter::parse);
         let reader = Reader {
             growth: self.inner.growth(),
             log: Arc::clone(&self.inner),
+            since,
+            tells: options.cursor.is_some(),
             view: View {
-                since,
+                since: since.map(TimeText::new),
                 streams,
                 filter,
                 prefix: options.prefix,
@@ -162,7 +168,10 @@ struct Reader {
     view: View,
     tail: Option<usize>,
     /// Where another reader has stopped.
-    after: Option<u64>,
+    after: Option<log::Place>,
+    since: Option<Timestamp>,
+    /// The place of the beginning is still to be told.
+    tells: bool,
     follow: bool,
     end: CancellationToken,
     /// Where it is; `None` before the first chunk.
@@ -184,7 +193,15 @@ struct Position {
 }
 
 impl Reader {
-    async fn next(mut self) -> io::Result<Option<((Bytes, u64), Self)>> {
+    async fn next(mut self) -> io::Result<Option<((Bytes, log::Place), Self)>> {
+        if std::mem::take(&mut self.tells) {
+            self = blocking(move || {
+                self.position = Some(self.start()?);
+                Ok(self)
+            })
+            .await?;
+            return Ok(Some(((Bytes::new(), self.place()), self)));
+        }
         loop {
             // Seen before reading: growth after this wakes the wait below.
             let closed = self.growth.borrow_and_update().closed;
@@ -200,8 +217,7 @@ impl Reader {
             self = reader;
             match chunk {
                 Some(chunk) => {
-                    let place = self.position.as_ref().map_or(0, |position| position.offset);
-                    return Ok(Some(((chunk, place), self)));
+                    return Ok(Some(((chunk, self.place()), self)));
                 }
                 None if self.stop.is_some() => return Ok(None),
                 None => {}
@@ -211,6 +227,18 @@ impl Reader {
                 changed = self.growth.changed() => if changed.is_err() { return Ok(None) },
                 () = self.end.cancelled() => {}
             }
+        }
+    }
+
+    /// The place it has come to.
+    fn place(&self) -> log::Place {
+        let position = self.position.as_ref();
+        log::Place {
+            offset: position.map_or(0, |position| position.offset),
+            since: self
+                .since
+                .and_then(|since| i64::try_from(since.as_nanosecond()).ok()),
+            leave_out: position.map_or(0, |position| position.leave_out as u64),
         }
     }
 
@@ -242,8 +270,9 @@ impl Reader {
         if let Some(after) = self.after {
             let end = self.log.with(|segments| segments.end())?.unwrap_or(0);
             // A place this log never had is of a log that was removed: this one is new.
-            if after <= end {
-                position.offset = after;
+            if after.offset <= end {
+                position.offset = after.offset;
+                position.leave_out = usize::try_from(after.leave_out).unwrap_or(usize::MAX);
             }
         }
         if let Some(tail) = self.tail {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _};
-use rack_api::log::Options;
+use rack_api::log::{Options, Place};
 use tokio_util::sync::CancellationToken;
 
 use super::Rack;
@@ -23,7 +23,7 @@ pub struct Chunk {
     /// The lines.
     pub bytes: Bytes,
     /// The place behind them, where a reader can go on later.
-    pub place: Option<u64>,
+    pub place: Option<Place>,
 }
 
 impl From<Bytes> for Chunk {

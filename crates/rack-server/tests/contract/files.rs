@@ -352,10 +352,8 @@ async fn large_uploads_come_in_chunks(engine: Engine) {
 
 async fn an_upload_that_breaks_off_leaves_nothing(engine: Engine) {
     let (world, files) = Files::deployed(&engine).await;
-    let tar = tar_of(&[
-        file("/data/first", b"1"),
-        file("/data/second", &[7; 100_000]),
-    ]);
+    let large = vec![7; 100_000];
+    let tar = tar_of(&[file("/data/first", b"1"), file("/data/second", &large)]);
     let head = format!(
         "POST {} HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nContent-Length: {}\r\n\r\n",
         files.target,

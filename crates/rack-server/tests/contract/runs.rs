@@ -15,6 +15,7 @@ on_both_engines!(
     a_process_that_is_stopped_takes_its_commands_along,
     runs_are_given_what_was_asked_for,
     a_command_without_input_sees_its_end,
+    commands_run_where_there_is_no_shell,
     a_terminal_has_its_size_from_the_first_command_on,
     a_terminal_changes_its_size,
 );
@@ -255,6 +256,44 @@ async fn a_command_without_input_sees_its_end(engine: Engine) {
         .socket("/apps/myapp/processes/web/exec", &headers)
         .await;
     assert_eq!(status_of(&socket.rest().await), (0, b"done\n".to_vec()));
+}
+
+async fn commands_run_where_there_is_no_shell(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    rack.create("myapp").await;
+    let manifest = "services:\n  web:\n    build: .\n    termination:\n      grace: 1\n";
+    // One program that is what it is called.
+    let program = if engine.is_docker() {
+        "/bin/busybox"
+    } else {
+        "/bin/sh"
+    };
+    let dockerfile = format!(
+        "FROM busybox:1.36 AS base\nFROM scratch\nCOPY --from=base {program} /bin/cat\n\
+         COPY --from=base {program} /bin/sleep\nCMD [\"/bin/sleep\", \"100000\"]\n"
+    );
+    let files = [
+        ("convox.yml", manifest),
+        ("Dockerfile", dockerfile.as_str()),
+    ];
+    let release = rack.release("myapp", &files).await;
+    rack.promote("myapp", &release).await;
+    let run = placeholder(&rack).await;
+    for process in ["web", run.as_str()] {
+        let echoed = rack.exec("myapp", process, "cat", b"bytes\xff").await;
+        assert_eq!(echoed, (0, b"bytes\xff".to_vec()), "{process}");
+    }
+    let (status, output) = rack.exec("myapp", "web", "cat '/no such/file'", b"").await;
+    let output = String::from_utf8_lossy(&output).into_owned();
+    assert!(output.contains("/no such/file"), "one word: {output}");
+    assert_eq!(status, 1);
+    let (status, output) = rack.exec("myapp", "web", "cat 'x", b"").await;
+    let reason = b"ERROR: the image has no sh, and the command has an open quote\n".to_vec();
+    assert_eq!((status, output), (1, reason));
+    let (status, output) = rack.exec("myapp", "web", "nothing", b"").await;
+    if engine.is_docker() {
+        assert!(matches!(status, 126 | 127), "{status} {output:?}");
+    }
 }
 
 /// The size that a command in a terminal sees when it looks.

@@ -35,16 +35,20 @@ impl Docker {
 
     pub(super) async fn files_kind(&self, id: &str, path: &str) -> Result<Option<PathKind>> {
         let client = self.session().await?.client;
-        let options = ContainerArchiveInfoOptionsBuilder::default()
-            .path(path)
-            .build();
-        match client.get_container_archive_info(id, Some(options)).await {
-            Ok(stat) if stat.file_mode & DIRECTORY != 0 => Ok(Some(PathKind::Directory)),
-            Ok(stat) if stat.file_mode & LINK != 0 => Ok(Some(PathKind::Link(stat.link_target))),
-            Ok(_) => Ok(Some(PathKind::File)),
+        match stat(&client, id, path).await {
+            Ok(kind) => Ok(Some(kind)),
             Err(error) if error::status(&error) == Some(404) => Ok(None),
-            // Below something that is no directory.
-            Err(error) if error::mentions(&error, "not a directory") => Ok(None),
+            // The engine fails, without a word, below what is no directory.
+            Err(error) if error::status(&error) == Some(500) => {
+                for (at, _) in path.match_indices('/').skip(1) {
+                    match stat(&client, id, &path[..at]).await {
+                        Ok(PathKind::File) => return Ok(None),
+                        Ok(PathKind::Directory | PathKind::Link(_)) => {}
+                        Err(_) => break,
+                    }
+                }
+                Err(self.failure("path", path, error))
+            }
             Err(error) => Err(self.failure("path", path, error)),
         }
     }
@@ -110,6 +114,24 @@ impl Docker {
             ))),
         }
     }
+}
+
+async fn stat(
+    client: &bollard::Docker,
+    id: &str,
+    path: &str,
+) -> std::result::Result<PathKind, bollard::errors::Error> {
+    let options = ContainerArchiveInfoOptionsBuilder::default()
+        .path(path)
+        .build();
+    let stat = client.get_container_archive_info(id, Some(options)).await?;
+    Ok(if stat.file_mode & DIRECTORY != 0 {
+        PathKind::Directory
+    } else if stat.file_mode & LINK != 0 {
+        PathKind::Link(stat.link_target)
+    } else {
+        PathKind::File
+    })
 }
 
 /// What the engine means when it will not put one kind of thing in place of another.
