@@ -6,7 +6,7 @@
 //! process's status through a stream. With the `client` feature, [`client`]
 //! speaks to any rack, local or real.
 //!
-//! This crate knows nothing of Docker, databases or terminals.
+//! This crate knows nothing of Docker or databases.
 
 pub mod app;
 pub mod build;
