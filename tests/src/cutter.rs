@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A port that leads to a server. A connection on which the server says the word breaks
-/// at once, and the client does not hear the piece with the word in it.
+/// before it.
 pub struct Cutter {
     port: u16,
     most: usize,
@@ -35,20 +35,21 @@ impl Cutter {
                     server.try_clone().expect("a handle"),
                 );
                 let cuts = Arc::clone(&cuts);
-                std::thread::spawn(move || pump(up.0, up.1, |_| false));
+                std::thread::spawn(move || pump(up.0, up.1, |_| None));
                 std::thread::spawn(move || {
                     let mut tail = Vec::new();
                     let word = word.as_bytes();
                     pump(server, client, |piece| {
                         // It may stand across two pieces.
+                        let before = tail.len();
                         tail.extend_from_slice(piece);
-                        let said = tail.windows(word.len()).any(|part| part == word);
-                        let kept = tail.len().saturating_sub(word.len());
+                        let found = tail.windows(word.len()).position(|part| part == word);
+                        let kept = tail.len().saturating_sub(word.len() - 1);
                         tail.drain(..kept);
+                        let at = found?.saturating_sub(before);
                         let one_less = |left: usize| left.checked_sub(1);
-                        said && cuts
-                            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
-                            .is_ok()
+                        let cut = cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
+                        cut.is_ok().then_some(at)
                     });
                 });
             }
@@ -67,13 +68,16 @@ impl Cutter {
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, mut cuts: impl FnMut(&[u8]) -> bool) {
+/// Carries bytes until `cut` says how many of a piece are the last ones.
+fn pump(mut from: TcpStream, mut to: TcpStream, mut cut: impl FnMut(&[u8]) -> Option<usize>) {
     let mut block = vec![0; 16 << 10];
     loop {
         let read = from.read(&mut block).unwrap_or(0);
-        if cuts(&block[..read]) {
+        if let Some(last) = cut(&block[..read]) {
+            // Whoever has gone already needs no end.
+            let _ = to.write_all(&block[..last]);
+            let _ = to.shutdown(Shutdown::Write);
             let _ = from.shutdown(Shutdown::Both);
-            let _ = to.shutdown(Shutdown::Both);
             return;
         }
         if read == 0 || to.write_all(&block[..read]).is_err() {

@@ -126,10 +126,7 @@ async fn a_process_may_end_first(engine: Engine) {
     socket.writer.data(ASK).await.expect("sent");
     let mut answer = Vec::new();
     loop {
-        match within("the end", socket.reader.next())
-            .await
-            .expect("an end")
-        {
+        match within("the end", socket.next()).await.expect("an end") {
             Event::Data(bytes) => answer.extend_from_slice(&bytes),
             Event::End => break,
             Event::Close => panic!("closed before the end"),
@@ -139,7 +136,7 @@ async fn a_process_may_end_first(engine: Engine) {
     // Late bytes are no trouble, and the client's own end is the end of all.
     socket.writer.data(b"late").await.expect("sent");
     socket.writer.end().await.expect("sent");
-    let event = within("the close", socket.reader.next()).await;
+    let event = within("the close", socket.next()).await;
     assert_eq!(event.expect("a close"), Event::Close);
 }
 

@@ -35,7 +35,7 @@ const ONE_OFFS: &str = "/apps/myapp/services/web/logs";
 async fn read_until(socket: &mut Connected, end: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(end.as_bytes()) {
-        match within(&format!("{end:?}"), socket.reader.next()).await {
+        match within(&format!("{end:?}"), socket.next()).await {
             Ok(Event::Data(more)) => bytes.extend_from_slice(&more),
             other => panic!("{other:?} before {end:?}"),
         }
@@ -111,7 +111,7 @@ async fn a_command_nobody_reads_waits_and_holds_nobody_up(engine: Engine) {
     );
     let mut got = 0_u64;
     while got < most {
-        match within("more", socket.reader.next()).await.expect("data") {
+        match within("more", socket.next()).await.expect("data") {
             Event::Data(bytes) => {
                 let mut rest = &bytes[..];
                 let mut at = usize::try_from(got).expect("small") % piece.len();
@@ -150,7 +150,7 @@ async fn follow_to(rack: &Client, cursor: &str, end: &str) -> (String, String) {
     let next = async {
         while read() == before {
             tokio::select! {
-                event = socket.reader.next() => panic!("{event:?}"),
+                event = socket.next() => panic!("{event:?}"),
                 () = tokio::time::sleep(Duration::from_millis(5)) => {}
             }
         }
