@@ -22,4 +22,5 @@ replay!(
     s7_18_apps_params_set = apps_params_set,
     s7_18_apps_cancel = apps_cancel,
     s7_18_api_get = api_get,
+    s1_05_bodies_and_slashes = bodies_and_slashes,
 );

@@ -27,4 +27,5 @@ replay!(
     s7_18_apps_export_and_import = apps_export_and_import,
     s7_18_start = start,
     s7_18_api_get = api_get,
+    s1_05_bodies_and_slashes = bodies_and_slashes,
 );
