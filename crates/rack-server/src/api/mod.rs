@@ -24,7 +24,6 @@ mod guard;
 mod image_import;
 mod index;
 mod instance;
-mod index;
 mod log;
 mod metric;
 mod object;
