@@ -26,7 +26,7 @@ test:
 	@scripts/test
 
 documents:
-	@scripts/ensure-tools
+	@scripts/ensure-tools registry
 	@scripts/ensure-docker
 	@scripts/ensure-images
 	@scripts/documents
