@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use rack_api::client::{Client, Endpoint};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -329,6 +331,16 @@ impl World {
         let endpoint = self.endpoint();
         let password = endpoint.password().expect("a password");
         format!("http://convox:{password}@127.0.0.1:{port}")
+    }
+
+    /// The server password, as a request carries it.
+    pub fn authorization(&self) -> String {
+        let endpoint = self.endpoint();
+        let password = endpoint.password().expect("a password");
+        format!(
+            "Basic {}",
+            BASE64_STANDARD.encode(format!("convox:{password}"))
+        )
     }
 
     fn console(&self) -> Client {

@@ -276,7 +276,7 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         ),
         Answer::Bytes => (
             200,
-            json!({ "description": "The bytes", "content": { BYTES: {} } }),
+            json!({ "description": "The bytes", "content": { "*/*": {} } }),
         ),
         Answer::Empty(status) => (status, json!({ "description": "Done" })),
         Answer::Socket => (101, json!({ "description": "A websocket" })),

@@ -1,6 +1,7 @@
 //! Measures what people wait for, beside a floor measured in the same run, and
 //! prints a table. `make bench` runs it on release builds; it fails only when
-//! something does not work, never because something is slow.
+//! something does not work, never because something is slow. Words choose what is
+//! measured: `flow`, `followers`, `lists`.
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
@@ -10,9 +11,12 @@ use std::time::{Duration, Instant};
 
 use end_to_end::{World, workflow_script};
 
+mod followers;
+mod lists;
+
 /// One measured thing.
 struct Row {
-    what: &'static str,
+    what: String,
     measured: String,
     floor: String,
     ratio: String,
@@ -21,6 +25,40 @@ struct Row {
 }
 
 fn main() {
+    // Without words, everything.
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let wants = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
+    let mut rows = Vec::new();
+    if wants("flow") {
+        rows.extend(flow());
+    }
+    if wants("followers") {
+        let world = World::docker();
+        world.install(&["staging"]);
+        rows.extend(followers::rows(&world));
+    }
+    if wants("lists") {
+        rows.extend(lists::rows(&World::simulated()));
+    }
+    println!(
+        "{:<60}{:>12}{:>12}{:>8}  target",
+        "", "measured", "floor", "ratio"
+    );
+    for row in rows {
+        println!(
+            "{:<60}{:>12}{:>12}{:>8}  {} {}",
+            row.what,
+            row.measured,
+            row.floor,
+            row.ratio,
+            row.target,
+            if row.within { "ok" } else { "OVER" }
+        );
+    }
+}
+
+/// What the way from staging to production takes.
+fn flow() -> Vec<Row> {
     let world = World::docker();
     let app = world.example("tiny", "myapp");
     world.install(&["staging", "production"]);
@@ -55,22 +93,7 @@ fn main() {
     rows.push(promote(&world, image));
     rows.push(workflow(&world, &app, &script, image));
     docker(&["rmi", "-f", image]);
-
-    println!(
-        "{:<44}{:>12}{:>12}{:>8}  target",
-        "", "measured", "floor", "ratio"
-    );
-    for row in rows {
-        println!(
-            "{:<44}{:>12}{:>12}{:>8}  {} {}",
-            row.what,
-            row.measured,
-            row.floor,
-            row.ratio,
-            row.target,
-            if row.within { "ok" } else { "OVER" }
-        );
-    }
+    rows
 }
 
 /// The middle of several timings.
@@ -108,9 +131,9 @@ fn docker(words: &[&str]) {
 }
 
 /// Against a limit in time.
-fn limit(what: &'static str, ours: Duration, floor: Duration, limit: Duration) -> Row {
+fn limit(what: &str, ours: Duration, floor: Duration, limit: Duration) -> Row {
     Row {
-        what,
+        what: what.to_owned(),
         measured: milliseconds(ours),
         floor: milliseconds(floor),
         ratio: format!("{:.1}", ours.as_secs_f64() / floor.as_secs_f64()),
@@ -120,10 +143,10 @@ fn limit(what: &'static str, ours: Duration, floor: Duration, limit: Duration) -
 }
 
 /// Against a multiple of the floor.
-fn ratio(what: &'static str, ours: Duration, floor: Duration, most: f64) -> Row {
+fn ratio(what: &str, ours: Duration, floor: Duration, most: f64) -> Row {
     let times = ours.as_secs_f64() / floor.as_secs_f64();
     Row {
-        what,
+        what: what.to_owned(),
         measured: milliseconds(ours),
         floor: milliseconds(floor),
         ratio: format!("{times:.2}"),
@@ -193,7 +216,7 @@ fn resident(world: &World) -> Row {
     world.wait_for_page("web.myapp.staging.localhost");
     let kib = world.resident_kib();
     Row {
-        what: "resident memory at rest, two racks",
+        what: "resident memory at rest, two racks".into(),
         measured: format!("{:.1} MiB", kib as f64 / 1024.0),
         floor: "-".into(),
         ratio: "-".into(),
