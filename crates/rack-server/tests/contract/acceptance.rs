@@ -2,10 +2,10 @@
 //! "both CLIs" are tested by what those send and read.
 
 use rack_api::exit_status;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::engines::{Engine, on_both_engines};
-use super::flow::{DOCKERFILE, PLAIN, status_of, text};
+use super::flow::{DOCKERFILE, PLAIN, source, status_of, text};
 use super::frames::{BINARY, CLOSE, Frame, TEXT};
 use super::world::{Client, until};
 
@@ -21,8 +21,13 @@ on_both_engines!(
     line_09_build_logs_replay_byte_for_byte,
     line_10_a_deploy_tells_its_story_once_and_fails_with_rollback,
     line_11_a_deleted_app_is_not_found,
+    line_12_large_chunked_unnamed_and_slashed,
+    line_13_maps_and_lists,
+    line_14_files_are_copied_both_ways,
     line_15_what_v3_lists_needs_no_word_on_stderr,
     line_16_errors_hold_no_percent_sign,
+    line_17_downloads_are_not_encoded,
+    line_18_zero_times_and_whole_numbers,
 );
 
 /// Id of the only process of a service.
@@ -329,6 +334,164 @@ async fn line_11_a_deleted_app_is_not_found(engine: Engine) {
     }
 }
 
+async fn line_12_large_chunked_unnamed_and_slashed(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    rack.create("myapp").await;
+    let large: Vec<u8> = (0..3 << 20).map(|n: u32| (n >> 9) as u8).collect();
+    let stored = rack
+        .upload("/apps/myapp/objects/tmp/large.tgz?", &large)
+        .await;
+    assert_eq!(stored.json()["Url"], "object://myapp/tmp/large.tgz");
+    let fetched = rack.get("/apps/myapp/objects//tmp/large.tgz").await;
+    assert!(fetched.body == large, "byte for byte");
+
+    let unnamed = rack.upload("/apps/myapp/objects/?", &source(PLAIN)).await;
+    let url = text(&unnamed.json(), "Url");
+    let key = url.strip_prefix("object://myapp/tmp/").expect("a key");
+    assert_eq!(key.len(), 30, "{url}");
+    let url: String = form_urlencoded::byte_serialize(url.as_bytes()).collect();
+    let build = rack
+        .post(
+            "/apps/myapp/builds?",
+            &format!("development=true&url={url}"),
+        )
+        .await;
+    let id = text(&build.json(), "id");
+    rack.stream(&format!("/apps/myapp/builds/{id}/logs"), &[])
+        .await;
+    let archive = rack
+        .get(&format!("/apps/myapp/builds/{id}.tgz?"))
+        .await
+        .body;
+    let chunks: Vec<_> = archive.chunks(archive.len() / 5 + 1).collect();
+    let imported = rack
+        .send_chunked("POST", "/apps/myapp/builds/import?", &chunks)
+        .await
+        .json();
+    assert_eq!(imported["status"], "complete");
+    assert_ne!(imported["release"], "");
+
+    // Slashes of a server's name, doubled and at its end, belong to it.
+    let server = "https://registry.example.com/v1/";
+    let removed = rack.delete(&format!("/registries/{server}?")).await;
+    removed.fails(404, &format!("no such registry: {server}"));
+}
+
+async fn line_13_maps_and_lists(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    rack.create("myapp").await;
+    rack.put("/apps/myapp", "parameters=Bar%3Da%2526b%26Foo%3D1")
+        .await
+        .ok();
+    let app = rack.get("/apps/myapp").await.json();
+    assert_eq!(app["parameters"], json!({ "Bar": "a&b", "Foo": "1" }));
+
+    let dockerfile = format!(
+        "FROM busybox:1.36\nARG ONE\nARG TWO\nWORKDIR /app\nRUN echo \"[$ONE] [$TWO]\" && echo {} >index.html\n\
+         CMD [\"httpd\", \"-f\", \"-p\", \"3000\"]\n",
+        rack_api::id::hex(8)
+    );
+    let files = [PLAIN[0], ("Dockerfile", dockerfile.as_str())];
+    rack.upload("/apps/myapp/objects/a.tgz", &source(&files))
+        .await
+        .json();
+    let form = "build-args=ONE%3D1%2CTWO%3Dtwo&url=object%3A%2F%2Fmyapp%2Fa.tgz";
+    let build = rack.post("/apps/myapp/builds", form).await.json();
+    let log = format!("/apps/myapp/builds/{}/logs", text(&build, "id"));
+    let log = rack.stream(&log, &[]).await.text();
+    assert!(log.contains("[1] [two]"), "{log}");
+
+    let build = rack
+        .get(&format!("/apps/myapp/builds/{}", text(&build, "id")))
+        .await
+        .json();
+    rack.promote("myapp", &text(&build, "release")).await;
+    let headers = [
+        (
+            "Command",
+            "echo \"$ONE and $TWO\"; echo kept >/mnt/file; cat /mnt/file",
+        ),
+        ("Environment", "ONE=a%26b&TWO=c%3Dd"),
+        ("Volumes", "scratch=%2Fmnt"),
+    ];
+    rack.send("POST", "/apps/myapp/services/web/processes", &headers, b"")
+        .await
+        .json();
+    until("the output", async || {
+        rack.log("myapp").await.contains("a&b and c=d")
+    })
+    .await;
+    if engine.is_docker() {
+        until("the file", async || {
+            rack.log("myapp").await.contains(" kept\n")
+        })
+        .await;
+    }
+}
+
+/// A plain tar of one entry, as `cp` sends it.
+fn tar(name: &str, bytes: &[u8]) -> Vec<u8> {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    // Clients send absolute names, which the builder would not write.
+    header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_cksum();
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.append(&header, bytes).expect("memory");
+    builder.into_inner().expect("memory")
+}
+
+/// Names and contents of the files of a tar.
+fn untar(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    use std::io::Read as _;
+
+    let mut archive = tar::Archive::new(bytes);
+    let mut found = Vec::new();
+    for entry in archive.entries().expect("a tar") {
+        let mut entry = entry.expect("an entry");
+        let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).expect("its bytes");
+        if entry.header().entry_type().is_file() {
+            found.push((name, bytes));
+        }
+    }
+    found.sort();
+    found
+}
+
+async fn line_14_files_are_copied_both_ways(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    rack.deploy("myapp").await;
+    let id = process(&rack, "myapp", "web").await;
+    let files = format!("/apps/myapp/processes/{id}/files");
+    let file = ("tmp/in/one.txt".to_owned(), b"one\xff\0".to_vec());
+    rack.upload(&format!("{files}?"), &tar("/tmp/in/one.txt", &file.1))
+        .await
+        .ok();
+    let two = tar("/tmp/in/deep/two.txt", b"two");
+    rack.send_chunked("POST", &files, &[&two[..700], &two[700..]])
+        .await
+        .ok();
+    // Names are whole paths without their first slash, for a file and for a directory.
+    let one = rack
+        .get(&format!("{files}?file=%2Ftmp%2Fin%2Fone.txt"))
+        .await;
+    assert_eq!(one.status, 200, "{}", String::from_utf8_lossy(&one.body));
+    assert_eq!(untar(&one.body), std::slice::from_ref(&file));
+    let all = rack.get(&format!("{files}?file=%2Ftmp%2Fin")).await;
+    assert_eq!(
+        untar(&all.body),
+        [
+            ("tmp/in/deep/two.txt".to_owned(), b"two".to_vec()),
+            file.clone()
+        ]
+    );
+    let missing = rack.get(&format!("{files}?file=%2Fnowhere")).await;
+    assert_eq!(missing.status, 404, "{}", missing.text());
+}
+
 async fn line_15_what_v3_lists_needs_no_word_on_stderr(engine: Engine) {
     let (_world, rack) = engine.with_rack().await;
     rack.deploy("myapp").await;
@@ -366,4 +529,73 @@ async fn line_16_errors_hold_no_percent_sign(engine: Engine) {
     }
     let stream = rack.stream("/apps/100%25s/logs", &[]).await;
     assert_eq!(stream.text(), "ERROR: app not found: 100 percents\n");
+}
+
+async fn line_17_downloads_are_not_encoded(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    let release = rack.deploy("myapp").await;
+    let id = process(&rack, "myapp", "web").await;
+    rack.upload("/apps/myapp/objects/kept.tgz", &source(PLAIN))
+        .await
+        .json();
+    let targets = [
+        "/apps/myapp/objects/kept.tgz".to_owned(),
+        format!("/apps/myapp/builds/{release}.tgz"),
+        format!("/apps/myapp/processes/{id}/files?file=%2Fetc"),
+    ];
+    for target in targets {
+        let asks = [("Accept-Encoding", "gzip")];
+        let answer = rack.send("GET", &target, &asks, b"").await;
+        assert_eq!(
+            (answer.status, answer.header("content-encoding")),
+            (200, None),
+            "{target}"
+        );
+        assert!(!answer.body.is_empty(), "{target}");
+    }
+}
+
+/// Every number below a value that is no whole number, by its name.
+fn fractions(value: &Value, name: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Number(number) if number.is_f64() => found.push(name.to_owned()),
+        Value::Array(items) => items.iter().for_each(|item| fractions(item, name, found)),
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                fractions(value, name, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+async fn line_18_zero_times_and_whole_numbers(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    rack.deploy("myapp").await;
+    let started = rack.start_build("myapp", PLAIN).await;
+    assert_eq!(started["ended"], "0001-01-01T00:00:00Z");
+    let log = format!("/apps/myapp/builds/{}/logs", text(&started, "id"));
+    rack.stream(&log, &[]).await;
+    for target in [
+        "/system",
+        "/apps",
+        "/apps/myapp/services",
+        "/apps/myapp/builds",
+        "/apps/myapp/releases",
+        "/system/capacity",
+    ] {
+        let mut found = Vec::new();
+        fractions(&rack.get(target).await.json(), "", &mut found);
+        assert_eq!(found, Vec::<String>::new(), "{target}");
+    }
+    // The floats of the contract are floats of the contract only.
+    let mut found = Vec::new();
+    let processes = rack.get("/apps/myapp/processes").await.json();
+    fractions(&processes, "", &mut found);
+    assert!(
+        found
+            .iter()
+            .all(|name| ["cpu", "memory"].contains(&name.as_str())),
+        "{processes}"
+    );
 }

@@ -11,6 +11,7 @@ mod configs;
 mod coverage;
 mod crash;
 mod diagnose;
+mod disagreements;
 mod documents;
 mod engines;
 mod events;
