@@ -541,7 +541,7 @@ async fn line_17_downloads_are_not_encoded(engine: Engine) {
     let targets = [
         "/apps/myapp/objects/kept.tgz".to_owned(),
         format!("/apps/myapp/builds/{release}.tgz"),
-        format!("/apps/myapp/processes/{id}/files?file=%2Fetc"),
+        format!("/apps/myapp/processes/{id}/files?file=%2Fapp%2Fconvox.yml"),
     ];
     for target in targets {
         let asks = [("Accept-Encoding", "gzip")];
