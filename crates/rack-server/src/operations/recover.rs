@@ -69,7 +69,14 @@ async fn recover(context: &Arc<Context>) -> Result<()> {
             // A database takes its time; nothing else waits for it.
             let context = Arc::clone(context);
             let tasks = context.tasks.clone();
-            tasks.spawn(async move { end(&context, row).await });
+            tasks.spawn(async move {
+                let name = resource_of(&row);
+                end(&context, row).await;
+                // Its process may have ended after the step that started it.
+                if let Some(name) = name {
+                    rack_resource::bring_up(&context, &name).await;
+                }
+            });
         } else {
             end(context, row).await;
         }

@@ -81,7 +81,9 @@ impl Post {
             None if encrypted => 443,
             None => 80,
         };
-        if host.is_empty() || authority_text.ends_with(':') {
+        // A port that is no number is to `http` as if there were none.
+        let unread = authority.port().is_none() && authority_text.len() > authority.host().len();
+        if host.is_empty() || unread {
             return Err(invalid());
         }
         let credentials = credentials.map(|text| {

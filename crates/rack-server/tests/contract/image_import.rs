@@ -194,7 +194,7 @@ async fn a_build_without_images_is_never_complete() {
         .fails(400, &format!("release {other} is not of build {id}"));
     rack.put(&path, "ended=yesterday").await.fails(
         400,
-        "parsing time \"yesterday\" as \"20060102.150405.000000000\": cannot parse \"yesterday\"",
+        "time \"yesterday\" is not written as YYYYMMDD.hhmmss.nnnnnnnnn",
     );
     let build = rack
         .put(

@@ -346,7 +346,7 @@ async fn cancelling_a_scale_does_not_hit_the_next_promote() {
     rack.put("/apps/myapp/services/web", "count=3").await.ok();
     rack.post("/apps/myapp/cancel", "")
         .await
-        .fails(403, "app is not updating");
+        .fails(403, "a scale cannot be cancelled: scale the service back");
     rack.settled("myapp").await;
     let good = rack.release("myapp", PLAIN).await;
     assert_eq!(rack.promote("myapp", &good).await["release"], json!(good));

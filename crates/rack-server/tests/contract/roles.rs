@@ -294,11 +294,12 @@ fn the_table_is_consistent() {
             route.whose == Whose::Anyone,
             "{name}: open to everyone, or somebody's"
         );
-        if route.path != "/check" {
+        // Registry clients are refused in their own words before they log in.
+        if route.path != "/check" && !route.path.starts_with("/v2") {
             assert_ne!(route.whose, Whose::Anyone, "{name} is open");
         }
         let reads = route.method == "GET" || route.method == "HEAD" || route.method == "OPTIONS";
-        if !reads {
+        if !reads && route.needs.is_some() {
             assert!(route.needs >= Some(Role::Write), "{name} changes something");
         }
         let command = ["/exec", "/shell", "/console", "/run"]
