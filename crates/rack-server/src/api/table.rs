@@ -106,6 +106,7 @@ fn of_the_rack() -> Vec<Route> {
             .gives::<System>()
             .used_by(ALL),
         put("/system", system::update)
+            .large_form()
             .says("sets parameters of the rack")
             .form("count:int type version parameters:map force:bool")
             .used_by(ALL),
@@ -224,6 +225,7 @@ fn builds() -> Vec<Route> {
             .gives::<Build>()
             .used_by(ALL),
         put("/apps/{app}/builds/{id}", build::update)
+            .large_form()
             .says("changes what a client may say of a build without a source")
             .form("manifest release status entrypoint logs started:time ended:time")
             .gives::<Build>()
@@ -285,6 +287,7 @@ fn processes() -> Vec<Route> {
             .says("stops a process; a service gets another in its place")
             .used_by(ALL),
         get("/apps/{app}/processes/{pid}/files", file::download)
+            .tells_secrets()
             .says("fetches a file or a directory of a process as a tar")
             .query("file*")
             .gives_bytes()
@@ -360,6 +363,7 @@ fn resources() -> Vec<Route> {
             .gives::<Resource>()
             .used_by(MODERN),
         get("/apps/{app}/resources/{name}/data", resource::dump)
+            .tells_secrets()
             .says("dumps what a resource holds")
             .gives_bytes()
             .used_by(&[V3]),
@@ -413,10 +417,12 @@ fn objects() -> Vec<Route> {
 fn registries() -> Vec<Route> {
     vec![
         get("/registries", registry::list)
+            .tells_secrets()
             .says("lists the registries the rack has logins for, passwords included")
             .gives::<Vec<Registry>>()
             .used_by(ALL),
         post("/registries", registry::add)
+            .tells_secrets()
             .says("adds a login to a registry, which is asked first")
             .form("server* username* password*")
             .gives::<Registry>()
@@ -477,14 +483,17 @@ fn cloud_databases() -> Vec<Route> {
 fn configs() -> Vec<Route> {
     vec![
         get("/apps/{app}/configs", config::list)
+            .tells_secrets()
             .says("lists the configs of an app")
             .gives::<Vec<AppConfig>>()
             .used_by(&[V3]),
         get("/apps/{app}/configs/{name}", config::get)
+            .tells_secrets()
             .says("describes a config of an app")
             .gives::<AppConfig>()
             .used_by(&[V3]),
         put("/apps/{app}/configs/{name}", config::set)
+            .large_form()
             .says("sets a config of an app to a value in base64")
             .form("value*")
             .used_by(&[V3]),
@@ -631,6 +640,7 @@ fn legacy() -> Vec<Route> {
             .gives::<BTreeMap<String, String>>()
             .used_by(LEGACY),
         post("/apps/{app}/parameters", parameters::set)
+            .large_form()
             .says("sets parameters, each a form field of its own")
             .used_by(LEGACY),
         socket(
@@ -659,6 +669,7 @@ fn certificates() -> Vec<Route> {
             .gives::<Vec<Certificate>>()
             .used_by(ALL),
         post("/certificates", certificate::create)
+            .large_form()
             .says("stores a certificate with its key; the 2017 client says public and private")
             .form("pub key chain public private")
             .gives::<Certificate>()
@@ -684,10 +695,12 @@ fn certificates() -> Vec<Route> {
 fn rack_resources() -> Vec<Route> {
     vec![
         post("/events", event::send)
+            .large_form()
             .says("records an event and tells webhooks of it")
             .form("action* data:map error status")
             .used_by(NONE),
         get("/resources", rack_resource::list)
+            .tells_secrets()
             .says("lists the resources of the rack, without their addresses")
             .gives::<Vec<Resource>>()
             .used_by(ALL),
@@ -696,28 +709,36 @@ fn rack_resources() -> Vec<Route> {
             .gives::<Vec<ResourceType>>()
             .used_by(MODERN),
         post("/resources", rack_resource::create)
+            .large_form()
+            .tells_secrets()
             .says("makes a resource of the rack; the 2017 client says type, and options one by one")
             .form("kind name parameters:map type")
             .gives::<Resource>()
             .used_by(ALL),
         get("/resources/{name}", rack_resource::get)
+            .tells_secrets()
             .says("describes a resource of the rack with its address")
             .gives::<Resource>()
             .used_by(ALL),
         put("/resources/{name}", rack_resource::update)
+            .large_form()
+            .tells_secrets()
             .says("changes options of a resource of the rack")
             .form("parameters:map")
             .gives::<Resource>()
             .used_by(ALL),
         delete("/resources/{name}", rack_resource::delete)
+            .tells_secrets()
             .says("removes a resource of the rack with its data")
             .used_by(ALL),
         post("/resources/{name}/links", rack_resource::link)
+            .tells_secrets()
             .says("gives an app the address of a resource of the rack, from its next promote on")
             .form("app*")
             .gives::<Resource>()
             .used_by(ALL),
         delete("/resources/{name}/links/{app}", rack_resource::unlink)
+            .tells_secrets()
             .says("takes the address of a resource of the rack from an app")
             .gives::<Resource>()
             .used_by(ALL),
