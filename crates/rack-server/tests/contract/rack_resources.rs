@@ -550,12 +550,7 @@ async fn a_server_that_dies_while_it_makes_a_resource_finishes_it() {
         runs(&rack, "fresh").await;
         nothing_pends(world.data.path(), &point).await;
         until("one process each", async || {
-            let found = (
-                processes(&rack, "fresh").await,
-                processes(&rack, "main").await,
-            );
-            eprintln!("{point}: {found:?}");
-            found == (1, 1)
+            processes(&rack, "fresh").await == 1 && processes(&rack, "main").await == 1
         })
         .await;
         rack.delete("/resources/fresh").await.ok();
