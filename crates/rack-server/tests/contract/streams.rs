@@ -46,7 +46,7 @@ async fn read_until(socket: &mut Connected, end: &str) -> Vec<u8> {
 async fn a_reader_that_stands_still_holds_nobody_up(engine: Engine) {
     let (_world, rack) = engine.with_rack().await;
     rack.deploy("myapp").await;
-    let options = [("Since", "1ns")];
+    let options = [("Since", "1h"), ("Filter", "?0123456789abcdef ?end-of")];
     let mut still = rack.socket(ONE_OFFS, &options).await;
     let mut quick = rack.socket(ONE_OFFS, &options).await;
     // Far more than every buffer between the two takes.
@@ -239,11 +239,11 @@ async fn a_thousand_followers_hear_the_same_line(engine: Engine) {
     rack.deploy("myapp").await;
     let mut followers = Vec::new();
     for _ in 0..1000 {
-        followers.push(rack.socket(ONE_OFFS, &[("Since", "1ns")]).await);
+        followers.push(rack.socket(ONE_OFFS, &[("Since", "1h")]).await);
     }
     say(&rack, "echo heard by all").await;
     for follower in &mut followers {
-        assert_eq!(follower.until("\n").await, "heard by all\n");
+        follower.until("heard by all\n").await;
     }
     // The server still does everything else.
     assert_eq!(
