@@ -125,7 +125,10 @@ async fn followers_see_what_comes(engine: Engine) {
         .socket("/apps/myapp/logs", &[("Since", "1h"), ("Prefix", "true")])
         .await;
     let mut some = rack
-        .socket("/apps/myapp/logs", &[("Since", "1h"), ("Filter", "second")])
+        .socket(
+            "/apps/myapp/logs",
+            &[("Since", "1h"), ("Filter", "\"the second\"")],
+        )
         .await;
     for word in ["first", "second"] {
         let command = format!("echo the {word}");
