@@ -283,7 +283,11 @@ impl World {
         for pid in &pids {
             let _ = Command::new("kill").args(["-9", pid]).status();
         }
-        wait_until("the server is gone", || self.servers().is_empty());
+        // A client that was waiting may have started another already.
+        wait_until("the server is gone", || {
+            let now = self.servers();
+            pids.iter().all(|pid| !now.contains(pid))
+        });
         !pids.is_empty()
     }
 

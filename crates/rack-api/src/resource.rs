@@ -29,6 +29,43 @@ pub struct Resource {
     pub apps: Vec<App>,
 }
 
+/// A resource of the rack as clients before 2018 know it: their word for it is service.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct LegacyResource {
+    /// Name.
+    pub name: String,
+    /// Type word.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Lifecycle word.
+    pub status: String,
+    /// What it offers to apps: `URL`.
+    pub exports: BTreeMap<String, String>,
+    /// Options.
+    pub parameters: BTreeMap<String, String>,
+    /// Connection URL.
+    pub url: String,
+    /// Apps it is linked to.
+    pub apps: Vec<App>,
+}
+
+impl From<Resource> for LegacyResource {
+    fn from(resource: Resource) -> Self {
+        let url = Some(resource.url.clone()).filter(|url| !url.is_empty());
+        Self {
+            name: resource.name,
+            kind: resource.kind,
+            status: resource.status,
+            exports: url.map(|url| ("URL".to_owned(), url)).into_iter().collect(),
+            parameters: resource.parameters,
+            url: resource.url,
+            apps: resource.apps,
+        }
+    }
+}
+
 /// A type of resource the rack can make.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

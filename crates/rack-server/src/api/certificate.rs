@@ -69,3 +69,8 @@ pub(super) async fn apply(
     rack.apply_certificate(&app).await?;
     Ok(reply::ok())
 }
+
+/// `GET /apps/{app}/ssl`, as before 2018
+pub(super) async fn secure_ports(Scope(rack): Scope, Path(app): Path<String>) -> Result<Response> {
+    Ok(reply::json(&rack.secure_ports(&app).await?))
+}

@@ -21,8 +21,9 @@ pub(super) const FRAME: usize = 16 << 10;
 /// Time between pings. A peer that has died is noticed by them even while nothing is
 /// read from it because a process takes no more input.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a client gets to close after we have.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a client gets to read the rest and to close after we have. A socket that is
+/// dropped before loses what is still on the way, the status of a command included.
+const FAREWELL: Duration = Duration::from_secs(600);
 
 type Io = TokioIo<Upgraded>;
 /// Receiving direction of a socket.

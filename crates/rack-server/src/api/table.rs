@@ -6,7 +6,7 @@ use rack_api::app::App;
 use rack_api::balancer::Balancer;
 use rack_api::build::Build;
 use rack_api::capacity::Capacity;
-use rack_api::certificate::Certificate;
+use rack_api::certificate::{Certificate, SecurePort};
 use rack_api::config::AppConfig;
 use rack_api::diagnose::AppDiagnosticReport;
 use rack_api::formation::FormationEntry;
@@ -17,7 +17,7 @@ use rack_api::process::{Process, Run, RunDetached};
 use rack_api::rack::{CreatedRack, RackListing};
 use rack_api::registry::Registry;
 use rack_api::release::Release;
-use rack_api::resource::{Resource, ResourceType};
+use rack_api::resource::{LegacyResource, Resource, ResourceType};
 use rack_api::service::{ManifestService, Service};
 use rack_api::system::{System, Token};
 
@@ -594,6 +594,36 @@ fn absent() -> Vec<Route> {
 /// What only clients before July 2018 use, where it has no later form under the same path.
 fn legacy() -> Vec<Route> {
     vec![
+        get("/services", rack_resource::list_services)
+            .says("lists the resources of the rack")
+            .gives::<Vec<LegacyResource>>()
+            .tells_secrets()
+            .used_by(LEGACY),
+        post("/services", rack_resource::create_service)
+            .says("makes a resource of the rack; its options are fields of their own")
+            .form("type* name")
+            .gives::<LegacyResource>()
+            .tells_secrets()
+            .used_by(LEGACY),
+        get("/services/{name}", rack_resource::get_service)
+            .says("describes a resource of the rack")
+            .gives::<LegacyResource>()
+            .tells_secrets()
+            .used_by(LEGACY),
+        put("/services/{name}", rack_resource::update_service)
+            .says("gives a resource of the rack other options, each a field of its own")
+            .gives::<LegacyResource>()
+            .tells_secrets()
+            .used_by(LEGACY),
+        delete("/services/{name}", rack_resource::delete_service)
+            .says("removes a resource of the rack with its data")
+            .gives::<LegacyResource>()
+            .tells_secrets()
+            .used_by(LEGACY),
+        get("/apps/{app}/ssl", certificate::secure_ports)
+            .says("lists the secure ports of services")
+            .gives::<Vec<SecurePort>>()
+            .used_by(LEGACY),
         delete("/apps/{app}/builds/{id}", build::delete)
             .says("removes a build with its images and releases, unless it is active")
             .gives::<Build>()

@@ -358,7 +358,18 @@ impl Build {
                 built.push((service.build.clone(), image.clone()));
                 image
             };
-            rows.push(self.keep(context, &service.name, image).await?);
+            let mut kept = self.keep(context, &service.name, image).await;
+            if service.image.is_none()
+                && matches!(&kept, Err(Failure::Engine(EngineError::NotFound { .. })))
+            {
+                // Until it is tagged it goes with the last tag of another build that had
+                // the very same result.
+                let again = self
+                    .image(context, handle, &source, &service.build, &variables)
+                    .await?;
+                kept = self.keep(context, &service.name, again).await;
+            }
+            rows.push(kept?);
         }
 
         handle.log.sync().await?;
@@ -471,6 +482,13 @@ impl Build {
     async fn keep(&self, context: &Context, service: &str, image: Image) -> Result<ImageRow> {
         let reference = context.image_reference(&self.app, service, &self.id);
         context.engine.tag(&image.id, &reference).await?;
+        if context.engine.image(&reference).await?.is_none() {
+            return Err(EngineError::NotFound {
+                kind: "image",
+                name: reference,
+            }
+            .into());
+        }
         Ok(image_row(service, image, reference))
     }
 }

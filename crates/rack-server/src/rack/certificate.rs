@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use rack_api::certificate::{Certificate, GenerateOptions};
+use rack_api::certificate::{Certificate, GenerateOptions, SecurePort};
 
 use super::Rack;
 use crate::operations::plan::Plan;
@@ -246,6 +246,31 @@ impl Rack {
         Err(Failure::Invalid(
             "generation 2 apps use the domain: attribute on services in convox.yml".into(),
         ))
+    }
+}
+
+impl Rack {
+    /// Lists the secure ports of an app's services (`rack-api.md` §5).
+    pub async fn secure_ports(&self, app: &str) -> Result<Vec<SecurePort>> {
+        let known = self.certificates(false).await?;
+        let expiration = |id: &str| {
+            let found = known.iter().find(|certificate| certificate.id == id);
+            found.and_then(|certificate| certificate.expiration)
+        };
+        let mut ports = Vec::new();
+        for service in self.services(app).await? {
+            for port in service.ports.iter().filter(|port| port.balancer == 443) {
+                ports.push(SecurePort {
+                    expiration: expiration(&port.certificate),
+                    certificate: port.certificate.clone(),
+                    domain: service.domain.clone(),
+                    port: port.balancer,
+                    process: service.name.clone(),
+                    secure: false,
+                });
+            }
+        }
+        Ok(ports)
     }
 }
 

@@ -26,10 +26,9 @@ impl Rack {
         let member = self.context.fleet.get(&state.id);
         let word = match (&state.phase, &member) {
             (Phase::Created, _) => status::PENDING,
+            // One that is being replaced ends as it should.
+            (_, Some(member)) if member.retiring.load(Ordering::SeqCst) => status::STOPPING,
             (Phase::Exited(_), _) => status::CRASHED,
-            (Phase::Running, Some(member)) if member.retiring.load(Ordering::SeqCst) => {
-                status::STOPPING
-            }
             (Phase::Running, Some(member)) if member.healthy.load(Ordering::SeqCst) => {
                 status::RUNNING
             }

@@ -109,12 +109,12 @@ impl Rack {
             Some(id) => Some(self.release_row(app, id).await?),
             None => latest,
         };
-        let (mut build, old_env, mut manifest, mut description) = match parent {
+        let mut description = String::new();
+        let (mut build, old_env, mut manifest) = match parent {
             Some(parent) => (
                 parent.build,
                 Environment::parse(&parent.env),
                 parent.manifest,
-                parent.description,
             ),
             None => Default::default(),
         };

@@ -271,7 +271,10 @@ impl Scene {
     fn variable(&self, route: &Route, before: &str, name: &str) -> BoxedStrategy<Vec<u8>> {
         let last = route.path.ends_with(&format!("{{{name}}}"));
         let there = match (before.rsplit('/').nth(1).unwrap_or_default(), name) {
-            _ if last && route.method == "DELETE" => return segment().boxed(),
+            _ if last && route.method == "DELETE" => {
+                let other = |name: &Vec<u8>| name != b"myapp";
+                return segment().prop_filter("the others need it", other).boxed();
+            }
             (_, "app") => "myapp",
             (_, "service" | "name") => "web",
             (_, "pid") => &self.process,
