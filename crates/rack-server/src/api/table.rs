@@ -450,7 +450,7 @@ fn instances() -> Vec<Route> {
             .says("refuses to end an instance: it is this machine")
             .used_by(ALL),
         socket("/instances/{id}/shell", instance::shell)
-            .says("opens a shell that sees the processes of the machine")
+            .says("opens a shell in a process of its own on the machine")
             .needs_or(Write, "instance shell requires write access")
             .headers("Command Tty:bool Height:int Width:int")
             .used_by(MODERN),

@@ -179,8 +179,6 @@ pub struct ProcessSpec {
     pub privileged: bool,
     /// Allocate a terminal.
     pub tty: bool,
-    /// See the processes of the machine, not only its own.
-    pub host_processes: bool,
     /// Shared memory in MiB, when the default of the engine is too small.
     pub shm: Option<i64>,
 }

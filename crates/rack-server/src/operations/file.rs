@@ -5,7 +5,7 @@
 //! file changes nothing. What comes out is renamed on the way, entry by entry. Neither
 //! direction holds more than a few blocks in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::path::Path;
@@ -27,6 +27,11 @@ const BLOCK: usize = 64 << 10;
 const AT_ONCE: usize = 8;
 /// Mode of directories an upload needs but does not bring.
 const DIRECTORY: u32 = 0o755;
+
+/// Longest name of a file, as file systems have it, in bytes.
+const LONGEST_NAME: usize = 255;
+/// Longest path of a file, in bytes.
+pub const LONGEST_PATH: usize = 4095;
 
 /// How an upload is unpacked: the flags of `tar` that version 3 lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,8 +81,18 @@ impl Unpacking {
                 part if part.contains('\0') => {
                     return Err(Failure::Invalid("illegal file path in archive".into()));
                 }
+                part if part.len() > LONGEST_NAME => {
+                    return Err(Failure::Invalid(format!(
+                        "a name in the archive is longer than {LONGEST_NAME} bytes"
+                    )));
+                }
                 part => parts.push(part),
             }
+        }
+        if text.len() > LONGEST_PATH {
+            return Err(Failure::Invalid(format!(
+                "a path in the archive is longer than {LONGEST_PATH} bytes"
+            )));
         }
         let left = parts.get(self.strip..).unwrap_or_default();
         Ok((!left.is_empty()).then(|| left.join("/")))
@@ -128,6 +143,7 @@ impl Upload {
 
     fn examine(mut file: File, unpacking: Unpacking) -> Result<Self> {
         let (mut directories, mut files, mut count) = (BTreeMap::new(), Vec::new(), 0);
+        let mut linkable = HashSet::new();
         file.rewind().map_err(Failure::io("reading the upload"))?;
         let mut archive = tar::Archive::new(io::BufReader::with_capacity(BLOCK, &file));
         for entry in archive.entries().map_err(no_tar)? {
@@ -151,7 +167,18 @@ impl Upload {
             let kind = entry.header().entry_type();
             if kind.is_dir() {
                 directories.insert(place, true);
-            } else if kind.is_file() || kind.is_symlink() || kind.is_hard_link() {
+            } else if kind.is_hard_link() {
+                // Its other name must have come before: nothing else can be linked to.
+                let target = entry.link_name_bytes().unwrap_or_default();
+                let target = unpacking.place(&target)?.unwrap_or_default();
+                if !linkable.contains(&target) {
+                    return Err(Failure::Invalid(format!(
+                        "/{place} is a link to /{target}, which is not in the upload before it"
+                    )));
+                }
+                files.push(place);
+            } else if kind.is_file() || kind.is_symlink() {
+                linkable.insert(place.clone());
                 files.push(place);
             } else if !kind.is_pax_global_extensions() {
                 return Err(Failure::Invalid(format!(

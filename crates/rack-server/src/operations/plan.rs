@@ -218,7 +218,6 @@ impl ServicePlan {
             init: service.init,
             privileged: service.privileged,
             tty: false,
-            host_processes: false,
             shm: None,
         }
     }

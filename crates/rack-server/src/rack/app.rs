@@ -23,6 +23,26 @@ fn show(row: AppRow) -> App {
     }
 }
 
+/// Checks that parameters can be shown and logged by their names.
+pub(super) fn check_parameters(parameters: &BTreeMap<String, String>) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let fits = |name: &str| (1..=128).contains(&name.len()) && name.chars().all(plain);
+    if !parameters.keys().all(|name| fits(name)) {
+        return Err(Failure::Invalid(
+            "parameter names are at most 128 letters, digits, dots, hyphens and underscores".into(),
+        ));
+    }
+    if parameters
+        .values()
+        .any(|value| value.contains(char::is_control))
+    {
+        return Err(Failure::Invalid(
+            "parameter values cannot contain control characters".into(),
+        ));
+    }
+    Ok(())
+}
+
 impl Rack {
     /// Lists apps by name.
     pub async fn apps(&self) -> Result<Vec<App>> {
@@ -133,6 +153,7 @@ impl Rack {
             self.context.store.lock_app(name, locked).await?;
         }
         if let Some(changes) = parameters {
+            check_parameters(&changes)?;
             self.context
                 .store
                 .merge_app_parameters(name, changes)

@@ -37,8 +37,10 @@ impl Rack {
                 let running = context.fleet.of_service(&app.name, &service.service.name);
                 let count = number(running.len() as u64);
                 capacity.process_count += count;
-                capacity.process_cpu += count.saturating_mul(number(service.cpu));
-                capacity.process_memory += count.saturating_mul(number(service.memory));
+                let cpu = count.saturating_mul(number(service.cpu));
+                let memory = count.saturating_mul(number(service.memory));
+                capacity.process_cpu = capacity.process_cpu.saturating_add(cpu);
+                capacity.process_memory = capacity.process_memory.saturating_add(memory);
                 if service.service.port.is_some() {
                     capacity.process_width = capacity.process_width.max(count);
                 }

@@ -4,13 +4,18 @@ use tokio::io::AsyncRead;
 
 use super::Rack;
 use crate::engine::{PathKind, Reader};
-use crate::operations::file::{Unpacking, Upload, renamed};
+use crate::operations::file::{LONGEST_PATH, Unpacking, Upload, renamed};
 use crate::operations::{Failure, Result};
 
 /// A path of a process, as clients write them.
 fn absolute(path: &str) -> Result<String> {
     if path.is_empty() || path.contains('\0') {
         return Err(Failure::Invalid("a file is required".into()));
+    }
+    if path.len() > LONGEST_PATH {
+        return Err(Failure::Invalid(format!(
+            "the path is longer than {LONGEST_PATH} bytes"
+        )));
     }
     Ok(format!("/{}", path.trim_matches('/')))
 }

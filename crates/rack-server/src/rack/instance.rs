@@ -84,8 +84,8 @@ impl Rack {
         ))
     }
 
-    /// Opens a shell on an instance: in a process of its own that sees the processes
-    /// of the machine. It lives until [`Self::end_shell`].
+    /// Opens a shell on an instance: in a process of its own, from which nothing of the
+    /// machine or of other racks can be seen. It lives until [`Self::end_shell`].
     pub async fn open_shell(&self, id: &str, options: &ShellOptions) -> Result<Shell> {
         self.check_instance(id)?;
         let context = &self.context;
@@ -101,7 +101,6 @@ impl Rack {
             command: Some(vec!["sleep".into(), LONGEST.into()]),
             labels,
             init: true,
-            host_processes: true,
             ..ProcessSpec::default()
         };
         let process = context.engine.create(&spec).await?;

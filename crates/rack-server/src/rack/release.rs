@@ -130,6 +130,12 @@ impl Rack {
             .env
             .as_deref()
             .map_or_else(|| old_env.clone(), Environment::parse);
+        if env.to_string().contains('\0') {
+            return Err(Failure::Invalid(
+                "environment cannot contain NUL: encode binary values, for example in base64"
+                    .into(),
+            ));
+        }
         let diff = env.diff(&old_env);
         if options.env.is_some() && !diff.is_empty() {
             description = format!("env {diff}");

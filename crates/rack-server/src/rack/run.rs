@@ -4,6 +4,7 @@ use rack_api::process::{Process, Run, RunOptions};
 
 use super::Rack;
 use super::process::ID_LENGTH;
+use super::service::check_size;
 use crate::operations::{Failure, Result, run};
 
 /// Options that mean nothing on one machine, by the words users know them by.
@@ -45,6 +46,21 @@ impl Rack {
         self.context.ready().await?;
         let row = self.context.app(app).await?;
         check_volumes(options)?;
+        // Clients say 0 where they mean the service's own.
+        let positive = |value: Option<i64>| value.filter(|value| *value != 0);
+        for (cpu, memory) in [
+            (options.cpu, options.memory),
+            (options.cpu_limit, options.memory_limit),
+        ] {
+            check_size(positive(cpu), positive(memory))?;
+        }
+        if options
+            .environment
+            .iter()
+            .any(|(name, value)| (name.clone() + value).contains('\0'))
+        {
+            return Err(Failure::Invalid("environment cannot contain NUL".into()));
+        }
         let release = match options.release.as_deref().filter(|id| !id.is_empty()) {
             Some(id) => self.release_row(app, id).await?.id,
             None if row.release.is_empty() => {

@@ -18,6 +18,23 @@ use crate::store::ScaleRow;
 /// Most processes of one service; more would be a typing error on one machine.
 const MOST: i64 = 100;
 
+/// Most cpu units of a process: what engines take at most as a weight.
+const MOST_CPU: i64 = 262_144;
+/// Most memory of a process, in MiB.
+const MOST_MEMORY: i64 = 4 << 20;
+
+/// Checks the size of a process, in cpu units and MiB.
+pub(super) fn check_size(cpu: Option<i64>, memory: Option<i64>) -> Result<()> {
+    let fits = cpu.is_none_or(|cpu| (0..=MOST_CPU).contains(&cpu))
+        && memory.is_none_or(|memory| (4..=MOST_MEMORY).contains(&memory));
+    if fits {
+        return Ok(());
+    }
+    Err(Failure::Invalid(format!(
+        "cpu must be between 0 and {MOST_CPU}, memory between 4 and {MOST_MEMORY} MiB"
+    )))
+}
+
 impl Rack {
     pub(super) async fn active_plan(&self, app: &str) -> Result<Option<Plan>> {
         let row = self.context.app(app).await?;
@@ -138,12 +155,7 @@ impl Rack {
                 "count must be between 0 and {MOST}"
             )));
         }
-        if options.cpu.is_some_and(|cpu| cpu < 0) || options.memory.is_some_and(|memory| memory < 4)
-        {
-            return Err(Failure::Invalid(
-                "cpu must not be negative and memory at least 4 MiB".into(),
-            ));
-        }
+        check_size(options.cpu, options.memory)?;
         let scale = ScaleRow {
             count: options.count,
             cpu: options.cpu,

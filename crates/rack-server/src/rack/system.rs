@@ -7,6 +7,7 @@ use rack_api::release::Release;
 use rack_api::system::{System, UpdateOptions};
 
 use super::Rack;
+use super::app::check_parameters;
 use crate::operations::{Failure, Result};
 
 pub use crate::operations::context::VERSION;
@@ -60,12 +61,7 @@ impl Rack {
                 "version cannot be changed on a local rack: it runs {VERSION}, install another server to change it"
             )));
         }
-        let named = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
-        if !options.parameters.keys().all(|name| named(name)) {
-            return Err(Failure::Invalid(
-                "parameters must have names without blanks".into(),
-            ));
-        }
+        check_parameters(&options.parameters)?;
         let mut changed = options.parameters;
         // What a client read masked and sends back is what it was.
         changed.retain(|name, value| !(is_secret(name) && value == MASKED));

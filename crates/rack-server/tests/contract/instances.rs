@@ -72,7 +72,7 @@ async fn a_shell_runs_commands_and_is_gone(engine: Engine) {
         "{output:?}"
     );
     if engine.is_docker() {
-        let sized = "stty size; ls /proc | grep -c '^[0-9]'";
+        let sized = "stty size; ls -d /proc/[0-9]* | wc -l";
         let headers = [("Command", sized), ("Height", "40"), ("Width", "100")];
         let (_, output) = status_of(&rack.stream(&path, &headers).await);
         let text = String::from_utf8_lossy(&output).into_owned();
@@ -82,7 +82,7 @@ async fn a_shell_runs_commands_and_is_gone(engine: Engine) {
             .next()
             .and_then(|line| line.trim().parse::<u32>().ok());
         let seen = count.unwrap_or_else(|| panic!("no number: {text:?}"));
-        assert!(seen > 5, "sees the processes of the machine: {text}");
+        assert!(seen < 10, "sees processes of others: {text}");
     }
     until("the shells' processes to go", async || {
         let all = rack.get("/system/processes?all=true").await.json();

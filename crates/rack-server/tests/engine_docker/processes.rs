@@ -325,26 +325,3 @@ async fn what_a_process_uses_is_told_while_it_runs() {
     })
     .await;
 }
-
-#[tokio::test]
-#[ignore = "needs Docker"]
-async fn a_process_may_see_those_of_the_machine() {
-    World::enter(|world| async move {
-        let mut spec = world.script("seer", "sleep 1000").await;
-        spec.host_processes = true;
-        spec.init = false;
-        let id = world.run(&spec).await;
-        let command = words(&["sh", "-c", "echo $(ls /proc | grep -c '^[0-9]')"]);
-        let exec = ExecSpec {
-            command,
-            ..ExecSpec::default()
-        };
-        let (output, status) = world.exec(&id, exec, b"").await;
-        let seen: u32 = String::from_utf8_lossy(&output)
-            .trim()
-            .parse()
-            .expect("a number");
-        assert!(status == 0 && seen > 5, "{seen}");
-    })
-    .await;
-}

@@ -113,7 +113,7 @@ async fn ports_are_dialled() {
             .expect("not declared")
             .to_string();
         assert!(
-            undeclared.contains("port 81 of process") && undeclared.ends_with("is not published"),
+            undeclared.contains("port 81 of process") && undeclared.contains("does not accept"),
             "{undeclared}"
         );
 

@@ -273,7 +273,6 @@ fn body(spec: &ProcessSpec) -> ContainerCreateBody {
                 .map(|thousandths| thousandths.saturating_mul(1_000_000)),
             init: spec.init.then_some(true),
             privileged: spec.privileged.then_some(true),
-            pid_mode: spec.host_processes.then(|| "host".into()),
             shm_size: spec.shm.map(|mib| mib.saturating_mul(MEBIBYTE)),
             log_config: Some(HostConfigLogConfig {
                 typ: Some("json-file".into()),
