@@ -374,8 +374,7 @@ async fn sources_come_in_parts_from_2017(engine: Engine) {
 async fn arguments_reach_a_build_where_they_are_asked_for(engine: Engine) {
     let (_world, rack) = engine.with_rack().await;
     rack.create("myapp").await;
-    let dockerfile =
-        "FROM busybox:1.36\nARG ASKED\nARG OTHER=none\nRUN echo [$ASKED] [$OTHER] [$SECRET]\n";
+    let dockerfile = "FROM busybox:1.36\nCOPY . .\nARG ASKED\nARG OTHER=none\nRUN echo [$ASKED] [$OTHER] [$SECRET]\n";
     rack.upload(
         "/apps/myapp/objects/a.tgz",
         &source(&[PLAIN[0], ("Dockerfile", dockerfile)]),

@@ -33,10 +33,21 @@ CMD [\"httpd\", \"-f\", \"-p\", \"3000\"]
 /// Files of the usual app.
 pub(crate) const PLAIN: &[(&str, &str)] = &[("convox.yml", MANIFEST), ("Dockerfile", DOCKERFILE)];
 
+/// Name of a file that makes the images of every test others: two tests that build and
+/// remove the very same image at the same time are in each other's way on Docker.
+const OWN: &str = "own.txt";
+
+thread_local! {
+    static OWN_TEXT: String = rack_api::id::hex(16);
+}
+
 /// A source as clients upload it.
 pub(crate) fn source(files: &[(&str, &str)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
-    for (path, text) in files {
+    let own = OWN_TEXT.with(Clone::clone);
+    let builds = files.iter().any(|(path, _)| path.ends_with("Dockerfile"));
+    let own = builds.then_some((OWN, own.as_str()));
+    for (path, text) in files.iter().copied().chain(own) {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);

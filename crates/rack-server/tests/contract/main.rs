@@ -8,6 +8,7 @@ mod auth;
 mod builds;
 mod certificates;
 mod configs;
+mod console;
 mod coverage;
 mod crash;
 mod diagnose;

@@ -15,6 +15,7 @@ on_both_engines!(
     a_resource_is_made_linked_and_removed,
     options_change_or_stay_as_they_were,
     a_rack_goes_with_its_resources,
+    types_are_listed,
 );
 
 fn form(fields: &[(&str, &str)]) -> String {
@@ -263,6 +264,12 @@ async fn a_rack_goes_with_its_resources(engine: Engine) {
     let volumes = world.volumes().await;
     assert_eq!(volumes.len(), 1, "{volumes:?}");
     assert_eq!(processes(&other, "main").await, 1);
+}
+
+async fn types_are_listed(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    let types = rack.send("OPTIONS", "/resources?", &[], b"").await.json();
+    assert_eq!(text(&types[1], "name"), "redis");
 }
 
 #[tokio::test]

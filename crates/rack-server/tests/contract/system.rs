@@ -4,11 +4,11 @@ use serde_json::json;
 
 use super::engines::{Engine, on_both_engines};
 use super::flow::text;
-use super::world::World;
 
 on_both_engines!(
     parameters_are_merged_and_stay,
-    what_is_a_fact_cannot_be_changed
+    what_is_a_fact_cannot_be_changed,
+    calls_about_clouds_are_answered,
 );
 
 async fn parameters_are_merged_and_stay(engine: Engine) {
@@ -102,9 +102,8 @@ async fn what_is_a_fact_cannot_be_changed(engine: Engine) {
     assert_eq!(rack.get("/system/releases?").await.json(), releases);
 }
 
-#[tokio::test]
-async fn calls_about_clouds_are_answered() {
-    let (_world, rack) = World::with_rack().await;
+async fn calls_about_clouds_are_answered(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
     rack.get("/system/sync/whitelist/instances/ip?").await.ok();
     let text = "there are no RDS databases or snapshots on a local rack";
     rack.get("/rds/snapshots/mine?").await.fails(404, text);
