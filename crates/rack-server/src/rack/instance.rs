@@ -119,6 +119,7 @@ impl Rack {
                 tty: options.tty,
                 size: options.height.zip(options.width),
                 stdin: true,
+                shell: true,
                 ..ExecSpec::default()
             };
             context.engine.exec(&process, spec).await

@@ -21,6 +21,8 @@ on_both_engines!(
     sources_and_archives_come_in_parts,
     lists_and_logs_are_as_long_and_as_wide_as_then,
     incremental_builds_send_what_is_new,
+    resources_of_the_rack_are_called_services,
+    secure_ports_are_listed,
 );
 
 fn old(rack: &Client) -> Official {
@@ -561,4 +563,60 @@ async fn incremental_builds_send_what_is_new(engine: Engine) {
         let answer = client.post("/index/diff", &[("index", index)]).await;
         assert_eq!(answer.status, 400, "{index}: {answer:?}");
     }
+}
+
+async fn resources_of_the_rack_are_called_services(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    let client = old(&rack);
+    assert_eq!(client.get("/services").await.json(), json!([]));
+    // Options are fields of their own, and waiting is the client's affair.
+    let fields = [("name", "cache"), ("type", "redis"), ("wait", "true")];
+    let made = client.post("/services", &fields).await.json();
+    assert_eq!(
+        (text(&made, "name"), text(&made, "type")),
+        ("cache".into(), "redis".into())
+    );
+    until("the resource to run", async || {
+        text(&client.get("/services/cache").await.json(), "status") == "running"
+    })
+    .await;
+    let shown = client.get("/services/cache").await.json();
+    assert_eq!(
+        shown["exports"]["URL"],
+        json!("redis://cache.resource.staging:6379/0")
+    );
+    let changed = client.put("/services/cache", &[("Database", "2")]).await;
+    assert_eq!(text(&changed.json(), "name"), "cache");
+    until("the resource to be changed", async || {
+        let shown = client.get("/services/cache").await.json();
+        text(&shown, "status") == "running"
+            && shown["exports"]["URL"] == json!("redis://cache.resource.staging:6379/2")
+    })
+    .await;
+    let gone = client.delete("/services/cache").await.json();
+    assert_eq!(text(&gone, "name"), "cache");
+    until("the resource to go", async || {
+        client.get("/services/cache").await.status == 404
+    })
+    .await;
+    assert_eq!(client.get("/services/cache").await.status, 404);
+}
+
+async fn secure_ports_are_listed(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    let client = old(&rack);
+    rack.create("myapp").await;
+    assert_eq!(client.get("/apps/myapp/ssl").await.json(), json!([]));
+    assert_eq!(client.get("/apps/nope/ssl").await.status, 404);
+    let release = rack.release("myapp", PLAIN).await;
+    rack.promote("myapp", &release).await;
+    let ports = client.get("/apps/myapp/ssl").await.json();
+    let domain = &rack.get("/apps/myapp/services").await.json()[0]["domain"];
+    assert_eq!(
+        ports,
+        json!([{
+            "certificate": "", "domain": domain, "expiration": "0001-01-01T00:00:00Z",
+            "port": 443, "process": "web", "secure": false,
+        }])
+    );
 }

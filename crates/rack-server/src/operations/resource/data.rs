@@ -315,6 +315,8 @@ impl ResourcePlan {
         };
         let spec = ExecSpec {
             tty: size.is_some(),
+            // Their images have an `sh`; the size is right from the first line on.
+            shell: size.is_some(),
             size,
             stdin: true,
             ..spec
