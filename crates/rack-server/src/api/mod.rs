@@ -1,6 +1,6 @@
 //! The HTTP side of a server: transport only.
 //!
-//! [`table`] lists every route. Handlers read parameters, call one method of
+//! [`table()`] lists every route. Handlers read parameters, call one method of
 //! [`crate::rack`] and write the answer; they decide nothing. Facts: `rack-api.md`.
 
 mod absent;

@@ -1,4 +1,4 @@
-//! The OpenAPI 3.1 document of the server, made from [`table`](super::table): what
+//! The OpenAPI 3.1 document of the server, made from [`table`](super::table()): what
 //! generators and checkers of other people can read. `docs/openapi.json` is a copy.
 
 use std::collections::BTreeSet;
