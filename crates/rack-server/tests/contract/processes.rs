@@ -391,12 +391,14 @@ async fn services_are_described_scaled_and_restarted(engine: Engine) {
     update("count=two")
         .await
         .fails(400, "strconv.Atoi: parsing \"two\": invalid syntax");
-    update("cpu=-1")
-        .await
-        .fails(400, "cpu must not be negative and memory at least 4 MiB");
-    update("memory=1")
-        .await
-        .fails(400, "cpu must not be negative and memory at least 4 MiB");
+    update("cpu=-1").await.fails(
+        400,
+        "cpu must be between 0 and 262144, memory between 4 and 4194304 MiB",
+    );
+    update("memory=1").await.fails(
+        400,
+        "cpu must be between 0 and 262144, memory between 4 and 4194304 MiB",
+    );
     let of_web = async || {
         rack.get("/apps/myapp/processes?service=web")
             .await
