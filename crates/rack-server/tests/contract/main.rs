@@ -37,6 +37,7 @@ mod runs;
 mod secrets;
 mod sequences;
 mod sequences_2017;
+mod sequences_rack;
 mod sequences_v2;
 mod sequences_v3;
 mod streams;

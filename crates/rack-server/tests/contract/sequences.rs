@@ -33,6 +33,9 @@ macro_rules! replay {
         $crate::engines::on_both_engines!($($test),+);
     };
 }
+pub(super) use super::sequences_rack::{
+    certs, cp, proxy, rack_params_set, rack_resources, registries,
+};
 pub(super) use replay;
 
 const ZERO: &str = "0001-01-01T00:00:00Z";
