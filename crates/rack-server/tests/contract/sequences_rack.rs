@@ -120,10 +120,7 @@ pub(super) async fn certs(_rack: &Client, client: &Official) {
         listed[0]["domains"],
         json!(["one.example.test", "two.example.test"])
     );
-    assert!(
-        text(&listed[0], "expiration") > "2026".to_owned(),
-        "{listed}"
-    );
+    assert!(text(&listed[0], "expiration").as_str() > "2026", "{listed}");
     let answer = client.delete(&format!("/certificates/{id}")).await;
     client.fine(&answer);
     assert_eq!(client.json("/certificates").await, json!([]));
