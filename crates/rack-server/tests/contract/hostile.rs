@@ -416,9 +416,7 @@ impl Scene {
         } = self;
         runtime.block_on(async {
             rack.get("/apps").await.json();
-            // Among what was asked there may have been that it goes.
-            let app = rack.get("/apps/myapp").await;
-            assert!([200, 404].contains(&app.status), "{app:?}");
+            rack.get("/apps/myapp").await.json();
             world.stop().await;
         });
     }
