@@ -20,6 +20,18 @@ use super::rollout::{self, Rollout};
 use super::{Operation, event, fleet, health, resource, supervise};
 use crate::engine::label;
 use crate::router::Key;
+use crate::store::ScaleRow;
+
+/// Another size of a service, which goes with the promote that gives it to processes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Rescale {
+    /// Service.
+    pub service: String,
+    /// What was set before.
+    pub before: ScaleRow,
+    /// What is to be set.
+    pub after: ScaleRow,
+}
 
 /// A promote, or the restart of some services of the active release.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,6 +50,9 @@ pub struct Promote {
     pub maximum: Option<u64>,
     /// Seconds a process may take to become healthy.
     pub timeout: Option<u64>,
+    /// Size its service gets with it.
+    #[serde(default)]
+    pub rescale: Option<Rescale>,
 }
 
 /// Everything that can be checked while nothing has changed: manifest, required
@@ -135,6 +150,12 @@ impl Operation for Promote {
         match step {
             "resources" => {
                 context.set_app_status(&self.app, status::UPDATING).await?;
+                if let Some(rescale) = &self.rescale {
+                    context
+                        .store
+                        .set_scale(&self.app, &rescale.service, rescale.after)
+                        .await?;
+                }
                 if cancel.is_cancelled() {
                     return Err(Failure::Cancelled("the promote was cancelled".into()));
                 }
@@ -242,6 +263,12 @@ impl Operation for Promote {
         if !activated {
             // Whoever waits for the app learns from this that the release will not be.
             context.set_app_status(&self.app, status::ROLLBACK).await?;
+            if let Some(rescale) = &self.rescale {
+                context
+                    .store
+                    .restore_scale(&self.app, &rescale.service, rescale.after, rescale.before)
+                    .await?;
+            }
         }
         if step != "rollout" {
             // Resources stay: undoing them could lose data. What follows the

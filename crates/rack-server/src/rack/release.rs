@@ -187,6 +187,7 @@ impl Rack {
             minimum: percent(options.min),
             maximum: percent(options.max).filter(|maximum| *maximum > 0),
             timeout: percent(options.timeout).filter(|seconds| *seconds > 0),
+            rescale: None,
         };
         self.begin_promote(operation, force).await?;
         Ok(show(release))

@@ -10,7 +10,7 @@ use super::Rack;
 use super::absent::Absent;
 use super::release::updating;
 use crate::operations::plan::Plan;
-use crate::operations::promote::Promote;
+use crate::operations::promote::{Promote, Rescale};
 use crate::operations::{Failure, Result, supervise};
 use crate::router::Key;
 use crate::store::ScaleRow;
@@ -162,8 +162,13 @@ impl Rack {
             memory: options.memory,
         };
         if options.cpu.is_some() || options.memory.is_some() {
-            self.context.store.set_scale(app, name, scale).await?;
-            return self.roll(app, &release, name).await;
+            let scales = self.context.store.scales(app).await?;
+            let rescale = Rescale {
+                service: name.to_owned(),
+                before: scales.get(name).copied().unwrap_or_default(),
+                after: scale,
+            };
+            return self.roll(app, &release, name, Some(rescale)).await;
         }
         if options.count.is_none() {
             return Ok(());
@@ -196,10 +201,16 @@ impl Rack {
     pub async fn restart_service(&self, app: &str, name: &str) -> Result<()> {
         self.context.ready().await?;
         let release = self.known_service(app, name).await?;
-        self.roll(app, &release, name).await
+        self.roll(app, &release, name, None).await
     }
 
-    async fn roll(&self, app: &str, release: &str, service: &str) -> Result<()> {
+    async fn roll(
+        &self,
+        app: &str,
+        release: &str,
+        service: &str,
+        rescale: Option<Rescale>,
+    ) -> Result<()> {
         let operation = Promote {
             app: app.to_owned(),
             release: release.to_owned(),
@@ -208,6 +219,7 @@ impl Rack {
             minimum: None,
             maximum: None,
             timeout: None,
+            rescale,
         };
         // Restarts of several services follow each other without waiting.
         self.begin_promote(operation, true).await

@@ -76,6 +76,26 @@ fn finish(
     Ok(resource)
 }
 
+/// Moves a resource from one of these statuses to another; false when it was in none
+/// of them.
+fn move_status(db: &Connection, name: &str, from: &[&str], to: &str) -> Result<bool> {
+    let now: Option<String> = db
+        .query_row(
+            "SELECT status FROM rack_resources WHERE name = ?",
+            [name],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let may = now.is_some_and(|now| from.contains(&now.as_str()));
+    if may {
+        db.execute(
+            "UPDATE rack_resources SET status = ? WHERE name = ?",
+            params![to, name],
+        )?;
+    }
+    Ok(may)
+}
+
 impl Store {
     /// Lists resources by name.
     pub async fn rack_resources(&self) -> Result<Vec<RackResourceRow>> {
@@ -153,20 +173,7 @@ impl Store {
         let name = name.to_owned();
         self.call(move |db| {
             let transaction = db.transaction()?;
-            let now: Option<String> = transaction
-                .query_row(
-                    "SELECT status FROM rack_resources WHERE name = ?",
-                    [&name],
-                    |row| row.get(0),
-                )
-                .optional()?;
-            let may = now.is_some_and(|now| from.contains(&now.as_str()));
-            if may {
-                transaction.execute(
-                    "UPDATE rack_resources SET status = ? WHERE name = ?",
-                    params![to, name],
-                )?;
-            }
+            let may = move_status(&transaction, &name, from, to)?;
             transaction.commit()?;
             Ok(may)
         })
@@ -194,20 +201,7 @@ impl Store {
             if let Some(app) = linked {
                 return Ok(Err(app));
             }
-            let now: Option<String> = transaction
-                .query_row(
-                    "SELECT status FROM rack_resources WHERE name = ?",
-                    [&name],
-                    |row| row.get(0),
-                )
-                .optional()?;
-            let may = now.is_some_and(|now| from.contains(&now.as_str()));
-            if may {
-                transaction.execute(
-                    "UPDATE rack_resources SET status = ? WHERE name = ?",
-                    params![to, name],
-                )?;
-            }
+            let may = move_status(&transaction, &name, from, to)?;
             transaction.commit()?;
             Ok(Ok(may))
         })

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use rusqlite::params;
+use serde::{Deserialize, Serialize};
 
 use super::{Result, Store};
 
 /// What `scale` has set for a service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ScaleRow {
     /// Number of processes.
     pub count: Option<i64>,
@@ -48,6 +49,38 @@ impl Store {
                  ON CONFLICT DO UPDATE SET count = coalesce(excluded.count, count),
                      cpu = coalesce(excluded.cpu, cpu), memory = coalesce(excluded.memory, memory)",
                 params![app, service, scale.count, scale.cpu, scale.memory],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Takes what was given back, unless somebody else has given it another value since.
+    pub async fn restore_scale(
+        &self,
+        app: &str,
+        service: &str,
+        given: ScaleRow,
+        before: ScaleRow,
+    ) -> Result<()> {
+        let (app, service) = (app.to_owned(), service.to_owned());
+        self.call(move |db| {
+            db.execute(
+                "UPDATE scales SET
+                     count = CASE WHEN count IS ?3 AND ?3 IS NOT NULL THEN ?6 ELSE count END,
+                     cpu = CASE WHEN cpu IS ?4 AND ?4 IS NOT NULL THEN ?7 ELSE cpu END,
+                     memory = CASE WHEN memory IS ?5 AND ?5 IS NOT NULL THEN ?8 ELSE memory END
+                 WHERE app = ?1 AND service = ?2",
+                params![
+                    app,
+                    service,
+                    given.count,
+                    given.cpu,
+                    given.memory,
+                    before.count,
+                    before.cpu,
+                    before.memory
+                ],
             )?;
             Ok(())
         })

@@ -1,10 +1,12 @@
 //! Processes, services and resources.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::engines::{Engine, on_both_engines};
 use super::flow::{PLAIN, status_of, text};
-use super::world::until;
+use super::world::{World, until};
 
 on_both_engines!(
     processes_are_listed_and_looked_up,
@@ -490,4 +492,32 @@ async fn resources_are_described(engine: Engine) {
     let next = text(&rack.set_env("myapp", "A=1").await, "id");
     rack.promote("myapp", &next).await;
     assert_eq!(rack.get("/apps/myapp/resources").await.json(), list);
+}
+
+#[tokio::test]
+async fn a_size_that_fails_is_not_kept() {
+    let (world, rack) = World::with_rack().await;
+    rack.deploy("myapp").await;
+    rack.put("/apps/myapp/services/web", "cpu=300").await.ok();
+    rack.settled("myapp").await;
+    let before = rack.get("/apps/myapp/services").await.json();
+    assert_eq!(before[0]["cpu"], json!(300));
+    let data = world.stop().await;
+    for point in ["promote.resources", "promote.rollout", "promote.activate"] {
+        let world = World::open(Arc::clone(&data), &format!("{point}=fail")).await;
+        let rack = world.server().with("Rack", "staging");
+        until("the app to be up", async || {
+            rack.get("/apps/myapp/processes").await.json() != json!([])
+        })
+        .await;
+        rack.put("/apps/myapp/services/web", "cpu=500&memory=700")
+            .await
+            .ok();
+        rack.settled("myapp").await;
+        let after = rack.get("/apps/myapp/services").await.json();
+        for size in ["cpu", "memory", "count"] {
+            assert_eq!(after[0][size], before[0][size], "{point}: {size}");
+        }
+        world.stop().await;
+    }
 }
