@@ -5,6 +5,7 @@
 //! command words, a flag may say `--flag=false`, and `--app`, `--rack` and
 //! `--wait` may stand before the command words too.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
@@ -42,6 +43,14 @@ pub(crate) struct RackArgs {
 }
 
 impl RackArgs {
+    /// A rack by its name.
+    pub(crate) fn named(name: String) -> Self {
+        Self {
+            rack: Some(name),
+            wait: false,
+        }
+    }
+
     /// Whether to wait: the flag, or `CONVOX_WAIT` as in 2017.
     pub(crate) fn waits(&self) -> bool {
         self.wait || matches!(variable("CONVOX_WAIT").as_deref(), Some("true" | "1"))
@@ -87,6 +96,17 @@ impl LogArgs {
             ..log::Options::default()
         }
     }
+}
+
+/// Reads `Key=Value` words; `wrong` is what is said of one that is none.
+pub(crate) fn pairs(words: &[String], wrong: &str) -> Result<BTreeMap<String, String>, Error> {
+    words
+        .iter()
+        .map(|word| match word.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => Err(Error::failed(format!("{wrong}: {word}"))),
+        })
+        .collect()
 }
 
 /// A number of rows, for `value_parser`.

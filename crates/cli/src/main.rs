@@ -17,6 +17,7 @@ mod source;
 mod target;
 mod ui;
 mod usage;
+mod view;
 
 use std::process::ExitCode;
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rack_api::client::ClientError;
-use rack_api::{App, app, log};
+use rack_api::{App, app, log, resource};
 use tokio::time::{Instant, sleep};
 
 use crate::error::Error;
@@ -92,12 +92,7 @@ async fn poll(rack: &Rack, app: &str, rollback: Rollback, deadline: Instant) -> 
 
 /// Waits until the app is gone.
 pub(crate) async fn until_deleted(rack: &Rack, app: &str) -> Result<(), Error> {
-    let deadline = Instant::now() + LIMIT;
-    let mut pause = if rack.client.is_twinrack() {
-        Duration::from_millis(20)
-    } else {
-        POLL
-    };
+    let mut pace = Pace::of(rack);
     loop {
         match rack.client.app_get(app).await {
             Ok(_) => {}
@@ -108,11 +103,94 @@ pub(crate) async fn until_deleted(rack: &Rack, app: &str) -> Result<(), Error> {
             }
             Err(error) => return Err(error.into()),
         }
-        if Instant::now() > deadline {
+        pace.rest().await?;
+    }
+}
+
+/// Waits until a resource of the rack accepts connections: our server soon, real
+/// racks by the rules of the original client.
+pub(crate) async fn resource(rack: &Rack, name: &str) -> Result<(), Error> {
+    let mut pace = Pace::of(rack);
+    let mut running = 0;
+    loop {
+        let found = rack.client.rack_resource_get(name).await?;
+        running = if found.status == resource::status::RUNNING {
+            running + 1
+        } else {
+            0
+        };
+        if running >= pace.agreeing {
+            return Ok(());
+        }
+        pace.rest().await?;
+    }
+}
+
+/// Waits until a resource of the rack is gone.
+pub(crate) async fn until_resource_deleted(rack: &Rack, name: &str) -> Result<(), Error> {
+    let mut pace = Pace::of(rack);
+    loop {
+        match rack.client.rack_resource_get(name).await {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(ClientError::Api { message, .. })
+                if message.contains("no such resource") || message.contains("does not exist") =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        pace.rest().await?;
+    }
+}
+
+/// Waits until the rack itself is running.
+pub(crate) async fn system(rack: &Rack) -> Result<(), Error> {
+    let mut pace = Pace::of(rack);
+    let mut running = 0;
+    loop {
+        let system = rack.client.system_get().await?;
+        running = if system.status == app::status::RUNNING {
+            running + 1
+        } else {
+            0
+        };
+        if running >= pace.agreeing || (running > 0 && rack.client.is_twinrack()) {
+            return Ok(());
+        }
+        pace.rest().await?;
+    }
+}
+
+/// How often a rack is asked, and how long.
+struct Pace {
+    deadline: Instant,
+    pause: Duration,
+    /// Answers in a row that must agree.
+    agreeing: u32,
+}
+
+impl Pace {
+    fn of(rack: &Rack) -> Self {
+        let (pause, agreeing) = if rack.client.is_twinrack() {
+            (Duration::from_millis(20), 1)
+        } else {
+            (POLL, 2)
+        };
+        Self {
+            deadline: Instant::now() + LIMIT,
+            pause,
+            agreeing,
+        }
+    }
+
+    async fn rest(&mut self) -> Result<(), Error> {
+        if Instant::now() > self.deadline {
             return Err(Error::failed("timeout"));
         }
-        sleep(pause).await;
-        pause = (pause * 2).min(POLL);
+        sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(POLL);
+        Ok(())
     }
 }
 

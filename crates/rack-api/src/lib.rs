@@ -48,6 +48,7 @@ pub use config::AppConfig;
 pub use environment::Environment;
 pub use event::Event;
 pub use formation::FormationEntry;
+pub use instance::Instance;
 pub use object::Object;
 pub use process::Process;
 pub use rack::RackListing;

@@ -1,22 +1,27 @@
 //! `convox apps` and what is below it.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use rack_api::release;
+use rack_api::{App, release};
 
-use crate::arguments::{AppArgs, RackArgs};
+use super::app_archive;
+use crate::arguments::{AppArgs, RackArgs, pairs};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
 use crate::settle::{self, Change, Rollback};
 use crate::ui::{Info, Table};
+use crate::view::ViewArgs;
 
 /// Apps.
 #[derive(Debug, Args)]
 pub(crate) struct Apps {
     #[command(subcommand)]
     command: Option<AppsCommand>,
+    #[command(flatten)]
+    view: ViewArgs,
     #[command(flatten)]
     rack: RackArgs,
 }
@@ -40,14 +45,37 @@ enum AppsCommand {
         #[command(flatten)]
         rack: RackArgs,
     },
+    /// export an app
+    Export {
+        #[command(flatten)]
+        app: OneApp,
+        /// file to write
+        #[arg(short, long, value_name = "file")]
+        file: Option<PathBuf>,
+    },
+    /// import an app
+    Import {
+        #[command(flatten)]
+        app: OneApp,
+        /// file to read
+        #[arg(short, long, value_name = "file")]
+        file: Option<PathBuf>,
+    },
     /// get information about an app
-    Info(OneApp),
+    Info {
+        #[command(flatten)]
+        app: OneApp,
+        #[command(flatten)]
+        view: ViewArgs,
+    },
     /// enable termination protection
     Lock(OneApp),
     /// display app parameters
     Params(Params),
     /// disable termination protection
     Unlock(OneApp),
+    /// wait for an app to finish updating
+    Wait(OneApp),
 }
 
 /// An app by argument, flag, settings or directory.
@@ -74,6 +102,8 @@ struct Params {
     #[command(subcommand)]
     command: Option<ParamsCommand>,
     #[command(flatten)]
+    view: ViewArgs,
+    #[command(flatten)]
     app: OneApp,
 }
 
@@ -93,18 +123,29 @@ impl Apps {
     /// Lists apps, or does what the sub-command says.
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         match self.command {
-            None => list(context, &self.rack).await,
+            None => list(context, &self.view, &self.rack).await,
             Some(AppsCommand::Cancel(app)) => cancel(context, &app).await,
             Some(AppsCommand::Create { app, generation }) => {
                 create(context, &app, generation.as_deref()).await
             }
             Some(AppsCommand::Delete { app, rack }) => delete(context, &app, &rack).await,
-            Some(AppsCommand::Info(app)) => info(context, &app).await,
+            Some(AppsCommand::Export { app, file }) => {
+                let name = app.name(context)?;
+                app_archive::export(context, &name, &app.app.rack, file.as_deref()).await
+            }
+            Some(AppsCommand::Import { app, file }) => {
+                let name = app.name(context)?;
+                app_archive::import(context, &name, &app.app.rack, file).await
+            }
+            Some(AppsCommand::Info { app, view }) => info(context, &app, &view).await,
             Some(AppsCommand::Lock(app)) => lock(context, &app, true).await,
             Some(AppsCommand::Unlock(app)) => lock(context, &app, false).await,
-            Some(AppsCommand::Params(Params { command: None, app })) => {
-                show_parameters(context, &app).await
-            }
+            Some(AppsCommand::Wait(app)) => wait(context, &app).await,
+            Some(AppsCommand::Params(Params {
+                command: None,
+                app,
+                view,
+            })) => show_parameters(context, &app, &view).await,
             Some(AppsCommand::Params(Params {
                 command: Some(ParamsCommand::Set { parameters, app }),
                 ..
@@ -113,14 +154,17 @@ impl Apps {
     }
 }
 
-async fn list(context: &Context, rack: &RackArgs) -> Outcome {
+async fn list(context: &Context, view: &ViewArgs, rack: &RackArgs) -> Outcome {
     let rack = context.rack(rack).await?;
-    let mut table = Table::new(["APP", "STATUS", "RELEASE"]);
-    for app in rack.client.app_list().await? {
-        table.row(vec![app.name, app.status, app.release]);
-    }
-    context.ui.table(&table)?;
-    Ok(Exit::SUCCESS)
+    let read = async || Ok(rack.client.app_list().await?);
+    let show = |apps: Vec<App>| {
+        let mut table = Table::new(["APP", "STATUS", "RELEASE"]);
+        for app in apps {
+            table.row(vec![app.name, app.status, app.release]);
+        }
+        table
+    };
+    view.show(context, read, show).await
 }
 
 async fn create(context: &Context, app: &OneApp, generation: Option<&str>) -> Outcome {
@@ -148,17 +192,29 @@ async fn delete(context: &Context, name: &str, rack: &RackArgs) -> Outcome {
     Ok(Exit::SUCCESS)
 }
 
-async fn info(context: &Context, app: &OneApp) -> Outcome {
+async fn info(context: &Context, app: &OneApp, view: &ViewArgs) -> Outcome {
     let name = app.name(context)?;
     let rack = context.rack(&app.app.rack).await?;
-    let app = rack.client.app_get(&name).await?;
-    let mut info = Info::default();
-    info.add("Name", app.name)
-        .add("Status", app.status)
-        .add("Generation", app.generation)
-        .add("Locked", app.locked.to_string())
-        .add("Release", app.release);
-    context.ui.info(&info)?;
+    let read = async || Ok(rack.client.app_get(&name).await?);
+    let show = |app: App| {
+        let mut info = Info::default();
+        info.add("Name", app.name)
+            .add("Status", app.status)
+            .add("Generation", app.generation)
+            .add("Locked", app.locked.to_string())
+            .add("Release", app.release);
+        info
+    };
+    view.show(context, read, show).await
+}
+
+async fn wait(context: &Context, app: &OneApp) -> Outcome {
+    let name = app.name(context)?;
+    let rack = context.rack(&app.app.rack).await?;
+    let mut progress = context.ui.start("Waiting for app")?;
+    let change = Change::begin(&rack, &name).await;
+    settle::with_logs(&rack, &name, change, Rollback::Fails, &mut progress).await?;
+    progress.ok()?;
     Ok(Exit::SUCCESS)
 }
 
@@ -172,31 +228,25 @@ async fn lock(context: &Context, app: &OneApp, lock: bool) -> Outcome {
     Ok(Exit::SUCCESS)
 }
 
-async fn show_parameters(context: &Context, app: &OneApp) -> Outcome {
+async fn show_parameters(context: &Context, app: &OneApp, view: &ViewArgs) -> Outcome {
     let name = app.name(context)?;
     let rack = context.rack(&app.app.rack).await?;
-    let mut info = Info::default();
-    for (name, value) in rack
-        .client
-        .app_get(&name)
-        .await?
-        .parameters
-        .unwrap_or_default()
-    {
-        info.add(name, value);
-    }
-    context.ui.info(&info)?;
-    Ok(Exit::SUCCESS)
+    let read = async || {
+        let app = rack.client.app_get(&name).await?;
+        Ok(app.parameters.unwrap_or_default())
+    };
+    let show = |parameters: BTreeMap<String, String>| {
+        let mut info = Info::default();
+        for (name, value) in parameters {
+            info.add(name, value);
+        }
+        info
+    };
+    view.show(context, read, show).await
 }
 
-async fn set_parameters(context: &Context, pairs: &[String], app: &AppArgs) -> Outcome {
-    let parameters = pairs
-        .iter()
-        .map(|pair| match pair.split_once('=') {
-            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-            None => Err(Error::failed(format!("Key=Value expected: {pair}"))),
-        })
-        .collect::<Result<BTreeMap<_, _>, _>>()?;
+async fn set_parameters(context: &Context, words: &[String], app: &AppArgs) -> Outcome {
+    let parameters = pairs(words, "Key=Value expected")?;
     let name = context.app(app)?;
     let rack = context.rack(&app.rack).await?;
     let mut progress = context.ui.start("Updating parameters")?;

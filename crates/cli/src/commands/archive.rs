@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
 use rack_api::client::{Download, Upload};
 use tokio::io::AsyncRead;
@@ -37,11 +38,7 @@ pub(super) async fn export(
     build: &str,
     file: Option<&Path>,
 ) -> Outcome {
-    if file.is_none() && context.ui.stdout_is_terminal() {
-        return Err(Error::failed(
-            "pipe this command into a file or specify --file",
-        ));
-    }
+    refuse_terminal(context, file)?;
     let name = context.app(app)?;
     let rack = context.rack(&app.rack).await?;
     let ui = context.ui.for_id(file.is_none());
@@ -49,22 +46,61 @@ pub(super) async fn export(
     let progress = ui.start("Exporting build")?;
     // The rack checks all it can before the first byte, so nothing is written until then.
     let archive = rack.client.build_export(&name, &id).await?;
-    match file {
-        None => copy(archive, &ui, |bytes| ui.data(bytes)).await?,
-        Some(path) => save(archive, path, &ui).await?,
-    }
+    receive(archive, file, &ui).await?;
     progress.ok()?;
     Ok(Exit::SUCCESS)
 }
 
+/// Fails when bytes would go to a terminal.
+pub(super) fn refuse_terminal(context: &Context, file: Option<&Path>) -> Result<(), Error> {
+    if file.is_none() && context.ui.stdout_is_terminal() {
+        return Err(Error::failed(
+            "pipe this command into a file or specify --file",
+        ));
+    }
+    Ok(())
+}
+
+/// Writes a file of ours to a named one or to standard output.
+pub(super) async fn write_file(from: File, file: Option<&Path>, ui: &Ui) -> Result<(), Error> {
+    let reading = || Error::io("can not read the temporary file");
+    let length = from.metadata().map_err(reading())?.len();
+    let mut pieces = ReaderStream::with_capacity(tokio::fs::File::from_std(from), PIECE);
+    let next = async move || pieces.next().await.transpose().map_err(reading());
+    receive_pieces(next, Some(length), file, ui).await
+}
+
+/// Writes what comes to a file or to standard output.
+pub(super) async fn receive(
+    mut archive: Download,
+    file: Option<&Path>,
+    ui: &Ui,
+) -> Result<(), Error> {
+    let length = archive.length();
+    let next = async move || Ok(archive.chunk().await?);
+    receive_pieces(next, length, file, ui).await
+}
+
+async fn receive_pieces(
+    next: impl AsyncFnMut() -> Result<Option<Bytes>, Error>,
+    length: Option<u64>,
+    file: Option<&Path>,
+    ui: &Ui,
+) -> Result<(), Error> {
+    let bar = ui.bar("exporting", length);
+    match file {
+        None => copy(next, &bar, |bytes| ui.data(bytes)).await,
+        Some(path) => save(next, path, &bar).await,
+    }
+}
+
 /// Copies an archive piece by piece; one that breaks off is an error.
 async fn copy(
-    mut archive: Download,
-    ui: &Ui,
+    mut next: impl AsyncFnMut() -> Result<Option<Bytes>, Error>,
+    bar: &Bar,
     mut write: impl FnMut(&[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let bar = ui.bar("exporting", archive.length());
-    while let Some(bytes) = archive.chunk().await? {
+    while let Some(bytes) = next().await? {
         bar.advance(bytes.len());
         write(&bytes)?;
     }
@@ -72,7 +108,11 @@ async fn copy(
 }
 
 /// Writes an archive to a file that has its name only once it is complete.
-async fn save(archive: Download, path: &Path, ui: &Ui) -> Result<(), Error> {
+async fn save(
+    next: impl AsyncFnMut() -> Result<Option<Bytes>, Error>,
+    path: &Path,
+    bar: &Bar,
+) -> Result<(), Error> {
     let doing = || format!("can not write {}", path.display());
     // Through a symlink to the file it names.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
@@ -82,7 +122,7 @@ async fn save(archive: Download, path: &Path, ui: &Ui) -> Result<(), Error> {
             .write(true)
             .open(&path)
             .map_err(Error::io(doing()))?;
-        return copy(archive, ui, |bytes| {
+        return copy(next, bar, |bytes| {
             file.write_all(bytes).map_err(Error::io(doing()))
         })
         .await;
@@ -99,7 +139,7 @@ async fn save(archive: Download, path: &Path, ui: &Ui) -> Result<(), Error> {
     let mut file = temporary
         .tempfile_in(directory)
         .map_err(Error::io(doing()))?;
-    copy(archive, ui, |bytes| {
+    copy(next, bar, |bytes| {
         file.write_all(bytes).map_err(Error::io(doing()))
     })
     .await?;
@@ -128,18 +168,11 @@ pub(super) async fn import(
     let rack = context.rack(&app.rack).await?;
     let ui = context.ui.for_id(only_id);
     let progress = ui.start("Importing build")?;
-    let (body, bar) = if let Some((file, length)) = file {
-        let bar = ui.bar("importing", length);
-        let body = counted(tokio::fs::File::from_std(file), &bar);
-        (length.into_iter().fold(body, Upload::with_length), bar)
-    } else {
-        let bar = ui.bar("importing", None);
-        (counted(tokio::io::stdin(), &bar), bar)
-    };
+    let Body { upload, bar } = body(file, &ui);
     let build = if foreign {
-        rack.client.build_import_foreign(&name, body).await?
+        rack.client.build_import_foreign(&name, upload).await?
     } else {
-        rack.client.build_import(&name, body).await?
+        rack.client.build_import(&name, upload).await?
     };
     drop(bar);
     progress.ok_with(&build.release)?;
@@ -155,8 +188,27 @@ pub(super) async fn import(
     Ok(Exit::SUCCESS)
 }
 
+/// A body that is sent, and the bar that shows how far.
+pub(super) struct Body {
+    pub(super) upload: Upload,
+    pub(super) bar: Bar,
+}
+
+/// Sends an opened file, or standard input.
+pub(super) fn body(file: Option<(File, Option<u64>)>, ui: &Ui) -> Body {
+    let Some((file, length)) = file else {
+        let bar = ui.bar("importing", None);
+        let upload = counted(tokio::io::stdin(), &bar);
+        return Body { upload, bar };
+    };
+    let bar = ui.bar("importing", length);
+    let upload = counted(tokio::fs::File::from_std(file), &bar);
+    let upload = length.into_iter().fold(upload, Upload::with_length);
+    Body { upload, bar }
+}
+
 /// Opens an archive; only regular files have a length.
-fn open(path: &Path) -> Result<(File, Option<u64>), Error> {
+pub(super) fn open(path: &Path) -> Result<(File, Option<u64>), Error> {
     let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
     let (metadata, file) = opened.map_err(Error::io(format!("can not read {}", path.display())))?;
     if metadata.is_dir() {

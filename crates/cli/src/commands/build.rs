@@ -96,7 +96,17 @@ pub(super) async fn make(
         .unwrap_or_else(|| PathBuf::from("."));
     let directory = context.settings.working().join(directory);
     let options = options(context, arguments, &directory);
+    from(rack, app, directory, &options, ui).await
+}
 
+/// Packages, uploads and builds a directory with options.
+pub(super) async fn from(
+    rack: &Rack,
+    app: &str,
+    directory: PathBuf,
+    options: &CreateOptions,
+    ui: &Ui,
+) -> Result<rack_api::Build, Error> {
     let progress = ui.start("Packaging source")?;
     // Within one machine bytes are cheaper than compressing them well.
     let level = if rack.local {
@@ -117,7 +127,7 @@ pub(super) async fn make(
     progress.ok()?;
 
     let progress = ui.start("Starting build")?;
-    let build = rack.client.build_create(app, &object.url, &options).await?;
+    let build = rack.client.build_create(app, &object.url, options).await?;
     progress.ok()?;
     follow(rack, app, &build.id, ui).await
 }

@@ -1,6 +1,7 @@
 //! `convox env` and what is below it.
 
-use std::io::{self, IsTerminal as _, Read as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -8,12 +9,13 @@ use clap::{Args, Subcommand};
 use rack_api::Environment;
 use rack_api::release::CreateOptions;
 
-use super::promote;
-use crate::arguments::AppArgs;
-use crate::context::Context;
+use super::{promote, release_id};
+use crate::arguments::{AppArgs, RackArgs};
+use crate::context::{Context, variable};
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
 use crate::racks::Rack;
+use crate::view::{Shown, ViewArgs};
 
 /// How often an edit is made again because others were quicker.
 const MOST_TRIES: u32 = 100;
@@ -25,12 +27,42 @@ const SILENCE: Duration = Duration::from_millis(500);
 pub(crate) struct Env {
     #[command(subcommand)]
     command: Option<EnvCommand>,
+    /// release whose variables are shown, or the id of its build; the latest one if none is given
+    #[arg(long, value_name = "release")]
+    release: Option<String>,
+    /// accepted for the sake of scripts: values are never hidden
+    #[arg(long, hide = true)]
+    reveal: bool,
+    #[command(flatten)]
+    view: ViewArgs,
     #[command(flatten)]
     app: AppArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum EnvCommand {
+    /// show what differs between two releases, or between two racks
+    Diff {
+        /// releases, or ids of their builds: one is compared with the latest
+        #[arg(value_name = "release", num_args = 0..=2)]
+        releases: Vec<String>,
+        /// rack to compare with
+        #[arg(long, value_name = "rack")]
+        to: Option<String>,
+        /// show values, not only names
+        #[arg(long)]
+        reveal: bool,
+        #[command(flatten)]
+        app: AppArgs,
+    },
+    /// edit env vars in an editor
+    Edit {
+        /// promote the release
+        #[arg(short, long)]
+        promote: bool,
+        #[command(flatten)]
+        app: AppArgs,
+    },
     /// get an env var
     Get {
         /// name of the variable
@@ -78,12 +110,27 @@ impl Env {
             None => {
                 let name = context.app(&self.app)?;
                 let rack = context.rack(&self.app.rack).await?;
+                let read = async || {
+                    let found = of_release(&rack, &name, self.release.as_deref()).await?;
+                    Ok(found.environment.to_map())
+                };
                 // An empty line when there are none, for scripts that filter.
-                context
-                    .ui
-                    .line(latest(&rack, &name).await?.environment.to_string())?;
-                Ok(Exit::SUCCESS)
+                let show = |variables: BTreeMap<String, String>| {
+                    let mut environment = Environment::default();
+                    for (name, value) in variables {
+                        environment.set(name, value);
+                    }
+                    Shown::Line(environment.to_string())
+                };
+                self.view.show(context, read, show).await
             }
+            Some(EnvCommand::Diff {
+                releases,
+                to,
+                reveal,
+                app,
+            }) => diff(context, &releases, to, reveal, &app).await,
+            Some(EnvCommand::Edit { promote, app }) => edit(context, promote, app).await,
             Some(EnvCommand::Get { var, app }) => get(context, &var, &app).await,
             Some(EnvCommand::Set {
                 pairs,
@@ -113,6 +160,123 @@ async fn latest(rack: &Rack, app: &str) -> Result<Latest, Error> {
             environment: Environment::parse(&rack.client.release_get(app, &release.id).await?.env),
         }),
     }
+}
+
+/// Reads a release that is named, or the latest one.
+async fn of_release(rack: &Rack, app: &str, release: Option<&str>) -> Result<Latest, Error> {
+    let Some(id) = release.filter(|id| !id.is_empty()) else {
+        return latest(rack, app).await;
+    };
+    let id = release_id(rack, app, id).await?;
+    let release = rack.client.release_get(app, &id).await?;
+    Ok(Latest {
+        id,
+        environment: Environment::parse(&release.env),
+    })
+}
+
+/// Shows what it takes to get from one environment to another; succeeds whether or not
+/// there is anything.
+async fn diff(
+    context: &Context,
+    releases: &[String],
+    to: Option<String>,
+    reveal: bool,
+    app: &AppArgs,
+) -> Outcome {
+    let name = context.app(app)?;
+    let rack = context.rack(&app.rack).await?;
+    let (old, new) = if let Some(to) = to {
+        let other = context.rack(&RackArgs::named(to)).await?;
+        let [old, new] = [0, 1].map(|place| releases.get(place).map(String::as_str));
+        (
+            of_release(&rack, &name, old).await?,
+            of_release(&other, &name, new).await?,
+        )
+    } else {
+        let Some(old) = releases.first() else {
+            return Err(Error::with_hint(
+                "name a release to compare with, or a rack",
+                "`convox env diff <release>` or `convox env diff --to <rack>`",
+            ));
+        };
+        (
+            of_release(&rack, &name, Some(old)).await?,
+            of_release(&rack, &name, releases.get(1).map(String::as_str)).await?,
+        )
+    };
+    let (old, new) = (old.environment.to_map(), new.environment.to_map());
+    let shown = |key: &str, value: &str| {
+        if reveal {
+            format!("{key}={value}")
+        } else {
+            key.to_owned()
+        }
+    };
+    let keys: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    for key in keys {
+        let (before, after) = (old.get(key), new.get(key));
+        if before == after {
+            continue;
+        }
+        let signs = match (before, after) {
+            (Some(_), Some(_)) if !reveal => vec![format!("~ {key}")],
+            _ => [("-", before), ("+", after)]
+                .into_iter()
+                .filter_map(|(sign, value)| Some(format!("{sign} {}", shown(key, value?))))
+                .collect(),
+        };
+        for line in signs {
+            context.ui.line(line)?;
+        }
+    }
+    Ok(Exit::SUCCESS)
+}
+
+/// Lets the user's editor change all variables at once.
+async fn edit(context: &Context, promote: bool, app: AppArgs) -> Outcome {
+    let name = context.app(&app)?;
+    let rack = context.rack(&app.rack).await?;
+    let before = latest(&rack, &name).await?.environment;
+    let doing = "can not edit the environment";
+    // Private, and gone when this ends.
+    let mut file = tempfile::Builder::new()
+        .suffix(&format!(".{name}.env"))
+        .tempfile()
+        .map_err(Error::io(doing))?;
+    file.write_all(before.to_string().as_bytes())
+        .map_err(Error::io(doing))?;
+    let editor = variable("EDITOR").unwrap_or_else(|| "vi".to_owned());
+    let status = std::process::Command::new("sh")
+        .args(["-c", &format!("{editor} \"$1\""), "sh"])
+        .arg(file.path())
+        .status()
+        .map_err(Error::io(doing))?;
+    if !status.success() {
+        return Err(Error::failed(format!(
+            "the editor has failed ({status}): nothing was changed"
+        )));
+    }
+    // Editors may put another file in its place.
+    let text = std::fs::read_to_string(file.path()).map_err(Error::io(doing))?;
+    if let Some(line) = text
+        .lines()
+        .find(|line| !line.trim().is_empty() && !line.contains('='))
+    {
+        let word = line.split_whitespace().next().unwrap_or_default();
+        return Err(Error::failed(format!(
+            "a line that begins with {word} is not KEY=VALUE: nothing was changed"
+        )));
+    }
+    let after = Environment::parse(&text);
+    let keys = after.to_map().into_keys().collect();
+    let whole = |environment: &mut Environment| *environment = after.clone();
+    let change = ChangeArgs {
+        promote,
+        id: false,
+        app,
+    };
+    release(context, &rack, &name, "Setting", keys, None, whole, &change).await
 }
 
 async fn get(context: &Context, var: &str, app: &AppArgs) -> Outcome {

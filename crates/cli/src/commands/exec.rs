@@ -4,7 +4,7 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use clap::Args;
-use rack_api::client::{Client, ExecEvent, ExecInput};
+use rack_api::client::{Client, ExecEvent, ExecInput, ExecSocket};
 use rack_api::process::ExecOptions;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::io::AsyncReadExt as _;
@@ -77,16 +77,22 @@ pub(super) async fn attach(
         height,
         width,
     };
-    let (mut output, input) = client.process_exec(app, pid, &options).await?.split();
-    let _raw = if tty {
+    let socket = client.process_exec(app, pid, &options).await?;
+    relay(ui, socket).await
+}
+
+/// Carries what a command reads and writes, with the local terminal passing every key.
+pub(super) async fn relay(ui: &Ui, socket: ExecSocket) -> Result<Attached, Error> {
+    let (mut output, input) = socket.split();
+    let _raw = if std::io::stdin().is_terminal() {
         Some(RawTerminal::enter()?)
     } else {
         None
     };
     let changes = signal(SignalKind::window_change())
         .map_err(Error::io("can not listen for changes of the terminal"))?;
-    let _sizes =
-        height.map(|_| AbortOnDropHandle::new(tokio::spawn(send_sizes(changes, input.clone()))));
+    let _sizes = terminal_size(ui)
+        .map(|_| AbortOnDropHandle::new(tokio::spawn(send_sizes(changes, input.clone()))));
     let _input = AbortOnDropHandle::new(tokio::spawn(send_input(input)));
     loop {
         match output.next().await {

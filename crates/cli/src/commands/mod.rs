@@ -3,31 +3,44 @@
 //! A family is a `clap` type with a `run` method; it is registered by a variant
 //! of [`Command`] and an arm of [`Command::run`].
 
+mod absent;
 mod api;
 mod app;
+mod app_archive;
 mod archive;
+mod balancer;
 mod build;
+mod certificate;
+mod config;
+mod copy;
 mod deploy;
 mod environment;
 mod exec;
 mod install;
+mod instance;
 mod login;
 mod logs;
 mod process;
 mod promote;
+mod proxy;
 mod rack;
+mod rack_resource;
 mod racks;
+mod registry;
 mod release;
 mod resource;
 mod run;
 mod scale;
 mod service;
+mod test;
 mod uninstall;
+mod update;
 mod version;
 
 use clap::Subcommand;
 use rack_api::id;
 
+use self::absent::Reason;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::racks::Rack;
@@ -39,10 +52,29 @@ pub(crate) enum Command {
     Api(api::Api),
     /// list apps
     Apps(app::Apps),
+    /// list balancers for an app
+    Balancers(balancer::Balancers),
+    /// limit the price of an app
+    #[command(hide = true)]
+    Budget(absent::Absent),
     /// create a build
     Build(build::Build),
     /// list builds
     Builds(build::Builds),
+    /// list certificates
+    Certs(certificate::Certs),
+    /// manage cloud machines
+    #[command(hide = true)]
+    Cloud(absent::Absent),
+    /// get or set a config of an app
+    Config(config::Config),
+    /// list configs for an app
+    Configs(config::Configs),
+    /// tell the price of an app
+    #[command(hide = true)]
+    Cost(absent::Absent),
+    /// copy files
+    Cp(copy::Copy),
     /// create and promote a build
     Deploy(deploy::Deploy),
     /// list env vars
@@ -51,16 +83,25 @@ pub(crate) enum Command {
     Exec(exec::Exec),
     /// install a local rack
     Install(install::Install),
+    /// list instances
+    Instances(instance::Instances),
+    /// get certificates of a public authority
+    #[command(hide = true)]
+    Letsencrypt(absent::Absent),
     /// authenticate with a rack
     Login(login::Login),
     /// get logs for an app
     Logs(logs::Logs),
+    /// proxy a connection inside the rack
+    Proxy(proxy::Proxy),
     /// list app processes
     Ps(process::Ps),
     /// get information about the rack
     Rack(rack::RackCommand),
     /// list available racks
     Racks(racks::Racks),
+    /// list private registries
+    Registries(registry::Registries),
     /// list releases for an app
     Releases(release::Releases),
     /// list resources
@@ -69,16 +110,28 @@ pub(crate) enum Command {
     Restart(service::Restart),
     /// execute a command in a new process
     Run(run::Run),
+    /// list cloud accounts of a console
+    #[command(hide = true)]
+    Runtimes(absent::Absent),
     /// scale a service
     Scale(scale::Scale),
     /// list services for an app
     Services(service::Services),
+    /// list certificates of an app's ports
+    Ssl(certificate::Ssl),
     /// switch current rack
     Switch(racks::Switch),
+    /// run tests
+    Test(test::Test),
     /// uninstall a local rack
     Uninstall(uninstall::Uninstall),
+    /// update the client
+    Update(update::Update),
     /// display version
     Version(version::Version),
+    /// run workflows of a console
+    #[command(hide = true)]
+    Workflows(absent::Absent),
 }
 
 impl Command {
@@ -87,26 +140,43 @@ impl Command {
         match self {
             Self::Api(command) => command.run(context).await,
             Self::Apps(command) => command.run(context).await,
+            Self::Balancers(command) => command.run(context).await,
+            Self::Budget(command) => command.run(Reason::Budget),
             Self::Build(command) => command.run(context).await,
             Self::Builds(command) => command.run(context).await,
+            Self::Certs(command) => command.run(context).await,
+            Self::Cloud(command) => command.run(Reason::Cloud),
+            Self::Config(command) => command.run(context).await,
+            Self::Configs(command) => command.run(context).await,
+            Self::Cost(command) => command.run(Reason::Cost),
+            Self::Cp(command) => command.run(context).await,
             Self::Deploy(command) => command.run(context).await,
             Self::Env(command) => command.run(context).await,
             Self::Exec(command) => command.run(context).await,
             Self::Install(command) => command.run(context).await,
+            Self::Instances(command) => command.run(context).await,
+            Self::Letsencrypt(command) => command.run(Reason::LetsEncrypt),
             Self::Login(command) => command.run(context).await,
             Self::Logs(command) => command.run(context).await,
+            Self::Proxy(command) => command.run(context).await,
             Self::Ps(command) => command.run(context).await,
             Self::Rack(command) => command.run(context).await,
             Self::Racks(command) => command.run(context).await,
+            Self::Registries(command) => command.run(context).await,
             Self::Releases(command) => command.run(context).await,
             Self::Resources(command) => command.run(context).await,
             Self::Restart(command) => command.run(context).await,
             Self::Run(command) => command.run(context).await,
+            Self::Runtimes(command) => command.run(Reason::Runtimes),
             Self::Scale(command) => command.run(context).await,
             Self::Services(command) => command.run(context).await,
+            Self::Ssl(command) => command.run(context).await,
             Self::Switch(command) => command.run(context).await,
+            Self::Test(command) => command.run(context).await,
             Self::Uninstall(command) => command.run(context).await,
+            Self::Update(command) => command.run(context).await,
             Self::Version(command) => command.run(context).await,
+            Self::Workflows(command) => command.run(Reason::Workflows),
         }
     }
 }

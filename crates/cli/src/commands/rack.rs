@@ -1,15 +1,23 @@
 //! `convox rack` and what is below it.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use rack_api::params::integer;
+use rack_api::system::{System, UpdateOptions};
+use rack_api::{Process, Release};
 
 use super::install::RackInstall;
+use super::rack_resource::RackResources;
 use super::uninstall::Uninstall;
-use crate::arguments::{LogArgs, RackArgs};
+use crate::arguments::{LogArgs, RackArgs, pairs};
 use crate::context::Context;
-use crate::error::Outcome;
+use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::settle;
 use crate::ui::{Info, Table, ago};
+use crate::view::ViewArgs;
 
 /// The rack itself.
 #[derive(Debug, Args)]
@@ -17,11 +25,15 @@ pub(crate) struct RackCommand {
     #[command(subcommand)]
     command: Option<RackSubcommand>,
     #[command(flatten)]
+    view: ViewArgs,
+    #[command(flatten)]
     rack: RackArgs,
 }
 
 #[derive(Debug, Subcommand)]
 enum RackSubcommand {
+    /// get rack access credential
+    Access(Access),
     /// install a local rack
     Install(RackInstall),
     /// get logs for the rack
@@ -32,60 +44,195 @@ enum RackSubcommand {
         rack: RackArgs,
     },
     /// display rack parameters
-    Params {
-        /// show secrets
-        #[arg(long)]
-        reveal: bool,
-        #[command(flatten)]
-        rack: RackArgs,
-    },
+    Params(Params),
     /// list rack processes
     Ps {
         /// with the processes of apps
         #[arg(short, long)]
         all: bool,
         #[command(flatten)]
+        view: ViewArgs,
+        #[command(flatten)]
         rack: RackArgs,
     },
     /// list rack version history
-    Releases(RackArgs),
+    Releases {
+        #[command(flatten)]
+        view: ViewArgs,
+        #[command(flatten)]
+        rack: RackArgs,
+    },
+    /// list resources of the rack
+    Resources(RackResources),
+    /// scale the rack
+    Scale {
+        /// number of instances
+        #[arg(short, long, value_name = "count", value_parser = integer)]
+        count: Option<i64>,
+        /// instance type
+        #[arg(short = 't', long = "type", value_name = "type")]
+        kind: Option<String>,
+        #[command(flatten)]
+        rack: RackArgs,
+    },
+    /// synchronize the rack with what it runs on
+    Sync(Sync),
     /// uninstall a local rack
     Uninstall(Uninstall),
+    /// update the rack
+    Update {
+        /// version; the running one if none is given
+        version: Option<String>,
+        #[command(flatten)]
+        rack: RackArgs,
+    },
+    /// wait for rack to finish updating
+    Wait {
+        #[command(flatten)]
+        rack: RackArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Params {
+    #[command(subcommand)]
+    command: Option<ParamsCommand>,
+    /// only parameters of a group, where the rack's clients know groups
+    #[arg(short, long, hide = true, value_name = "group")]
+    group: Option<String>,
+    /// show secrets
+    #[arg(long)]
+    reveal: bool,
+    #[command(flatten)]
+    view: ViewArgs,
+    #[command(flatten)]
+    rack: RackArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum ParamsCommand {
+    /// set rack parameters
+    Set {
+        /// parameters
+        #[arg(required = true, value_name = "Key=Value")]
+        parameters: Vec<String>,
+        #[command(flatten)]
+        rack: RackArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Access {
+    #[command(subcommand)]
+    command: Option<AccessCommand>,
+    /// access role: read, write or admin
+    #[arg(long, value_name = "role")]
+    role: Option<String>,
+    /// hours the access lasts
+    #[arg(long, value_name = "hours", value_parser = integer)]
+    duration_in_hours: Option<i64>,
+    #[command(flatten)]
+    rack: RackArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum AccessCommand {
+    /// the key that access credentials are signed with
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// rotate the key: earlier credentials are no longer good
+    Rotate {
+        #[command(flatten)]
+        rack: RackArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Sync {
+    #[command(subcommand)]
+    command: Option<SyncCommand>,
+    #[arg(short, long, hide = true, value_name = "name")]
+    name: Option<String>,
+    #[command(flatten)]
+    rack: RackArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum SyncCommand {
+    /// let the addresses of instances in
+    Whitelist {
+        #[command(subcommand)]
+        command: WhitelistCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum WhitelistCommand {
+    /// let the addresses of instances in
+    Instances {
+        #[command(subcommand)]
+        command: InstancesCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum InstancesCommand {
+    /// let the addresses of instances in
+    Ip {
+        #[command(flatten)]
+        rack: RackArgs,
+    },
 }
 
 impl RackCommand {
     /// Shows the rack, or does what the sub-command says.
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         match self.command {
-            None => info(context, &self.rack).await,
+            None => info(context, &self.view, &self.rack).await,
+            Some(RackSubcommand::Access(access)) => access.run(context).await,
             Some(RackSubcommand::Install(install)) => install.run(context).await,
             Some(RackSubcommand::Logs { log, rack }) => logs(context, &log, &rack).await,
-            Some(RackSubcommand::Params { reveal, rack }) => {
-                parameters(context, reveal, &rack).await
+            Some(RackSubcommand::Params(params)) => params.run(context).await,
+            Some(RackSubcommand::Ps { all, view, rack }) => {
+                processes(context, all, &view, &rack).await
             }
-            Some(RackSubcommand::Ps { all, rack }) => processes(context, all, &rack).await,
-            Some(RackSubcommand::Releases(rack)) => releases(context, &rack).await,
+            Some(RackSubcommand::Releases { view, rack }) => releases(context, &view, &rack).await,
+            Some(RackSubcommand::Resources(resources)) => resources.run(context).await,
+            Some(RackSubcommand::Scale { count, kind, rack }) => {
+                scale(context, count, kind, &rack).await
+            }
+            Some(RackSubcommand::Sync(sync)) => sync.run(context).await,
             Some(RackSubcommand::Uninstall(uninstall)) => uninstall.run(context).await,
+            Some(RackSubcommand::Update { version, rack }) => update(context, version, &rack).await,
+            Some(RackSubcommand::Wait { rack }) => wait(context, &rack).await,
         }
     }
 }
 
-async fn info(context: &Context, rack: &RackArgs) -> Outcome {
+async fn info(context: &Context, view: &ViewArgs, rack: &RackArgs) -> Outcome {
     let rack = context.rack(rack).await?;
-    let system = rack.client.system_get().await?;
-    let router = match system.outputs.get("DomainInternal") {
-        Some(internal) => format!("{} (external)\n{internal} (internal)", system.domain),
-        None => system.domain,
+    let read = async || Ok(rack.client.system_get().await?);
+    let show = |system: System| {
+        let router = match system.outputs.get("DomainInternal") {
+            Some(internal) => format!("{} (external)\n{internal} (internal)", system.domain),
+            None => system.domain,
+        };
+        let mut info = Info::default();
+        info.add("Name", system.name)
+            .add("Provider", system.provider)
+            .add_some("Region", system.region)
+            .add_some("Router", router)
+            .add("Status", system.status)
+            .add("Version", system.version);
+        info
     };
-    let mut info = Info::default();
-    info.add("Name", system.name)
-        .add("Provider", system.provider)
-        .add_some("Region", system.region)
-        .add_some("Router", router)
-        .add("Status", system.status)
-        .add("Version", system.version);
-    context.ui.info(&info)?;
-    Ok(Exit::SUCCESS)
+    view.show(context, read, show).await
 }
 
 async fn logs(context: &Context, log: &LogArgs, rack: &RackArgs) -> Outcome {
@@ -97,55 +244,209 @@ async fn logs(context: &Context, log: &LogArgs, rack: &RackArgs) -> Outcome {
     Ok(Exit::SUCCESS)
 }
 
-async fn parameters(context: &Context, reveal: bool, rack: &RackArgs) -> Outcome {
-    let rack = context.rack(rack).await?;
-    // Scripts that store them want the values.
-    let mask = context.ui.stdout_is_terminal() && !reveal;
-    let mut info = Info::default();
-    for (name, value) in rack.client.system_get().await?.parameters {
-        let secret = matches!(name.as_str(), "Password" | "HttpProxy") && !value.is_empty();
-        info.add(
-            name,
-            if secret && mask {
-                "**********".to_owned()
-            } else {
-                value
-            },
-        );
+impl Params {
+    async fn run(self, context: &Context) -> Outcome {
+        if let Some(ParamsCommand::Set { parameters, rack }) = self.command {
+            return set_parameters(context, &parameters, &rack).await;
+        }
+        if self.group.is_some() {
+            return Err(Error::with_hint(
+                "groups of parameters are not known here",
+                "`convox rack params | grep <name>` finds some of them",
+            ));
+        }
+        let rack = context.rack(&self.rack).await?;
+        // Scripts that store them want the values.
+        let mask = context.ui.stdout_is_terminal() && !self.reveal;
+        let read = async || {
+            let mut parameters = rack.client.system_get().await?.parameters;
+            for (name, value) in &mut parameters {
+                if mask && matches!(name.as_str(), "Password" | "HttpProxy") && !value.is_empty() {
+                    "**********".clone_into(value);
+                }
+            }
+            Ok(parameters)
+        };
+        let show = |parameters: BTreeMap<String, String>| {
+            let mut info = Info::default();
+            for (name, value) in parameters {
+                info.add(name, value);
+            }
+            info
+        };
+        self.view.show(context, read, show).await
     }
-    context.ui.info(&info)?;
+}
+
+async fn set_parameters(context: &Context, words: &[String], rack: &RackArgs) -> Outcome {
+    let options = UpdateOptions {
+        parameters: pairs(words, "Key=Value expected")?,
+        ..UpdateOptions::default()
+    };
+    let given = |name: &str| options.parameters.contains_key(name);
+    if given("ScheduleRackScaleDown") != given("ScheduleRackScaleUp") {
+        return Err(Error::failed(
+            "both ScheduleRackScaleDown and ScheduleRackScaleUp are required",
+        ));
+    }
+    let wait = rack.waits();
+    let rack = context.rack(rack).await?;
+    let progress = context.ui.start("Updating parameters")?;
+    rack.client.system_update(&options).await?;
+    if wait || rack.client.is_twinrack() {
+        settle::system(&rack).await?;
+    }
+    progress.ok()?;
     Ok(Exit::SUCCESS)
 }
 
-async fn processes(context: &Context, all: bool, rack: &RackArgs) -> Outcome {
+async fn processes(context: &Context, all: bool, view: &ViewArgs, rack: &RackArgs) -> Outcome {
     let rack = context.rack(rack).await?;
-    let now = Timestamp::now();
-    let mut table = Table::new([
-        "ID", "APP", "SERVICE", "STATUS", "RELEASE", "STARTED", "COMMAND",
-    ]);
-    for process in rack.client.system_processes(all).await? {
-        let started = ago(process.started, now);
-        table.row(vec![
-            process.id,
-            process.app,
-            process.name,
-            process.status,
-            process.release,
-            started,
-            process.command,
+    let read = async || Ok(rack.client.system_processes(all).await?);
+    let show = |processes: Vec<Process>| {
+        let now = Timestamp::now();
+        let mut table = Table::new([
+            "ID", "APP", "SERVICE", "STATUS", "RELEASE", "STARTED", "COMMAND",
         ]);
+        for process in processes {
+            let started = ago(process.started, now);
+            table.row(vec![
+                process.id,
+                process.app,
+                process.name,
+                process.status,
+                process.release,
+                started,
+                process.command,
+            ]);
+        }
+        table
+    };
+    view.show(context, read, show).await
+}
+
+async fn releases(context: &Context, view: &ViewArgs, rack: &RackArgs) -> Outcome {
+    let rack = context.rack(rack).await?;
+    let read = async || Ok(rack.client.system_releases().await?);
+    let show = |releases: Vec<Release>| {
+        let now = Timestamp::now();
+        let mut table = Table::new(["VERSION", "UPDATED"]);
+        for release in releases {
+            table.row(vec![release.id, ago(release.created, now)]);
+        }
+        table
+    };
+    view.show(context, read, show).await
+}
+
+async fn scale(
+    context: &Context,
+    count: Option<i64>,
+    kind: Option<String>,
+    rack: &RackArgs,
+) -> Outcome {
+    let wait = rack.waits();
+    let rack = context.rack(rack).await?;
+    if count.is_none() && kind.is_none() {
+        let system = rack.client.system_get().await?;
+        let autoscale = system.parameters.get("Autoscale").cloned();
+        let mut info = Info::default();
+        info.add("Autoscale", autoscale.unwrap_or_else(|| "No".to_owned()))
+            .add("Count", system.count.to_string())
+            .add("Status", system.status)
+            .add("Type", system.kind);
+        context.ui.info(&info)?;
+        return Ok(Exit::SUCCESS);
     }
-    context.ui.table(&table)?;
+    let progress = context.ui.start("Scaling rack")?;
+    let options = UpdateOptions {
+        count,
+        kind,
+        ..UpdateOptions::default()
+    };
+    rack.client.system_update(&options).await?;
+    if wait {
+        settle::system(&rack).await?;
+    }
+    progress.ok()?;
     Ok(Exit::SUCCESS)
 }
 
-async fn releases(context: &Context, rack: &RackArgs) -> Outcome {
+async fn update(context: &Context, version: Option<String>, rack: &RackArgs) -> Outcome {
+    let wait = rack.waits();
     let rack = context.rack(rack).await?;
-    let now = Timestamp::now();
-    let mut table = Table::new(["VERSION", "UPDATED"]);
-    for release in rack.client.system_releases().await? {
-        table.row(vec![release.id, ago(release.created, now)]);
+    let version = match version {
+        Some(version) => version,
+        None if rack.local => rack.client.system_get().await?.version,
+        // Which versions there are is told by a place in the cloud.
+        None => return Err(Error::failed("name the version to update to")),
+    };
+    let progress = context.ui.start(format!("Updating to {version}"))?;
+    let options = UpdateOptions {
+        version: Some(version),
+        ..UpdateOptions::default()
+    };
+    rack.client.system_update(&options).await?;
+    if wait {
+        settle::system(&rack).await?;
     }
-    context.ui.table(&table)?;
+    progress.ok()?;
     Ok(Exit::SUCCESS)
+}
+
+async fn wait(context: &Context, rack: &RackArgs) -> Outcome {
+    let rack = context.rack(rack).await?;
+    let mut progress = context.ui.start("Waiting for rack")?;
+    progress.break_line()?;
+    settle::system(&rack).await?;
+    progress.ok()?;
+    Ok(Exit::SUCCESS)
+}
+
+impl Access {
+    async fn run(self, context: &Context) -> Outcome {
+        if let Some(AccessCommand::Key {
+            command: KeyCommand::Rotate { rack },
+        }) = self.command
+        {
+            let rack = context.rack(&rack).await?;
+            rack.client.token_rotate().await?;
+            context.ui.line("OK")?;
+            return Ok(Exit::SUCCESS);
+        }
+        let role = self.role.filter(|role| !role.is_empty());
+        let role = role.ok_or_else(|| Error::failed("role is required"))?;
+        let hours = self.duration_in_hours;
+        let hours = hours.ok_or_else(|| Error::failed("duration is required"))?;
+        let rack = context.rack(&self.rack).await?;
+        let system = rack.client.system_get().await?;
+        let token = rack.client.token_create(&role, hours).await?.token;
+        let domain = system.rack_domain;
+        context
+            .ui
+            .line(format!("RACK_URL=https://jwt:{token}@{domain}"))?;
+        Ok(Exit::SUCCESS)
+    }
+}
+
+impl Sync {
+    async fn run(self, context: &Context) -> Outcome {
+        if let Some(SyncCommand::Whitelist {
+            command:
+                WhitelistCommand::Instances {
+                    command: InstancesCommand::Ip { rack },
+                },
+        }) = self.command
+        {
+            let rack = context.rack(&rack).await?;
+            rack.client
+                .api_get("/system/sync/whitelist/instances/ip")
+                .await?;
+            context.ui.line("OK")?;
+            return Ok(Exit::SUCCESS);
+        }
+        Err(Error::failed(
+            "the address of a rack is known to a console and its cloud only: local racks need no sync",
+        ))
+    }
 }

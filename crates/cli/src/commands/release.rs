@@ -2,8 +2,10 @@
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use rack_api::Release;
 use rack_api::release::CreateOptions;
 use rack_api::time::whole_seconds;
+use serde::Serialize;
 
 use super::{promote, release_id};
 use crate::arguments::{AppArgs, limit};
@@ -11,12 +13,15 @@ use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
 use crate::ui::{Info, Table, ago};
+use crate::view::ViewArgs;
 
 /// Releases.
 #[derive(Debug, Args)]
 pub(crate) struct Releases {
     #[command(subcommand)]
     command: Option<ReleasesCommand>,
+    #[command(flatten)]
+    view: ViewArgs,
     #[command(flatten)]
     app: AppArgs,
     /// number of releases to list
@@ -26,8 +31,15 @@ pub(crate) struct Releases {
 
 #[derive(Debug, Subcommand)]
 enum ReleasesCommand {
+    /// create a release from the build of one release and the environment of another
+    CreateFrom(CreateFrom),
     /// get information about a release
-    Info(OneRelease),
+    Info {
+        #[command(flatten)]
+        release: OneRelease,
+        #[command(flatten)]
+        view: ViewArgs,
+    },
     /// get manifest for a release
     Manifest(OneRelease),
     /// promote a release
@@ -61,12 +73,38 @@ struct OneRelease {
     app: AppArgs,
 }
 
+/// Where a new release has its build and its environment from.
+#[derive(Debug, Args)]
+struct CreateFrom {
+    /// release, or build, whose build it has
+    #[arg(long, value_name = "release")]
+    build_from: Option<String>,
+    /// release, or build, whose environment it has
+    #[arg(long, value_name = "release")]
+    env_from: Option<String>,
+    /// it has the build of the active release
+    #[arg(long)]
+    use_active_release_build: bool,
+    /// it has the environment of the active release
+    #[arg(long)]
+    use_active_release_env: bool,
+    /// promote the release
+    #[arg(short, long)]
+    promote: bool,
+    /// print only the id of the release
+    #[arg(long)]
+    id: bool,
+    #[command(flatten)]
+    app: AppArgs,
+}
+
 impl Releases {
     /// Lists releases, or does what the sub-command says.
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         match self.command {
-            None => list(context, &self.app, self.limit).await,
-            Some(ReleasesCommand::Info(release)) => info(context, &release).await,
+            None => list(context, &self.view, &self.app, self.limit).await,
+            Some(ReleasesCommand::CreateFrom(from)) => create_from(context, &from).await,
+            Some(ReleasesCommand::Info { release, view }) => info(context, &release, &view).await,
             Some(ReleasesCommand::Manifest(release)) => manifest(context, &release).await,
             Some(ReleasesCommand::Promote {
                 release,
@@ -80,43 +118,114 @@ impl Releases {
     }
 }
 
-async fn list(context: &Context, app: &AppArgs, limit: Option<u32>) -> Outcome {
-    let name = context.app(app)?;
-    let rack = context.rack(&app.rack).await?;
-    let active = rack.client.app_get(&name).await?.release;
-    let now = Timestamp::now();
-    let mut table = Table::new(["ID", "STATUS", "BUILD", "CREATED", "DESCRIPTION"]);
-    for release in rack.client.release_list(&name, limit).await? {
-        let status = if release.id == active { "active" } else { "" };
-        let created = ago(release.created, now);
-        table.row(vec![
-            release.id,
-            status.to_owned(),
-            release.build,
-            created,
-            release.description,
-        ]);
-    }
-    context.ui.table(&table)?;
-    Ok(Exit::SUCCESS)
+/// A release and whether it is the active one.
+#[derive(Serialize)]
+struct Row {
+    #[serde(flatten)]
+    release: Release,
+    status: &'static str,
 }
 
-async fn info(context: &Context, release: &OneRelease) -> Outcome {
+async fn list(context: &Context, view: &ViewArgs, app: &AppArgs, limit: Option<u32>) -> Outcome {
+    let name = context.app(app)?;
+    let rack = context.rack(&app.rack).await?;
+    let read = async || {
+        let active = rack.client.app_get(&name).await?.release;
+        let releases = rack.client.release_list(&name, limit).await?;
+        let rows = releases.into_iter().map(|release| Row {
+            status: if release.id == active { "active" } else { "" },
+            release,
+        });
+        Ok(rows.collect::<Vec<_>>())
+    };
+    let show = |rows: Vec<Row>| {
+        let now = Timestamp::now();
+        let mut table = Table::new(["ID", "STATUS", "BUILD", "CREATED", "DESCRIPTION"]);
+        for Row { release, status } in rows {
+            let created = ago(release.created, now);
+            table.row(vec![
+                release.id,
+                status.to_owned(),
+                release.build,
+                created,
+                release.description,
+            ]);
+        }
+        table
+    };
+    view.show(context, read, show).await
+}
+
+async fn info(context: &Context, release: &OneRelease, view: &ViewArgs) -> Outcome {
     let name = context.app(&release.app)?;
     let rack = context.rack(&release.app.rack).await?;
     let id = release_id(&rack, &name, &release.release).await?;
-    let release = rack.client.release_get(&name, &id).await?;
-    let mut info = Info::default();
-    info.add("Id", release.id)
-        .add("Build", release.build)
-        .add(
-            "Created",
-            release.created.map(whole_seconds).unwrap_or_default(),
-        )
-        .add("Description", release.description)
-        .add("Env", release.env)
-        .add_some("Reason", release.reason);
-    context.ui.info(&info)?;
+    let read = async || Ok(rack.client.release_get(&name, &id).await?);
+    let show = |release: Release| {
+        let mut info = Info::default();
+        info.add("Id", release.id)
+            .add("Build", release.build)
+            .add(
+                "Created",
+                release.created.map(whole_seconds).unwrap_or_default(),
+            )
+            .add("Description", release.description)
+            .add("Env", release.env)
+            .add_some("Reason", release.reason);
+        info
+    };
+    view.show(context, read, show).await
+}
+
+async fn create_from(context: &Context, from: &CreateFrom) -> Outcome {
+    let named = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    let (build_from, env_from) = (named(&from.build_from), named(&from.env_from));
+    if build_from.is_some() == from.use_active_release_build {
+        return Err(Error::failed(
+            "either build-from or use-active-release-build is required",
+        ));
+    }
+    if env_from.is_some() == from.use_active_release_env {
+        return Err(Error::failed(
+            "either env-from or use-active-release-env is required",
+        ));
+    }
+    let name = context.app(&from.app)?;
+    let rack = context.rack(&from.app.rack).await?;
+    let active = rack.client.app_get(&name).await?.release;
+    let find = async |id: Option<String>| {
+        let id = match id {
+            Some(id) => release_id(&rack, &name, &id).await?,
+            None if active.is_empty() => return Err(Error::failed("no release is active")),
+            None => active.clone(),
+        };
+        Ok(rack.client.release_get(&name, &id).await?)
+    };
+    let build = find(build_from).await?;
+    let environment = find(env_from).await?;
+    if build.build.is_empty() {
+        return Err(Error::failed(format!("no build for release: {}", build.id)));
+    }
+    let ui = context.ui.for_id(from.id);
+    let progress = ui.start("Creating release")?;
+    let options = CreateOptions {
+        build: Some(build.build),
+        env: Some(environment.env),
+        description: Some(format!(
+            "build from {}, env from {}",
+            build.id, environment.id
+        )),
+        ..CreateOptions::default()
+    };
+    let made = rack.client.release_create(&name, &options).await?;
+    progress.ok_with(&made.id)?;
+    if from.promote {
+        promote::wait_until_ready(&rack, &name, &ui).await?;
+        promote::promote(&rack, &name, &made.id, false, &ui).await?;
+    }
+    if from.id {
+        ui.data(made.id.as_bytes())?;
+    }
     Ok(Exit::SUCCESS)
 }
 

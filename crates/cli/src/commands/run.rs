@@ -81,19 +81,45 @@ impl Run {
             progress.ok_with(&process.id)?;
             return Ok(Exit::SUCCESS);
         }
+        let one_off = OneOff {
+            service: self.service,
+            command,
+            options,
+            lifetime: self.timeout,
+            entrypoint: self.entrypoint.as_deref().is_none_or(params::boolean),
+        };
+        one_off.attached(context, &rack, &app).await
+    }
+}
+
+/// A command in a process that lives as long as the command does.
+pub(super) struct OneOff {
+    /// Service whose image and environment it has.
+    pub(super) service: String,
+    /// The command.
+    pub(super) command: String,
+    /// Release, size of the terminal.
+    pub(super) options: RunOptions,
+    /// Seconds it lives at most.
+    pub(super) lifetime: Option<i64>,
+    /// Whether the command is started through the image's entrypoint.
+    pub(super) entrypoint: bool,
+}
+
+impl OneOff {
+    /// Runs the command with the local terminal attached; the outcome is its status.
+    pub(super) async fn attached(self, context: &Context, rack: &Rack, app: &str) -> Outcome {
         let lifetime = self
-            .timeout
+            .lifetime
             .filter(|seconds| *seconds > 0)
             .unwrap_or(LIFETIME);
         // The process only waits; the command is attached to it.
         let options = RunOptions {
             command: Some(format!("sleep {lifetime}")),
-            ..options
+            ..self.options
         };
-        let entrypoint = self.entrypoint.as_deref().is_none_or(params::boolean);
-
         let mut signals = Signals::listen()?;
-        let start = rack.client.process_run(&app, &self.service, &options);
+        let start = rack.client.process_run(app, &self.service, &options);
         tokio::pin!(start);
         let (process, signal) = tokio::select! {
             process = &mut start => (process?, None),
@@ -109,27 +135,27 @@ impl Run {
             Ok(Exit::signal(signal))
         } else {
             let attached = async {
-                until_running(&rack, &app, &process).await?;
+                until_running(rack, app, &process).await?;
                 attach(
                     &context.ui,
                     &rack.client,
-                    &app,
+                    app,
                     &process.id,
-                    command,
-                    entrypoint,
+                    self.command,
+                    self.entrypoint,
                 )
                 .await
             };
             tokio::select! {
                 attached = attached => match attached {
                     Ok(Attached::Ended(status)) => Ok(Exit::remote(status)),
-                    Ok(Attached::Lost(error)) => remembered(&rack, &app, &process.id, error, &context.ui).await,
+                    Ok(Attached::Lost(error)) => remembered(rack, app, &process.id, error, &context.ui).await,
                     Err(error) => Err(error),
                 },
                 signal = signals.next() => Ok(Exit::signal(signal)),
             }
         };
-        stop(&rack, &app, &process.id, &context.ui).await;
+        stop(rack, app, &process.id, &context.ui).await;
         outcome
     }
 }

@@ -88,11 +88,17 @@ impl Restart {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let name = context.app(&self.app)?;
         let rack = context.rack(&self.app.rack).await?;
-        let mut services = rack.client.service_list(&name).await?;
-        services.sort_by(|one, other| one.name.cmp(&other.name));
-        for service in services {
-            restart(&rack, &name, &service.name, &context.ui).await?;
-        }
+        restart_all(&rack, &name, &context.ui).await?;
         Ok(Exit::SUCCESS)
     }
+}
+
+/// Restarts every service of an app by name.
+pub(super) async fn restart_all(rack: &Rack, app: &str, ui: &Ui) -> Result<(), Error> {
+    let mut services = rack.client.service_list(app).await?;
+    services.sort_by(|one, other| one.name.cmp(&other.name));
+    for service in services {
+        restart(rack, app, &service.name, ui).await?;
+    }
+    Ok(())
 }

@@ -115,6 +115,13 @@ impl Ui {
         let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
     }
 
+    /// Prints a value as JSON for people and programs.
+    pub(crate) fn json(&self, value: &impl serde::Serialize) -> Result<(), Error> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|error| Error::failed(format!("can not write JSON: {error}")))?;
+        self.line(text)
+    }
+
     /// Prints a table.
     pub(crate) fn table(&self, table: &Table) -> Result<(), Error> {
         self.text(table.render(self.looks().colour))

@@ -71,8 +71,8 @@ impl Client {
 
     /// Reads the archive of a build.
     pub async fn build_export(&self, app: &str, id: &str) -> Result<Download, ClientError> {
-        self.download(&format!("{}.tgz", path(&["apps", app, "builds", id])?))
-            .await
+        let path = format!("{}.tgz", path(&["apps", app, "builds", id])?);
+        self.download(&path, Fields::default()).await
     }
 
     /// Sends the archive of a build; the answer has the new build and its release.

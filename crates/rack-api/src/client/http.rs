@@ -12,7 +12,7 @@ use reqwest::{RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::transfer::{Download, Upload};
+use super::transfer::{Download, ReadFailure, Upload};
 use super::{ClientError, Endpoint, transport};
 
 /// What stays as it is in a path segment (RFC 3986 §2.3).
@@ -250,9 +250,19 @@ impl Client {
         path: &str,
         query: Fields,
     ) -> Result<RequestBuilder, ClientError> {
+        self.request_with_query(Method::GET, path, query)
+    }
+
+    /// Starts a request with a query.
+    pub(super) fn request_with_query(
+        &self,
+        method: Method,
+        path: &str,
+        query: Fields,
+    ) -> Result<RequestBuilder, ClientError> {
         match query.encode().as_str() {
-            "" => self.rack_request(Method::GET, path),
-            query => self.rack_request(Method::GET, &format!("{path}?{query}")),
+            "" => self.rack_request(method, path),
+            query => self.rack_request(method, &format!("{path}?{query}")),
         }
     }
 
@@ -317,23 +327,44 @@ impl Client {
         path: &str,
         upload: Upload,
     ) -> Result<T, ClientError> {
+        let (request, failure) = self.body_request(Method::POST, path, upload)?;
+        failure.explain(self.send_for(request).await)
+    }
+
+    /// Sends a body; the answer says only that it went well.
+    pub(super) async fn send_body(
+        &self,
+        method: Method,
+        path: &str,
+        upload: Upload,
+    ) -> Result<(), ClientError> {
+        let (request, failure) = self.body_request(method, path, upload)?;
+        failure.explain(self.finish(request).await)
+    }
+
+    fn body_request(
+        &self,
+        method: Method,
+        path: &str,
+        upload: Upload,
+    ) -> Result<(RequestBuilder, ReadFailure), ClientError> {
         let mut request = self
-            .rack_request(Method::POST, path)?
+            .rack_request(method, path)?
             .header(CONTENT_TYPE, "application/octet-stream");
         if let Some(length) = upload.length() {
             request = request.header(CONTENT_LENGTH, length);
         }
         let (body, failure) = upload.into_body();
-        let answer = self.send_for(request.body(body)).await;
-        match failure.take() {
-            Some(error) => Err(ClientError::Upload(error)),
-            None => answer,
-        }
+        Ok((request.body(body), failure))
     }
 
     /// GETs a body.
-    pub(super) async fn download(&self, path: &str) -> Result<Download, ClientError> {
-        let response = self.send(self.rack_request(Method::GET, path)?).await?;
+    pub(super) async fn download(
+        &self,
+        path: &str,
+        query: Fields,
+    ) -> Result<Download, ClientError> {
+        let response = self.send(self.query_request(path, query)?).await?;
         Ok(Download::new(self.host(), response))
     }
 

@@ -1,6 +1,6 @@
 //! Objects.
 
-use super::http::{path, subpath};
+use super::http::{Fields, path, subpath};
 use super::{Client, ClientError, Download, Upload};
 use crate::Object;
 
@@ -18,7 +18,7 @@ impl Client {
 
     /// Reads an object.
     pub async fn object_fetch(&self, app: &str, key: &str) -> Result<Download, ClientError> {
-        self.download(&subpath(&path(&["apps", app, "objects"])?, key)?)
-            .await
+        let path = subpath(&path(&["apps", app, "objects"])?, key)?;
+        self.download(&path, Fields::default()).await
     }
 }

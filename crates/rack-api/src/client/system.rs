@@ -1,8 +1,11 @@
 //! The rack itself.
 
+use ::http::Method;
+
 use super::http::Fields;
 use super::{Client, ClientError, LogStream};
-use crate::{Process, Release, System, log};
+use crate::system::{Token, UpdateOptions};
+use crate::{Process, Release, System, log, params};
 
 impl Client {
     /// Reads the rack's description.
@@ -27,5 +30,36 @@ impl Client {
     /// Lists the versions the rack has run.
     pub async fn system_releases(&self) -> Result<Vec<Release>, ClientError> {
         self.list("/system/releases", Fields::default()).await
+    }
+
+    /// Changes the rack.
+    pub async fn system_update(&self, options: &UpdateOptions) -> Result<(), ClientError> {
+        let UpdateOptions {
+            count,
+            kind,
+            parameters,
+            version,
+        } = options;
+        let parameters = (!parameters.is_empty()).then(|| params::encode_map(parameters));
+        let fields = Fields::default()
+            .add("count", *count)
+            .add("parameters", parameters)
+            .add("type", kind.as_deref())
+            .add("version", version.as_deref());
+        self.act(Method::PUT, "/system", fields).await
+    }
+
+    /// Makes a token for a role and a number of hours.
+    pub async fn token_create(&self, role: &str, hours: i64) -> Result<Token, ClientError> {
+        let fields = Fields::default()
+            .add("durationInHour", Some(hours))
+            .add("role", Some(role));
+        self.form(Method::POST, "/system/jwt/token", fields).await
+    }
+
+    /// Makes a new key for tokens; earlier tokens are no longer good.
+    pub async fn token_rotate(&self) -> Result<(), ClientError> {
+        self.act(Method::PUT, "/system/jwt/rotate", Fields::default())
+            .await
     }
 }

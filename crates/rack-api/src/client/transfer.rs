@@ -87,8 +87,13 @@ impl ReadFailure {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn take(&self) -> Option<io::Error> {
-        self.slot().take()
+    /// The outcome of a call, or why its upload could not be read if that is what
+    /// made it fail.
+    pub(super) fn explain<T>(&self, outcome: Result<T, ClientError>) -> Result<T, ClientError> {
+        match self.slot().take() {
+            Some(error) => Err(ClientError::Upload(error)),
+            None => outcome,
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::server::Server;
 use crate::client::{Client, ClientError, Endpoint, Upload};
-use crate::{build, process, release, service};
+use crate::{build, certificate, diagnose, process, release, service, system};
 
 const JSON: &str = "{}";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -192,6 +192,118 @@ async fn objects_are_read_and_changed() {
 }
 
 #[tokio::test]
+async fn what_belongs_to_the_rack_is_read_and_changed() {
+    let options: BTreeMap<_, _> = [("size".to_owned(), "a&b".to_owned())].into();
+    let domains = ["a.example".to_owned(), "b.example".to_owned()];
+    let generate = certificate::GenerateOptions {
+        issuer: None,
+        duration: Some(Duration::from_secs(3600)),
+    };
+    let update = system::UpdateOptions {
+        count: Some(3),
+        kind: Some("large".into()),
+        parameters: options.clone(),
+        version: Some("20200101".into()),
+    };
+    assert_calls!(
+        JSON,
+        client,
+        [
+            (
+                client.certificate_create("PUB", "KEY", None),
+                "POST /certificates",
+                "key=KEY&pub=PUB"
+            ),
+            (
+                client.certificate_generate(&domains, &generate),
+                "POST /certificates/generate",
+                "domains=a.example%2Cb.example&duration=1h0m0s"
+            ),
+            (
+                client.certificate_delete("cert-1"),
+                "DELETE /certificates/cert-1",
+                ""
+            ),
+            (
+                client.certificate_renew("foo"),
+                "POST /certificates/foo/renew",
+                ""
+            ),
+            (
+                client.certificate_apply("foo", "web", 443, "cert-1"),
+                "PUT /apps/foo/ssl/web/443",
+                "id=cert-1"
+            ),
+            (
+                client.registry_add("quay.io/x", "me", "s&s"),
+                "POST /registries",
+                "password=s%26s&server=quay.io%2Fx&username=me"
+            ),
+            (
+                client.registry_remove("quay.io/x"),
+                "DELETE /registries/quay.io/x",
+                ""
+            ),
+            (client.instance_keyroll(), "POST /instances/keyroll", ""),
+            (
+                client.instance_terminate("i-1"),
+                "DELETE /instances/i-1",
+                ""
+            ),
+            (
+                client.system_update(&update),
+                "PUT /system",
+                "count=3&parameters=size%3Da%2526b&type=large&version=20200101"
+            ),
+            (
+                client.token_create("read", 2),
+                "POST /system/jwt/token",
+                "durationInHour=2&role=read"
+            ),
+            (client.token_rotate(), "PUT /system/jwt/rotate", ""),
+            (
+                client.rack_resource_create("redis", None, &options),
+                "POST /resources",
+                "kind=redis&parameters=size%3Da%2526b"
+            ),
+            (client.rack_resource_get("r"), "GET /resources/r", ""),
+            (
+                client.rack_resource_update("r", &options),
+                "PUT /resources/r",
+                "parameters=size%3Da%2526b"
+            ),
+            (client.rack_resource_delete("r"), "DELETE /resources/r", ""),
+            (
+                client.rack_resource_link("r", "foo"),
+                "POST /resources/r/links",
+                "app=foo"
+            ),
+            (
+                client.rack_resource_unlink("r", "foo"),
+                "DELETE /resources/r/links/foo",
+                ""
+            ),
+            (
+                client.config_set("foo", "c", b"\xff"),
+                "PUT /apps/foo/configs/c",
+                "value=%2Fw%3D%3D"
+            ),
+            (client.config_get("foo", "c"), "GET /apps/foo/configs/c", ""),
+            (
+                client.files_delete("foo", "abc", &["/a b".into(), "c".into()]),
+                "DELETE /apps/foo/processes/abc/files?files=%2Fa+b%2Cc",
+                ""
+            ),
+            (
+                client.app_diagnose("foo", &diagnose::Options::default()),
+                "GET /apps/foo/diagnose?age=300&all=false&events=true&lines=200&previous=true",
+                ""
+            ),
+        ]
+    );
+}
+
+#[tokio::test]
 async fn lists_are_read_even_when_null() {
     for answer in ["[]", "null"] {
         assert_calls!(
@@ -230,6 +342,18 @@ async fn lists_are_read_even_when_null() {
                     ""
                 ),
                 (client.system_releases(), "GET /system/releases", ""),
+                (client.certificate_list(false), "GET /certificates", ""),
+                (
+                    client.certificate_list(true),
+                    "GET /certificates?generated=true",
+                    ""
+                ),
+                (client.registry_list(), "GET /registries", ""),
+                (client.instance_list(), "GET /instances", ""),
+                (client.rack_resource_list(), "GET /resources", ""),
+                (client.rack_resource_types(), "OPTIONS /resources", ""),
+                (client.config_list("foo"), "GET /apps/foo/configs", ""),
+                (client.balancer_list("foo"), "GET /apps/foo/balancers", ""),
             ]
         );
     }

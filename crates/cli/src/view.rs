@@ -1,0 +1,107 @@
+//! Listings and descriptions: tables and info blocks for people and for scripts that
+//! cut them, JSON for programs, once or again and again.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::error::{Error, Outcome};
+use crate::exit::Exit;
+use crate::ui::{Info, Table, Ui};
+
+/// Clears a terminal and begins at its top left.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// How a listing or a description is wanted.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ViewArgs {
+    /// print JSON, with the names of the rack's API
+    #[arg(long)]
+    json: bool,
+    /// show it again every so many seconds, until interrupted
+    #[arg(long, value_name = "seconds", value_parser = clap::value_parser!(u32).range(1..))]
+    watch: Option<u32>,
+}
+
+/// What people are shown.
+pub(crate) enum Shown {
+    /// Rows.
+    Table(Table),
+    /// Labelled values.
+    Info(Info),
+    /// Text that ends without a newline.
+    Line(String),
+}
+
+impl From<Table> for Shown {
+    fn from(table: Table) -> Self {
+        Self::Table(table)
+    }
+}
+
+impl From<Info> for Shown {
+    fn from(info: Info) -> Self {
+        Self::Info(info)
+    }
+}
+
+impl Shown {
+    fn print(&self, ui: &Ui) -> Result<(), Error> {
+        match self {
+            Self::Table(table) => ui.table(table),
+            Self::Info(info) => ui.info(info),
+            Self::Line(text) => ui.line(text),
+        }
+    }
+}
+
+impl ViewArgs {
+    /// Reads something and shows it.
+    pub(crate) async fn show<T: Serialize, S: Into<Shown>>(
+        &self,
+        context: &Context,
+        mut read: impl AsyncFnMut() -> Result<T, Error>,
+        show: impl Fn(T) -> S,
+    ) -> Outcome {
+        let ui = &context.ui;
+        let Some(seconds) = self.watch else {
+            self.once(ui, read().await?, &show)?;
+            return Ok(Exit::SUCCESS);
+        };
+        let again = async {
+            loop {
+                let seen = read().await?;
+                if ui.stdout_is_terminal() {
+                    ui.text(CLEAR)?;
+                }
+                if !self.json {
+                    ui.text(format!("Every {seconds}s:\n\n"))?;
+                }
+                self.once(ui, seen, &show)?;
+                tokio::time::sleep(Duration::from_secs(seconds.into())).await;
+            }
+        };
+        tokio::select! {
+            failed = again => failed,
+            // To interrupt it is how it ends.
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted.map_err(Error::io("can not listen for signals"))?;
+                Ok(Exit::SUCCESS)
+            }
+        }
+    }
+
+    fn once<T: Serialize, S: Into<Shown>>(
+        &self,
+        ui: &Ui,
+        seen: T,
+        show: impl Fn(T) -> S,
+    ) -> Result<(), Error> {
+        if self.json {
+            return ui.json(&seen);
+        }
+        show(seen).into().print(ui)
+    }
+}
