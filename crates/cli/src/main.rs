@@ -14,6 +14,7 @@ mod server;
 mod settings;
 mod settle;
 mod source;
+mod start;
 mod target;
 mod ui;
 mod usage;

@@ -49,16 +49,7 @@ pub(crate) fn package(directory: &Path, level: Compression) -> Result<(File, u64
     if !root.is_dir() {
         return Err(SourceError::NoDirectory(directory.to_owned()));
     }
-    let ignore = match fs::read(root.join(".dockerignore")) {
-        Ok(text) => Ignore::parse(&String::from_utf8_lossy(&text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ignore::default(),
-        Err(source) => {
-            return Err(SourceError::Read {
-                path: root.join(".dockerignore"),
-                source,
-            });
-        }
-    };
+    let ignore = ignored(&root)?;
     let mut archive = Archive {
         tar: Builder::new(GzEncoder::new(BufWriter::new(tempfile::tempfile()?), level)),
         links: HashMap::new(),
@@ -75,6 +66,52 @@ pub(crate) fn package(directory: &Path, level: Compression) -> Result<(File, u64
     Ok((file, length))
 }
 
+/// What the `.dockerignore` of a source leaves out.
+pub(crate) fn ignored(root: &Path) -> Result<Ignore, SourceError> {
+    match fs::read(root.join(".dockerignore")) {
+        Ok(text) => Ok(Ignore::parse(&String::from_utf8_lossy(&text))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Ignore::default()),
+        Err(source) => Err(SourceError::Read {
+            path: root.join(".dockerignore"),
+            source,
+        }),
+    }
+}
+
+/// Visits everything of a source that is not ignored, in order: what it is, its path
+/// below the root with `/` between the parts, and what is known of it.
+pub(crate) fn visit<E: From<SourceError>>(
+    root: &Path,
+    ignore: &Ignore,
+    mut visit: impl FnMut(&Path, &str, &Metadata) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut entries = walkdir::WalkDir::new(root)
+        .min_depth(1)
+        .sort_by_file_name()
+        .into_iter();
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(|error| SourceError::Read {
+            path: error.path().unwrap_or(root).to_owned(),
+            source: error.into(),
+        })?;
+        let path = entry.path();
+        let name = path.strip_prefix(root).expect("entries are below the root");
+        let text = slashed(name);
+        if ignore.excludes(&text) {
+            if entry.file_type().is_dir() && !ignore.enters(&text) {
+                entries.skip_current_dir();
+            }
+            continue;
+        }
+        let metadata = fs::symlink_metadata(path).map_err(|source| SourceError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        visit(path, &text, &metadata)?;
+    }
+    Ok(())
+}
+
 struct Archive<W: Write> {
     tar: Builder<W>,
     /// First archived name of every file that has several.
@@ -83,42 +120,23 @@ struct Archive<W: Write> {
 
 impl<W: Write> Archive<W> {
     fn add_directory(&mut self, root: &Path, ignore: &Ignore) -> Result<(), SourceError> {
-        let mut entries = walkdir::WalkDir::new(root)
-            .min_depth(1)
-            .sort_by_file_name()
-            .into_iter();
-        while let Some(entry) = entries.next() {
-            let entry = entry.map_err(|error| SourceError::Read {
-                path: error.path().unwrap_or(root).to_owned(),
-                source: error.into(),
-            })?;
-            let path = entry.path();
+        visit(root, ignore, |path, _, metadata| {
             let name = path.strip_prefix(root).expect("entries are below the root");
-            let text = slashed(name);
-            let is_directory = entry.file_type().is_dir();
-            if ignore.excludes(&text) {
-                if is_directory && !ignore.enters(&text) {
-                    entries.skip_current_dir();
-                }
-                continue;
-            }
-            let unreadable = |source| SourceError::Read {
-                path: path.to_owned(),
-                source,
-            };
-            let metadata = fs::symlink_metadata(path).map_err(unreadable)?;
-            if is_directory {
-                self.add_header(EntryType::Directory, name, &metadata, &mut io::empty(), 0)?;
+            if metadata.is_dir() {
+                self.add_header(EntryType::Directory, name, metadata, &mut io::empty(), 0)?;
             } else if metadata.is_symlink() {
-                let target = fs::read_link(path).map_err(unreadable)?;
-                let mut header = header(EntryType::Symlink, &metadata, 0);
+                let target = fs::read_link(path).map_err(|source| SourceError::Read {
+                    path: path.to_owned(),
+                    source,
+                })?;
+                let mut header = header(EntryType::Symlink, metadata, 0);
                 self.tar.append_link(&mut header, name, target)?;
             } else if metadata.is_file() {
-                self.add_file(path, name, &metadata)?;
+                self.add_file(path, name, metadata)?;
             }
             // Sockets, pipes and devices mean nothing on another machine.
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn add_file(

@@ -63,6 +63,31 @@ impl Ignore {
     }
 }
 
+/// One pattern of names, as `COPY` in a Dockerfile has them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    parts: Vec<String>,
+}
+
+impl Pattern {
+    /// Reads a pattern; that of the root has no components.
+    pub fn parse(text: &str) -> Self {
+        Self { parts: clean(text) }
+    }
+
+    /// The number of leading components of a relative path that the pattern names: what
+    /// follows them is below what is meant.
+    pub fn covers(&self, path: &str) -> Option<usize> {
+        let path: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        (0..=path.len()).find(|depth| matches(&self.parts, &path[..*depth]))
+    }
+
+    /// Whether it may name several things.
+    pub fn is_wild(&self) -> bool {
+        self.parts.iter().any(|part| part.contains(['*', '?', '[']))
+    }
+}
+
 /// Splits a pattern into components, resolving `.` and `..` as a path would be.
 fn clean(pattern: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
@@ -171,6 +196,29 @@ fn single(pattern: &[char], at: usize, c: char) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pattern_covers_what_is_below_what_it_names() {
+        for (pattern, path, covered) in [
+            (".", "a/b", Some(0)),
+            ("/", "a/b", Some(0)),
+            ("a", "a", Some(1)),
+            ("./a/", "a/b/c", Some(1)),
+            ("a/*", "a/b/c", Some(2)),
+            ("*.rb", "app.rb", Some(1)),
+            ("*.rb", "lib/app.rb", None),
+            ("a", "ab", None),
+            ("a/b", "a", None),
+        ] {
+            assert_eq!(
+                Pattern::parse(pattern).covers(path),
+                covered,
+                "{pattern} {path}"
+            );
+        }
+        assert!(Pattern::parse("a/*.rb").is_wild());
+        assert!(!Pattern::parse("a/b.rb").is_wild());
+    }
     use proptest::prelude::*;
 
     #[test]

@@ -50,8 +50,12 @@ pub struct CreateOptions {
 /// What `POST /apps/{app}/releases/{id}/promote` takes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PromoteOptions {
+    /// Whether the release is for development (`start`).
+    pub development: Option<bool>,
     /// Skip the check that the app is running.
     pub force: Option<bool>,
+    /// Whether the app may be put to sleep.
+    pub idle: Option<bool>,
     /// Overrides the manifest's minimum percentage.
     pub min: Option<i64>,
     /// Overrides the manifest's maximum percentage.

@@ -12,7 +12,6 @@ use crate::arguments::{AppArgs, LogArgs};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
-use crate::ui::Ui;
 
 /// How a rack reports an error in a log, whose own lines begin with a time.
 const ERROR: &[u8] = b"ERROR: ";
@@ -39,28 +38,40 @@ impl Logs {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let name = context.app(&self.app)?;
         let rack = context.rack(&self.app.rack).await?;
-        let mut options = self.log.options();
-        // Racks of ours tell where in the log we are, others take no notice.
-        options.cursor = options.follow.then_some(Cursor::Wanted);
-        let log = Log {
-            client: &rack.client,
-            app: name,
-            service: self.service.filter(|service| !service.is_empty()),
-            options,
-        };
-        copy(log, &context.ui).await
+        let service = self.service.filter(|service| !service.is_empty());
+        let log = Log::new(&rack.client, &name, service, self.log.options());
+        let ui = &context.ui;
+        log.copy(|bytes| ui.bytes(bytes)).await?;
+        Ok(Exit::SUCCESS)
     }
 }
 
 /// A log that goes on where it was when its stream breaks.
-struct Log<'a> {
+pub(crate) struct Log<'a> {
     client: &'a Client,
     app: String,
     service: Option<String>,
     options: Options,
 }
 
-impl Log<'_> {
+impl<'a> Log<'a> {
+    /// The log of an app, or of one of its services.
+    pub(crate) fn new(
+        client: &'a Client,
+        app: &str,
+        service: Option<String>,
+        mut options: Options,
+    ) -> Self {
+        // Racks of ours tell where in the log we are, others take no notice.
+        options.cursor = options.follow.then_some(Cursor::Wanted);
+        Self {
+            client,
+            app: app.to_owned(),
+            service,
+            options,
+        }
+    }
+
     async fn open(&self) -> Result<LogStream, ClientError> {
         match &self.service {
             Some(service) => {
@@ -88,55 +99,58 @@ impl Log<'_> {
             }
         }
     }
-}
 
-/// Copies a log with prefixes. An error that ends it fails the command: a
-/// stream of its own for errors does not exist.
-async fn copy(mut log: Log<'_>, ui: &Ui) -> Outcome {
-    let mut line_start = true;
-    let mut error: Option<Bytes> = None;
-    let mut stream = log.open().await?;
-    // Bytes of the present stream that a former one has brought already.
-    let mut known = 0;
-    loop {
-        let mut bytes = match stream.next().await {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => break,
-            Err(broken) => match stream.cursor().filter(|_| log.options.follow) {
-                Some((place, since)) => {
-                    stream = log.reopen(place, broken).await?;
-                    known = since;
-                    continue;
-                }
-                None => return Err(broken.into()),
-            },
-        };
-        let passed = bytes
-            .len()
-            .min(usize::try_from(known).unwrap_or(usize::MAX));
-        bytes.advance(passed);
-        known -= passed as u64;
-        if bytes.is_empty() {
-            continue;
+    /// Copies the log. An error line that ends it is an error: a stream of its own for
+    /// errors does not exist.
+    pub(crate) async fn copy(
+        mut self,
+        mut to: impl FnMut(&[u8]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut line_start = true;
+        let mut error: Option<Bytes> = None;
+        let mut stream = self.open().await?;
+        // Bytes of the present stream that a former one has brought already.
+        let mut known = 0;
+        loop {
+            let mut bytes = match stream.next().await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => break,
+                Err(broken) => match stream.cursor().filter(|_| self.options.follow) {
+                    Some((place, since)) => {
+                        stream = self.reopen(place, broken).await?;
+                        known = since;
+                        continue;
+                    }
+                    None => return Err(broken.into()),
+                },
+            };
+            let passed = bytes
+                .len()
+                .min(usize::try_from(known).unwrap_or(usize::MAX));
+            bytes.advance(passed);
+            known -= passed as u64;
+            if bytes.is_empty() {
+                continue;
+            }
+            if let Some(line) = error.take() {
+                to(&line)?;
+            }
+            let at_line_start = line_start;
+            line_start = bytes.ends_with(b"\n");
+            if at_line_start && bytes.starts_with(ERROR) {
+                error = Some(bytes);
+            } else {
+                to(&bytes)?;
+            }
         }
-        if let Some(line) = error.take() {
-            ui.bytes(&line)?;
+        match error {
+            Some(line) => {
+                let message = String::from_utf8_lossy(&line[ERROR.len()..])
+                    .trim()
+                    .to_owned();
+                Err(Error::failed(message))
+            }
+            None => Ok(()),
         }
-        let at_line_start = line_start;
-        line_start = bytes.ends_with(b"\n");
-        if at_line_start && bytes.starts_with(ERROR) {
-            error = Some(bytes);
-        } else {
-            ui.bytes(&bytes)?;
-        }
-    }
-    match error {
-        Some(line) => {
-            let message = String::from_utf8_lossy(&line[ERROR.len()..])
-                .trim()
-                .to_owned();
-            Err(Error::failed(message))
-        }
-        None => Ok(Exit::SUCCESS),
     }
 }

@@ -32,6 +32,7 @@ mod resource;
 mod run;
 mod scale;
 mod service;
+mod start;
 mod test;
 mod uninstall;
 mod update;
@@ -41,6 +42,7 @@ use clap::Subcommand;
 use rack_api::id;
 
 use self::absent::Reason;
+pub(crate) use self::logs::Log;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::racks::Rack;
@@ -119,6 +121,8 @@ pub(crate) enum Command {
     Services(service::Services),
     /// list certificates of an app's ports
     Ssl(certificate::Ssl),
+    /// start an application for local development
+    Start(start::Start),
     /// switch current rack
     Switch(racks::Switch),
     /// run tests
@@ -171,6 +175,7 @@ impl Command {
             Self::Scale(command) => command.run(context).await,
             Self::Services(command) => command.run(context).await,
             Self::Ssl(command) => command.run(context).await,
+            Self::Start(command) => command.run(context).await,
             Self::Switch(command) => command.run(context).await,
             Self::Test(command) => command.run(context).await,
             Self::Uninstall(command) => command.run(context).await,

@@ -1,6 +1,7 @@
 //! `convox racks` and `convox switch`.
 
 use clap::Args;
+use serde::Serialize;
 
 use crate::arguments::RackArgs;
 use crate::context::Context;
@@ -8,31 +9,50 @@ use crate::error::{Error, Outcome};
 use crate::exit::Exit;
 use crate::target::TargetError;
 use crate::ui::Table;
+use crate::view::ViewArgs;
 
 /// All racks.
 #[derive(Debug, Args)]
 pub(crate) struct Racks {
     #[command(flatten)]
+    view: ViewArgs,
+    #[command(flatten)]
     rack: RackArgs,
+}
+
+/// A rack as scripts see it.
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    status: String,
 }
 
 impl Racks {
     /// Lists the racks that are known.
     pub(crate) async fn run(self, context: &Context) -> Outcome {
-        let mut listing = context.known_racks().await?;
-        // A host that is down hides its racks only, unless there are no others.
-        if listing.racks.is_empty() && !listing.failures.is_empty() {
-            return Err(listing.failures.remove(0));
-        }
-        for failure in listing.failures {
-            context.ui.note(format!("warning: {failure}"));
-        }
-        let mut table = Table::new(["NAME", "STATUS"]);
-        for known in listing.racks {
-            table.row(vec![known.reach.name, known.status]);
-        }
-        context.ui.table(&table)?;
-        Ok(Exit::SUCCESS)
+        let read = async || {
+            let mut listing = context.known_racks().await?;
+            // A host that is down hides its racks only, unless there are no others.
+            if listing.racks.is_empty() && !listing.failures.is_empty() {
+                return Err(listing.failures.remove(0));
+            }
+            for failure in listing.failures {
+                context.ui.note(format!("warning: {failure}"));
+            }
+            let rows = listing.racks.into_iter().map(|known| Row {
+                name: known.reach.name,
+                status: known.status,
+            });
+            Ok(rows.collect::<Vec<_>>())
+        };
+        let show = |rows: Vec<Row>| {
+            let mut table = Table::new(["NAME", "STATUS"]);
+            for row in rows {
+                table.row(vec![row.name, row.status]);
+            }
+            table
+        };
+        self.view.show(context, read, show).await
     }
 }
 

@@ -1,9 +1,11 @@
 //! `convox scale`.
 
 use clap::Args;
+use rack_api::Service;
 use rack_api::params::integer;
 use rack_api::process::status;
 use rack_api::service::UpdateOptions;
+use serde::Serialize;
 
 use crate::arguments::AppArgs;
 use crate::context::Context;
@@ -12,6 +14,7 @@ use crate::exit::Exit;
 use crate::racks::Rack;
 use crate::settle::{self, Change, Rollback};
 use crate::ui::Table;
+use crate::view::ViewArgs;
 
 /// Size of services.
 #[derive(Debug, Args)]
@@ -28,7 +31,17 @@ pub(crate) struct Scale {
     #[arg(long, value_name = "memory", value_parser = integer)]
     memory: Option<i64>,
     #[command(flatten)]
+    view: ViewArgs,
+    #[command(flatten)]
     app: AppArgs,
+}
+
+/// A service and how many of its processes there are.
+#[derive(Serialize)]
+struct Row {
+    #[serde(flatten)]
+    service: Service,
+    running: usize,
 }
 
 impl Scale {
@@ -41,7 +54,7 @@ impl Scale {
             ..UpdateOptions::default()
         };
         if options == UpdateOptions::default() {
-            return show(context, self.service.as_deref(), &self.app).await;
+            return show(context, self.service.as_deref(), &self.view, &self.app).await;
         }
         let service = self.service.filter(|service| !service.is_empty());
         let service = service.ok_or_else(|| Error::failed("service name required"))?;
@@ -85,28 +98,38 @@ async fn check(rack: &Rack, app: &str, service: &str) -> Result<(), Error> {
     Ok(())
 }
 
-async fn show(context: &Context, only: Option<&str>, app: &AppArgs) -> Outcome {
+async fn show(context: &Context, only: Option<&str>, view: &ViewArgs, app: &AppArgs) -> Outcome {
     let name = context.app(app)?;
     let rack = context.rack(&app.rack).await?;
-    let mut services = rack.client.service_list(&name).await?;
-    if let Some(only) = only {
-        services.retain(|service| service.name == only);
-        if services.is_empty() {
-            return Err(Error::failed(format!("service not found: {only}")));
+    let read = async || {
+        let mut services = rack.client.service_list(&name).await?;
+        if let Some(only) = only {
+            services.retain(|service| service.name == only);
+            if services.is_empty() {
+                return Err(Error::failed(format!("service not found: {only}")));
+            }
         }
-    }
-    services.sort_by(|one, other| one.name.cmp(&other.name));
-    let processes = rack.client.process_list(&name, None, None).await?;
-    let mut table = Table::new(["SERVICE", "DESIRED", "RUNNING", "CPU", "MEMORY"]);
-    for service in services {
-        let running = processes
-            .iter()
-            .filter(|process| process.name == service.name && process.status != status::STOPPING)
-            .count();
-        let numbers = [service.count, running as i64, service.cpu, service.memory]
-            .map(|number| number.to_string());
-        table.row(std::iter::once(service.name).chain(numbers).collect());
-    }
-    context.ui.table(&table)?;
-    Ok(Exit::SUCCESS)
+        services.sort_by(|one, other| one.name.cmp(&other.name));
+        let processes = rack.client.process_list(&name, None, None).await?;
+        let rows = services.into_iter().map(|service| {
+            let its = processes.iter().filter(|process| {
+                process.name == service.name && process.status != status::STOPPING
+            });
+            Row {
+                running: its.count(),
+                service,
+            }
+        });
+        Ok(rows.collect::<Vec<_>>())
+    };
+    let show = |rows: Vec<Row>| {
+        let mut table = Table::new(["SERVICE", "DESIRED", "RUNNING", "CPU", "MEMORY"]);
+        for Row { service, running } in rows {
+            let numbers = [service.count, running as i64, service.cpu, service.memory];
+            let numbers = numbers.map(|number| number.to_string());
+            table.row(std::iter::once(service.name).chain(numbers).collect());
+        }
+        table
+    };
+    view.show(context, read, show).await
 }

@@ -1,6 +1,7 @@
 //! `convox services` with what is below it, and `convox restart`.
 
 use clap::{Args, Subcommand};
+use rack_api::Service;
 use rack_api::service::ServicePort;
 
 use crate::arguments::AppArgs;
@@ -10,12 +11,15 @@ use crate::exit::Exit;
 use crate::racks::Rack;
 use crate::settle;
 use crate::ui::{Table, Ui};
+use crate::view::ViewArgs;
 
 /// Services.
 #[derive(Debug, Args)]
 pub(crate) struct Services {
     #[command(subcommand)]
     command: Option<ServicesCommand>,
+    #[command(flatten)]
+    view: ViewArgs,
     #[command(flatten)]
     app: AppArgs,
 }
@@ -42,13 +46,16 @@ impl Services {
         }
         let name = context.app(&self.app)?;
         let rack = context.rack(&self.app.rack).await?;
-        let mut table = Table::new(["SERVICE", "DOMAIN", "PORTS"]);
-        for service in rack.client.service_list(&name).await? {
-            let ports: Vec<_> = service.ports.iter().map(port).collect();
-            table.row(vec![service.name, service.domain, ports.join(" ")]);
-        }
-        context.ui.table(&table)?;
-        Ok(Exit::SUCCESS)
+        let read = async || Ok(rack.client.service_list(&name).await?);
+        let show = |services: Vec<Service>| {
+            let mut table = Table::new(["SERVICE", "DOMAIN", "PORTS"]);
+            for service in services {
+                let ports: Vec<_> = service.ports.iter().map(port).collect();
+                table.row(vec![service.name, service.domain, ports.join(" ")]);
+            }
+            table
+        };
+        self.view.show(context, read, show).await
     }
 }
 

@@ -15,7 +15,14 @@ pub(crate) enum Colour {
     ErrorLabel,
     /// Text of an error.
     Error,
+    /// What the client says of itself beside other voices.
+    System,
+    /// One voice among several, by number.
+    Voice(u8),
 }
+
+/// Number of voices with a colour of their own.
+pub(crate) const VOICES: u8 = 18;
 
 impl Colour {
     fn index(self) -> u8 {
@@ -26,6 +33,8 @@ impl Colour {
             Self::Ok => 46,
             Self::ErrorLabel => 124,
             Self::Error => 203,
+            Self::System => 15,
+            Self::Voice(number) => 237 + number % VOICES,
         }
     }
 

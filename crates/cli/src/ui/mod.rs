@@ -15,7 +15,7 @@ mod when;
 use std::io::{self, IsTerminal as _, Write};
 
 pub(crate) use bar::Bar;
-pub(crate) use colour::Colour;
+pub(crate) use colour::{Colour, VOICES};
 pub(crate) use info::Info;
 pub(crate) use progress::Progress;
 pub(crate) use table::Table;

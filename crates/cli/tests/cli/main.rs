@@ -3,6 +3,7 @@
 mod builds;
 mod lists;
 mod local;
+mod nouns;
 mod promote;
 mod support;
 mod usage;

@@ -57,13 +57,17 @@ impl Client {
         options: &release::PromoteOptions,
     ) -> Result<(), ClientError> {
         let release::PromoteOptions {
+            development,
             force,
+            idle,
             min,
             max,
             timeout,
         } = options;
         let fields = Fields::default()
+            .add("development", *development)
             .add("force", *force)
+            .add("idle", *idle)
             .add("max", *max)
             .add("min", *min)
             .add("timeout", *timeout);

@@ -58,7 +58,9 @@ pub(super) async fn promote(
 ) -> Result<Response> {
     let params = Params::of_request(request).await?;
     let options = PromoteOptions {
+        development: params.boolean("development"),
         force: params.boolean("force"),
+        idle: params.boolean("idle"),
         min: params.integer("min")?,
         max: params.integer("max")?,
         timeout: params.integer("timeout")?,

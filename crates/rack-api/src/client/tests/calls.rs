@@ -94,7 +94,9 @@ async fn objects_are_read_and_changed() {
         latest: Some("RDEF".into()),
     };
     let promote = release::PromoteOptions {
+        development: Some(true),
         force: Some(true),
+        idle: Some(false),
         min: Some(0),
         max: None,
         timeout: Some(300),
@@ -158,7 +160,7 @@ async fn objects_are_read_and_changed() {
             (
                 client.release_promote("foo", "RABC", &promote),
                 "POST /apps/foo/releases/RABC/promote",
-                "force=true&min=0&timeout=300"
+                "development=true&force=true&idle=false&min=0&timeout=300"
             ),
             (
                 client.process_get("foo", "abc"),
