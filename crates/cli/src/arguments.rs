@@ -227,6 +227,10 @@ impl Line {
             }
         }
         rest.extend(arguments);
+        if matches!(&words[..], [.., family, verb] if family == "resources" && matches!(verb.as_str(), "create" | "update"))
+        {
+            rest = options_of_2017(rest, command);
+        }
         Self {
             program,
             words,
@@ -246,6 +250,32 @@ impl Line {
             .chain(self.words.iter().map(OsStr::new))
             .chain(self.rest.iter().map(OsString::as_os_str))
     }
+}
+
+/// In 2017 the options of a resource were flags of their own: `--size=1` or `--size 1`
+/// is `size=1` where the command has no such flag.
+fn options_of_2017(rest: Vec<OsString>, command: &Grammar) -> Vec<OsString> {
+    let has = |name: &str| {
+        command
+            .get_arguments()
+            .any(|flag| flag.get_long() == Some(name))
+    };
+    let mut options = Vec::new();
+    let mut rest = rest.into_iter();
+    while let Some(token) = rest.next() {
+        let flag = token.to_str().and_then(|token| token.strip_prefix("--"));
+        match flag.map(|flag| flag.split_once('=').unwrap_or((flag, ""))) {
+            Some((name, _)) if name.is_empty() || has(name) => options.push(token),
+            Some((name, "")) => {
+                let mut option = OsString::from(format!("{name}="));
+                option.push(rest.next().unwrap_or_default());
+                options.push(option);
+            }
+            Some((name, value)) => options.push(format!("{name}={value}").into()),
+            None => options.push(token),
+        }
+    }
+    options
 }
 
 /// Whether a token is a flag that may stand before the command words, and if so
@@ -298,6 +328,11 @@ mod tests {
                 "--limit 1 promote",
             ),
             ("convox env set -a x", "env set", "-a x"),
+            (
+                "convox resources create redis --name=r --size 1 --x=y",
+                "resources create",
+                "redis --name=r size=1 x=y",
+            ),
         ];
         for (text, words, rest) in cases {
             let line = line(text);

@@ -1,7 +1,5 @@
 //! `convox rack resources` and what is below it.
 
-use std::collections::BTreeMap;
-
 use clap::{Args, Subcommand};
 use rack_api::Resource;
 use rack_api::resource::{ResourceParameter, ResourceType};
@@ -97,8 +95,8 @@ pub(super) struct Create {
     /// type
     #[arg(value_name = "type")]
     kind: String,
-    /// options, as `Name=Value` or `--name=value`
-    #[arg(value_name = "Option=Value", allow_hyphen_values = true)]
+    /// options
+    #[arg(value_name = "Option=Value")]
     options: Vec<String>,
     /// resource name
     #[arg(short, long, value_name = "name")]
@@ -130,8 +128,8 @@ pub(super) struct Link {
 pub(super) struct Update {
     /// resource name
     resource: String,
-    /// options, as `Name=Value` or `--name=value`
-    #[arg(value_name = "Option=Value", allow_hyphen_values = true)]
+    /// options
+    #[arg(value_name = "Option=Value")]
     options: Vec<String>,
     #[command(flatten)]
     rack: RackArgs,
@@ -236,19 +234,10 @@ async fn options(context: &Context, kind: &str, view: &ViewArgs, rack: &RackArgs
     view.show(context, read, show).await
 }
 
-/// Options as `Name=Value`, or as the flags of 2017.
-fn given(options: &[String], wrong: &str) -> Result<BTreeMap<String, String>, Error> {
-    let bare: Vec<_> = options
-        .iter()
-        .map(|option| option.trim_start_matches('-').to_owned())
-        .collect();
-    pairs(&bare, wrong)
-}
-
 impl Create {
     /// Makes the resource.
     pub(super) async fn run(self, context: &Context) -> Outcome {
-        let options = given(&self.options, "Name=Value expected")?;
+        let options = pairs(&self.options, "Name=Value expected")?;
         let rack = context.rack(&self.rack).await?;
         let progress = context.ui.start("Creating resource")?;
         let made = rack
@@ -280,7 +269,7 @@ impl Delete {
 impl Update {
     /// Gives the resource other options.
     pub(super) async fn run(self, context: &Context) -> Outcome {
-        let options = given(&self.options, "Key=Value expected")?;
+        let options = pairs(&self.options, "Key=Value expected")?;
         let rack = context.rack(&self.rack).await?;
         let progress = context.ui.start("Updating resource")?;
         rack.client
