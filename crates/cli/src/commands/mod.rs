@@ -12,7 +12,7 @@ mod balancer;
 mod build;
 mod certificate;
 mod config;
-mod copy;
+mod cp;
 mod deploy;
 mod environment;
 mod exec;
@@ -76,7 +76,7 @@ pub(crate) enum Command {
     #[command(hide = true)]
     Cost(absent::Absent),
     /// copy files
-    Cp(copy::Copy),
+    Cp(cp::Copy),
     /// create and promote a build
     Deploy(deploy::Deploy),
     /// list env vars
