@@ -26,7 +26,7 @@ pub use limits::Limits;
 pub use load::write_docker_load;
 pub use record::{
     BUILD_ENTRY, BuildRecord, FORMAT_MAJOR, FORMAT_MINOR, FileEntry, FormatVersion, INDEX_ENTRY,
-    Index, ServiceImage, Source,
+    Index, Origin, ServiceImage, Source,
 };
 pub use verify::{Contents, Layout, verify};
 pub use write::{Format, Prepared, Summary, prepare, write};

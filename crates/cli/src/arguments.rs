@@ -42,6 +42,14 @@ pub(crate) struct RackArgs {
 }
 
 impl RackArgs {
+    /// A rack given in other words than `--rack`.
+    pub(crate) fn named(rack: String) -> Self {
+        Self {
+            rack: Some(rack),
+            wait: false,
+        }
+    }
+
     /// Whether to wait: the flag, or `CONVOX_WAIT` as in 2017.
     pub(crate) fn waits(&self) -> bool {
         self.wait || matches!(variable("CONVOX_WAIT").as_deref(), Some("true" | "1"))

@@ -292,7 +292,7 @@ fn the_index_binds_everything() {
         let error = edited(edit).expect_err(expected);
         assert!(error.contains(expected), "{expected}: {error}");
     }
-    edited(|it| replace(&mut it[2].1, "\"minor\": 0", "\"minor\": 3"))
+    edited(|it| replace(&mut it[2].1, "\"minor\": 1", "\"minor\": 3"))
         .expect("newer minor version");
 }
 

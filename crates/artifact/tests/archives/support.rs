@@ -357,6 +357,7 @@ pub(crate) fn source() -> Source {
     Source {
         rack: "staging".into(),
         engine: "docker 20.10.24".into(),
+        ..Source::default()
     }
 }
 

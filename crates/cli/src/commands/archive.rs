@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use futures::StreamExt as _;
+use rack_api::Build;
 use rack_api::client::{Download, Upload};
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
@@ -143,16 +144,45 @@ pub(super) async fn import(
     };
     drop(bar);
     progress.ok_with(&build.release)?;
-    if !build.missing_environment.is_empty() {
-        let names = build.missing_environment.join(", ");
-        ui.note(format!(
-            "warning: {name} has no value for {names}: use `convox env set` before promoting"
-        ));
-    }
+    tell(context, &build, &name, app.rack.rack.as_deref());
     if only_id {
         ui.data(build.release.as_bytes())?;
     }
     Ok(Exit::SUCCESS)
+}
+
+/// Says on standard error what is worth knowing of a build that has come: that it was
+/// here before, and what its environment lacks. `rack` is how the command named it.
+pub(super) fn tell(context: &Context, build: &Build, app: &str, rack: Option<&str>) {
+    let ui = &context.ui;
+    if let Some(source) = &build.provenance {
+        if !source.imported_before.is_empty() {
+            let before = &source.imported_before;
+            ui.note(format!(
+                "note: the same archive was imported before, as build {before}"
+            ));
+        }
+        if source.images_present && !source.archive.is_empty() {
+            ui.note("note: the rack had all images already, none was loaded");
+        }
+    }
+    if build.missing_environment.is_empty() {
+        return;
+    }
+    let names = build.missing_environment.join(", ");
+    let mut words = vec!["convox env set".to_owned()];
+    words.extend(
+        build
+            .missing_environment
+            .iter()
+            .map(|name| format!("{name}=<value>")),
+    );
+    words.push(format!("-a {app}"));
+    words.extend(rack.map(|rack| format!("-r {rack}")));
+    ui.note(format!(
+        "warning: {app} has no value for {names}: before promoting, `{}`",
+        words.join(" ")
+    ));
 }
 
 /// Opens an archive; only regular files have a length.

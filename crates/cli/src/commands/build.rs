@@ -1,16 +1,18 @@
 //! `convox build`, and `convox builds` with what is below it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use flate2::Compression;
 use jiff::Timestamp;
-use rack_api::build::{CreateOptions, status};
+use rack_api::build::{CreateOptions, Provenance, status};
 use rack_api::client::ClientError;
 use rack_api::id;
+use rack_api::time::whole_seconds;
 
-use super::{archive, build_id};
+use super::{archive, build_id, copy};
 use crate::arguments::{AppArgs, limit};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
@@ -208,6 +210,18 @@ enum BuildsCommand {
     /// create a build
     #[command(hide = true)]
     Create(Build),
+    /// copy a build to another rack
+    Copy {
+        /// build id, or the id of one of its releases
+        build: String,
+        #[command(flatten)]
+        route: copy::Route,
+        /// print only the id of the release
+        #[arg(long)]
+        id: bool,
+        #[command(flatten)]
+        app: AppArgs,
+    },
     /// export a build
     Export {
         /// build id, or the id of one of its releases
@@ -255,6 +269,12 @@ impl Builds {
         match self.command {
             None => list(context, &self.app, self.limit).await,
             Some(BuildsCommand::Create(build)) => build.run(context).await,
+            Some(BuildsCommand::Copy {
+                build,
+                route,
+                id,
+                app,
+            }) => copy::copy(context, &app, &build, &route, id).await,
             Some(BuildsCommand::Export { build, file, app }) => {
                 archive::export(context, &app, &build, file.as_deref()).await
             }
@@ -314,17 +334,35 @@ async fn info(context: &Context, build: &OneBuild) -> Outcome {
         .add("Started", ago(build.started, Timestamp::now()))
         .add("Elapsed", elapsed(build.started, build.ended))
         .add_some("Reason", build.reason);
-    if let Some(source) = build.provenance {
-        let words = [source.rack, source.app, source.build]
-            .into_iter()
-            .filter(|word| !word.is_empty());
-        info.add_some("Source", words.collect::<Vec<_>>().join(" "));
-    }
-    for (service, digest) in build.images {
-        info.add(format!("Image {service}"), digest);
-    }
+    came_from(&mut info, build.provenance);
+    image_digests(&mut info, build.images);
     context.ui.info(&info)?;
     Ok(Exit::SUCCESS)
+}
+
+/// Shows where a build came from.
+pub(super) fn came_from(info: &mut Info, provenance: Option<Provenance>) {
+    let Some(source) = provenance else {
+        return;
+    };
+    let words = |words: [String; 3]| {
+        let words = words.into_iter().filter(|word| !word.is_empty());
+        words.collect::<Vec<_>>().join(" ")
+    };
+    info.add_some("Source", words([source.rack, source.app, source.build]));
+    if let Some(origin) = source.origin {
+        info.add_some("Origin", words([origin.rack, origin.app, origin.build]));
+    }
+    info.add_some("Archive", source.archive);
+    let imported = source.imported.map(whole_seconds).unwrap_or_default();
+    info.add_some("Imported", imported);
+}
+
+/// Shows which images exactly a build is made of.
+pub(super) fn image_digests(info: &mut Info, images: BTreeMap<String, String>) {
+    for (service, digest) in images {
+        info.add(format!("Image {service}"), digest);
+    }
 }
 
 async fn logs(context: &Context, build: &OneBuild) -> Outcome {

@@ -7,6 +7,7 @@ mod api;
 mod app;
 mod archive;
 mod build;
+mod copy;
 mod deploy;
 mod environment;
 mod exec;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use rack_api::release::CreateOptions;
 use rack_api::time::whole_seconds;
 
-use super::{promote, release_id};
+use super::{build, promote, release_id};
 use crate::arguments::{AppArgs, limit};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
@@ -116,6 +116,8 @@ async fn info(context: &Context, release: &OneRelease) -> Outcome {
         .add("Description", release.description)
         .add("Env", release.env)
         .add_some("Reason", release.reason);
+    build::came_from(&mut info, release.provenance);
+    build::image_digests(&mut info, release.images);
     context.ui.info(&info)?;
     Ok(Exit::SUCCESS)
 }

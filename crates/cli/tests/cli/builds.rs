@@ -241,7 +241,7 @@ fn an_import_takes_a_file_in_every_form() {
     let env = Env::with(&rack);
     env.put("work/myapp/b.tgz", ARCHIVE);
     let warning =
-        "warning: myapp has no value for SECRET, TOKEN: use `convox env set` before promoting\n";
+        "warning: myapp has no value for SECRET, TOKEN: before promoting, `convox env set SECRET=<value> TOKEN=<value> -a myapp`\n";
     for line in ["builds import b.tgz", "builds import -f b.tgz"] {
         let run = env.convox(line);
         assert_eq!(

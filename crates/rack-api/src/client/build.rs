@@ -4,6 +4,7 @@ use ::http::Method;
 
 use super::http::{Fields, path};
 use super::{Client, ClientError, Download, LogStream, Upload};
+use crate::build::Ticket;
 use crate::{Build, build};
 
 impl Client {
@@ -90,5 +91,31 @@ impl Client {
     ) -> Result<Build, ClientError> {
         let path = path(&["apps", app, "builds", "import"])?;
         self.upload(&format!("{path}?force=true"), archive).await
+    }
+
+    /// Asks a rack of ours for leave to copy a build to another rack.
+    pub async fn build_ticket(&self, app: &str, id: &str) -> Result<Ticket, ClientError> {
+        let path = path(&["apps", app, "builds", id, "ticket"])?;
+        self.get(&path, Fields::default()).await
+    }
+
+    /// Copies the build that a ticket is for, of another app too if `foreign` is set; the
+    /// answer has the new build and its release. Only for racks of ours: those of other
+    /// servers and engines refuse ([`ClientError::is_elsewhere`]).
+    pub async fn build_copy(
+        &self,
+        app: &str,
+        ticket: &Ticket,
+        foreign: bool,
+    ) -> Result<Build, ClientError> {
+        let fields = Fields::default()
+            .add("ticket", Some(&ticket.ticket))
+            .add("force", foreign.then_some(true));
+        self.form(
+            Method::POST,
+            &path(&["apps", app, "builds", "copy"])?,
+            fields,
+        )
+        .await
     }
 }

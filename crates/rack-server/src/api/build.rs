@@ -1,7 +1,7 @@
 //! Builds.
 
 use axum::body::Body;
-use axum::extract::{Path, Request};
+use axum::extract::{Path, Request, State as Shared};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::Response;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -9,6 +9,7 @@ use rack_api::build::CreateOptions;
 use rack_api::params::list as split;
 use tokio_util::io::StreamReader;
 
+use super::State;
 use super::error::{ApiError, Result};
 use super::params::Params;
 use super::reply;
@@ -118,6 +119,30 @@ pub(super) async fn update(
         ended: params.time("ended")?,
     };
     Ok(reply::json(&rack.update_build(&app, &id, change).await?))
+}
+
+/// `GET /apps/{app}/builds/{id}/ticket`; an addition of this server.
+pub(super) async fn ticket(
+    Shared(console): Shared<State>,
+    Scope(rack): Scope,
+    Path((app, id)): Path<(String, String)>,
+) -> Result<Response> {
+    Ok(reply::json(&console.ticket(&rack, &app, &id).await?))
+}
+
+/// `POST /apps/{app}/builds/copy` with a `ticket` of the build; an addition of this server.
+pub(super) async fn copy(
+    Shared(console): Shared<State>,
+    Scope(rack): Scope,
+    Path(app): Path<String>,
+    request: Request,
+) -> Result<Response> {
+    let params = Params::of_request(request).await?;
+    let foreign = params.boolean("force").unwrap_or(false);
+    let ticket = params.required("ticket")?;
+    Ok(reply::json(
+        &console.copy_build(&rack, &app, ticket, foreign).await?,
+    ))
 }
 
 pub(super) fn boundary(headers: &HeaderMap) -> Option<String> {

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use artifact::{BuildRecord, Format, Prepared, Source};
+use artifact::{BuildRecord, Format, Origin, Prepared, Source};
 use bytes::Bytes;
 use futures::Stream;
 use manifest::{Manifest, Variable};
-use rack_api::build::status;
+use rack_api::build::{Provenance, status};
 use tokio::sync::mpsc;
 use tokio_util::io::SyncIoBridge;
 
+use super::arrival::rack_name;
 use super::context::Context;
 use super::error::{Failure, Result};
 use super::plan::one_line;
@@ -57,12 +58,13 @@ pub async fn prepare(context: &Arc<Context>, build: &BuildRow) -> Result<Export>
         .collect();
     let record = record_of(build);
     let source = Source {
-        rack: format!("{}/{}", rack_api::rack::ORGANIZATION, context.rack),
+        rack: rack_name(context),
         engine: context
             .engine
             .info()
             .await
             .map(|info| format!("{} {}", info.kind, info.version))?,
+        origin: build.provenance.as_ref().map(origin),
     };
     let required = required_environment(&build.manifest);
     let saved = context
@@ -128,7 +130,8 @@ impl Write for Channel {
     }
 }
 
-fn record_of(build: &BuildRow) -> BuildRecord {
+/// A build as archives describe it.
+pub(super) fn record_of(build: &BuildRow) -> BuildRecord {
     BuildRecord {
         id: build.id.clone(),
         app: build.app.clone(),
@@ -142,6 +145,16 @@ fn record_of(build: &BuildRow) -> BuildRecord {
         started: build.started.to_string(),
         ended: build.ended.map(|time| time.to_string()).unwrap_or_default(),
         ..BuildRecord::default()
+    }
+}
+
+/// Where a build that came from elsewhere was first made.
+fn origin(provenance: &Provenance) -> Origin {
+    let first = provenance.first();
+    Origin {
+        rack: first.rack,
+        app: first.app,
+        build: first.build,
     }
 }
 

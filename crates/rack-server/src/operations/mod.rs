@@ -7,9 +7,11 @@
 //! idempotent, so a server that was killed anywhere takes up the row again
 //! ([`recover`]) and brings it to a terminal state. Nothing here knows HTTP.
 
+pub mod arrival;
 pub mod build;
 pub mod build_log;
 pub mod context;
+pub mod copy;
 pub mod delete;
 pub mod error;
 pub mod event;

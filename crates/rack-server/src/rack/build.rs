@@ -1,5 +1,6 @@
 //! Builds.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -19,8 +20,16 @@ use crate::store::BuildRow;
 pub const DEFAULT_LIMIT: i64 = 10;
 
 impl Rack {
+    /// Image digests of a build, by service.
+    pub(super) async fn image_digests(&self, build: &str) -> Result<BTreeMap<String, String>> {
+        let images = self.context.store.images(build).await?.into_values();
+        Ok(images
+            .map(|image| (image.service, image.config_digest))
+            .collect())
+    }
+
     pub(super) async fn show_build(&self, row: BuildRow) -> Result<Build> {
-        let images = self.context.store.images(&row.id).await?;
+        let images = self.image_digests(&row.id).await?;
         Ok(Build {
             id: row.id,
             app: row.app,
@@ -35,10 +44,7 @@ impl Rack {
             status: row.status,
             started: Some(row.started),
             ended: row.ended,
-            images: images
-                .into_values()
-                .map(|image| (image.service, image.config_digest))
-                .collect(),
+            images,
             provenance: row.provenance,
             missing_environment: row.missing,
             repository: String::new(),

@@ -26,6 +26,7 @@ use super::Rack;
 use super::access::{Access, Limits, Reach, Role};
 use super::password::PasswordHash;
 use super::refusal::Refusals;
+use super::ticket::Tickets;
 use super::token::{Presented, TokenError};
 use crate::engine::docker::Docker;
 use crate::engine::simulated::Simulated;
@@ -73,6 +74,7 @@ pub struct Console {
     settings: Arc<Settings>,
     limits: Limits,
     refusals: Refusals,
+    tickets: Tickets,
     shutdown: CancellationToken,
     /// Making and removing racks happens one at a time.
     change: tokio::sync::Mutex<()>,
@@ -195,6 +197,7 @@ impl Console {
                 options.shutdown.clone(),
             ),
             limits: options.limits,
+            tickets: Tickets::new()?,
             shutdown: options.shutdown,
             change: tokio::sync::Mutex::new(()),
             _lock: lock,
@@ -375,6 +378,11 @@ impl Console {
     /// Who has failed to say who they are.
     pub fn refusals(&self) -> &Refusals {
         &self.refusals
+    }
+
+    /// What gives leave to copy builds between racks.
+    pub(super) fn tickets(&self) -> &Tickets {
+        &self.tickets
     }
 
     /// Makes a rack. Its password is in the answer and nowhere else.

@@ -24,6 +24,7 @@ fn show(row: ReleaseRow) -> Release {
         description: row.description,
         created: Some(row.created),
         reason: row.reason,
+        ..Release::default()
     }
 }
 
@@ -58,10 +59,22 @@ impl Rack {
             .collect())
     }
 
-    /// Looks a release up.
+    /// Looks a release up, with what its build is made of and where that came from.
     pub async fn release(&self, app: &str, id: &str) -> Result<Release> {
         self.context.app(app).await?;
-        self.release_row(app, id).await.map(show)
+        let row = self.release_row(app, id).await?;
+        let build = match row.build.as_str() {
+            "" => None,
+            build => self.context.store.build(app, build).await?,
+        };
+        let Some(build) = build else {
+            return Ok(show(row));
+        };
+        Ok(Release {
+            images: self.image_digests(&build.id).await?,
+            provenance: build.provenance,
+            ..show(row)
+        })
     }
 
     /// Makes a release from the latest one and what is given (`builds-releases-runtime.md` §3.2).

@@ -173,6 +173,21 @@ impl Store {
         .await
     }
 
+    /// The first complete build that an app got from an archive with this digest.
+    pub async fn build_of_archive(&self, app: &str, archive: &str) -> Result<Option<String>> {
+        let (app, archive) = (app.to_owned(), archive.to_owned());
+        self.call(move |db| {
+            Ok(db
+                .prepare_cached(
+                    "SELECT id FROM builds WHERE app = ? AND archive = ? AND status = 'complete'
+                     ORDER BY sequence LIMIT 1",
+                )?
+                .query_row([app, archive], |row| row.get(0))
+                .optional()?)
+        })
+        .await
+    }
+
     /// Records a build that has begun.
     pub async fn create_build(&self, build: BuildRow) -> Result<()> {
         self.call(move |db| insert(db, &build)).await

@@ -48,9 +48,13 @@ async fn a_build_travels_with_the_same_bits(engine: Engine) {
     assert_eq!(imported["images"], build["images"]);
     assert_eq!(imported["manifest"], build["manifest"]);
     assert_ne!(imported["id"], build["id"]);
+    let digest = artifact::Digest::of(&bytes).to_string();
     assert_eq!(
         imported["provenance"],
-        json!({ "app": "myapp", "build": build["id"], "rack": "personal/staging" })
+        json!({
+            "app": "myapp", "build": build["id"], "rack": "personal/staging", "archive": digest,
+            "imported": imported["ended"], "images-present": true,
+        })
     );
     let release = text(&imported, "release");
     let app = production.promote("myapp", &release).await;
@@ -64,7 +68,8 @@ async fn a_build_travels_with_the_same_bits(engine: Engine) {
         .text();
     let digest = text(&build["images"], "web");
     let expected = format!(
-        "Imported build {} of app myapp from personal/staging\nVerified web: {digest}\n",
+        "Imported build {} of app myapp from personal/staging\nVerified web: {digest}\n\
+         All images were on the engine already\n",
         text(&build, "id")
     );
     assert_eq!(log, expected);

@@ -9,6 +9,7 @@ mod builds;
 mod certificates;
 mod configs;
 mod console;
+mod copies;
 mod coverage;
 mod crash;
 mod diagnose;
