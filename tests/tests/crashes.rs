@@ -113,7 +113,9 @@ fn a_server_killed_in_the_middle_of_a_rollout_is_recovered() {
     );
 }
 
-fn dies_in_import(world: &mut World, point: &str) {
+/// Ends the server at a failpoint while a build comes to production, and checks that
+/// the next one leaves nothing of it.
+fn dies_while_a_build_comes(world: &mut World, point: &str, words: &[&str]) {
     let app = world.tiny_deployed();
     let (_, build) = world.active("staging");
     world
@@ -125,24 +127,54 @@ fn dies_in_import(world: &mut World, point: &str) {
         )
         .ok();
     let before = world.snapshot("production", "myapp");
+    let words: Vec<_> = words
+        .iter()
+        .map(|word| if *word == "BUILD" { &build } else { *word })
+        .collect();
     world.kill_server();
     world.set("RACK_SERVER_FAILPOINTS", &format!("{point}=abort"));
-    let failed = world.convox_in(&app, &["builds", "import", "good.tgz", "-r", "production"]);
+    let failed = world.convox_in(&app, &words);
     assert_ne!(failed.status, 0, "{point}: {}", failed.stdout);
     world.wait_for_end_of_server();
     world.unset("RACK_SERVER_FAILPOINTS");
     wait_until("production is what it was", || {
         world.snapshot("production", "myapp") == before
     });
-    world
-        .convox_in(&app, &["builds", "import", "good.tgz", "-r", "production"])
-        .ok();
+    world.convox_in(&app, &words).ok();
 }
+
+const IMPORT: &[&str] = &["builds", "import", "good.tgz", "-r", "production"];
+const COPY: &[&str] = &[
+    "builds",
+    "copy",
+    "BUILD",
+    "--from",
+    "staging",
+    "--to",
+    "production",
+];
 
 #[test]
 #[ignore = "needs Docker"]
 fn a_server_that_dies_in_an_import_leaves_nothing() {
-    dies_in_import(&mut World::docker(), "import.load.after");
+    dies_while_a_build_comes(&mut World::docker(), "import.load.after", IMPORT);
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_server_that_dies_before_an_import_is_recorded_leaves_nothing() {
+    dies_while_a_build_comes(&mut World::docker(), "import.record", IMPORT);
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_server_that_dies_in_a_copy_leaves_nothing() {
+    dies_while_a_build_comes(&mut World::docker(), "copy.tag.after", COPY);
+}
+
+#[test]
+fn a_server_that_dies_in_a_copy_leaves_nothing_simulated() {
+    dies_while_a_build_comes(&mut World::simulated(), "copy.record", COPY);
 }
 
 /// What runs goes on running without the server, and is reached again with the very

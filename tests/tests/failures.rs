@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use end_to_end::{EngineProxy, World, wait_until, write};
+use end_to_end::{EngineProxy, World, image_tags, tags_left, wait_until, write};
 
 /// A deploy script that stops at its first failing line.
 const SCRIPT: &str = r"
@@ -369,6 +369,65 @@ fn a_stopped_docker_is_said_and_survived() {
     world
         .convox_in(&app, &["run", "web", "true", "-r", "staging"])
         .ok();
+}
+
+/// Docker goes away while it loads images, or right after: when it is back, nothing of
+/// the import is there.
+fn loses_docker_in_an_import(lose: impl FnOnce(&EngineProxy)) {
+    let mut world = World::docker();
+    let proxy = EngineProxy::new(&world.path().join("engine.sock"));
+    world.set("DOCKER_HOST", &proxy.address());
+    let app = world.tiny();
+    write(
+        &app,
+        "bin/only-here",
+        &format!("{:?}", std::time::SystemTime::now()),
+    );
+    let release = world
+        .convox_in(&app, &["build", "--id", "-r", "staging"])
+        .ok();
+    let (archive, export) = ("b.tgz", ["builds", "export", &release, "-f", "b.tgz"]);
+    world
+        .convox_in(&app, &[&export[..], &["-r", "staging"]].concat())
+        .ok();
+    // Docker must not know the images.
+    let images = image_tags(&world.path().join("data"), "staging");
+    assert_eq!(images.len(), 1, "{images:?}");
+    world
+        .convox(&["apps", "delete", "myapp", "-r", "staging"])
+        .ok();
+    assert_eq!(tags_left(&images), Vec::<String>::new());
+    let before = world.snapshot("production", "myapp");
+    lose(&proxy);
+    let reason = world
+        .convox_in(&app, &["builds", "import", archive, "-r", "production"])
+        .error();
+    assert!(!reason.is_empty(), "it says why");
+    assert!(!proxy.is_up(), "Docker went away: {reason}");
+    proxy.start();
+    wait_until("production is what it was", || {
+        world.snapshot("production", "myapp") == before
+    });
+    wait_until("Docker has no image of the import", || {
+        image_tags(&world.path().join("data"), "production").is_empty()
+    });
+    let scratch = world.path().join("data/racks/production/tmp");
+    assert_eq!(fs::read_dir(scratch).expect("a directory").count(), 0);
+    world
+        .convox_in(&app, &["builds", "import", archive, "-r", "production"])
+        .ok();
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn docker_lost_while_it_loads_leaves_nothing() {
+    loses_docker_in_an_import(|proxy| proxy.stop_in_request("/images/load", 40_000));
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn docker_lost_after_it_has_loaded_leaves_nothing() {
+    loses_docker_in_an_import(|proxy| proxy.stop_at_answer("/images/load"));
 }
 
 #[test]

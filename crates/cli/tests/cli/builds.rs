@@ -240,8 +240,7 @@ fn an_import_takes_a_file_in_every_form() {
     let rack = FakeRack::start(exchange);
     let env = Env::with(&rack);
     env.put("work/myapp/b.tgz", ARCHIVE);
-    let warning =
-        "warning: myapp has no value for SECRET, TOKEN: before promoting, `convox env set SECRET=<value> TOKEN=<value> -a myapp`\n";
+    let warning = "warning: myapp has no value for SECRET, TOKEN: before promoting, `convox env set SECRET=<value> TOKEN=<value> -a myapp`\n";
     for line in ["builds import b.tgz", "builds import -f b.tgz"] {
         let run = env.convox(line);
         assert_eq!(
@@ -263,6 +262,25 @@ fn an_import_takes_a_file_in_every_form() {
         .into_iter()
         .map(|request| request.headers.contains_key("content-length"));
     assert_eq!(imports.collect::<Vec<_>>(), [true, true, false, false]);
+}
+
+#[test]
+fn an_import_says_what_was_there_before() {
+    let rack = FakeRack::start(|_| {
+        Reply::Json(
+            r#"{"id":"BNEWAAAAAAA","release":"RNEWAAAAAAA","provenance":{"rack":"personal/staging","app":"myapp",
+                "build":"BABCDEFGHIJ","archive":"sha256:aa","images-present":true,"imported-before":"BOLDAAAAAAA"}}"#,
+        )
+    });
+    let env = Env::with(&rack);
+    let run = env.convox_reading("builds import --id", ARCHIVE);
+    assert_eq!((run.stdout.as_str(), run.status), ("RNEWAAAAAAA", 0));
+    assert_eq!(
+        run.stderr,
+        "Importing build... OK, RNEWAAAAAAA\n\
+         note: the same archive was imported before, as build BOLDAAAAAAA\n\
+         note: the rack had all images already, none was loaded\n"
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The built `convox` against a rack that says what the test tells it to.
 
 mod builds;
+mod copies;
 mod lists;
 mod local;
 mod promote;

@@ -196,6 +196,7 @@ impl Operation for Build {
     const KIND: &'static str = "build";
     const STEPS: &'static [&'static str] = &["images", "record"];
     const RESUMES: bool = false;
+    const KEEPS_UNDOING: bool = true;
 
     fn app(&self) -> &str {
         &self.app

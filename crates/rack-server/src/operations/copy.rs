@@ -102,6 +102,7 @@ impl Operation for Copy {
     const KIND: &'static str = "copy";
     const STEPS: &'static [&'static str] = &["tag", "record"];
     const RESUMES: bool = false;
+    const KEEPS_UNDOING: bool = true;
 
     fn app(&self) -> &str {
         &self.arrival.app

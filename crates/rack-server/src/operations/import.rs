@@ -143,6 +143,7 @@ impl Operation for Import {
     const KIND: &'static str = "import";
     const STEPS: &'static [&'static str] = &["load", "record"];
     const RESUMES: bool = false;
+    const KEEPS_UNDOING: bool = true;
 
     fn app(&self) -> &str {
         &self.arrival.app

@@ -39,6 +39,7 @@ pub mod supervise;
 pub mod webhook;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -49,6 +50,11 @@ pub use error::{Failure, Result};
 
 use crate::store::{OperationRow, Outcome};
 
+/// Pause before undos that have failed are tried again.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// A long operation: its data and what each of its steps does and undoes.
 #[async_trait]
 pub trait Operation: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -58,6 +64,9 @@ pub trait Operation: Serialize + DeserializeOwned + Send + Sync + 'static {
     const STEPS: &'static [&'static str];
     /// After a restart: take the remaining steps (true) or undo those taken.
     const RESUMES: bool;
+    /// Whether undos that fail are tried again until they succeed, in the background:
+    /// only where they concern nothing but what the operation itself has made.
+    const KEEPS_UNDOING: bool = false;
 
     /// App it changes; empty for what concerns the rack.
     fn app(&self) -> &str;
@@ -135,15 +144,56 @@ async fn carry_on<O: Operation>(
         &reason,
     )
     .await?;
+    let mut left = Vec::new();
     for step in O::STEPS[..=reached].iter().rev() {
         if let Err(error) = operation.undo(context, step).await {
             // An undo that fails must not keep the others from being tried.
             tracing::error!(operation = O::KIND, step, %error, "could not undo a step");
+            left.push(*step);
         }
     }
     operation.finish(context, Some(&failure)).await?;
-    save(context, &id, &operation, Outcome::Failed, reached, &reason).await?;
+    if O::KEEPS_UNDOING && !left.is_empty() {
+        undo_later(context, id, operation, left, (reached, reason));
+    } else {
+        save(context, &id, &operation, Outcome::Failed, reached, &reason).await?;
+    }
     Err(failure)
+}
+
+/// Goes on with undos that have failed, most likely because the engine was away. The row
+/// stays open until they succeed, so a later server knows of them too.
+fn undo_later<O: Operation>(
+    context: &Arc<Context>,
+    id: String,
+    mut operation: O,
+    mut left: Vec<&'static str>,
+    (reached, reason): (usize, String),
+) {
+    let context = Arc::clone(context);
+    let tasks = context.tasks.clone();
+    tasks.spawn(async move {
+        let mut pause = FIRST_PAUSE;
+        while !left.is_empty() {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = context.shutdown.cancelled() => return,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            let mut again = Vec::new();
+            for step in left {
+                if let Err(error) = operation.undo(&context, step).await {
+                    tracing::debug!(operation = O::KIND, step, %error, "still could not undo a step");
+                    again.push(step);
+                }
+            }
+            left = again;
+        }
+        let ended = save(&context, &id, &operation, Outcome::Failed, reached, &reason);
+        if let Err(error) = ended.await {
+            tracing::error!(operation = O::KIND, %error, "could not record the end of an operation");
+        }
+    });
 }
 
 /// Records where an operation stands; before its first step, so that it is not

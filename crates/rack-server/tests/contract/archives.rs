@@ -4,11 +4,12 @@ use serde_json::json;
 
 use super::engines::{Engine, on_both_engines};
 use super::flow::{MANIFEST, PLAIN, multipart, text};
-use super::world::{Client, World, files_below, tags};
+use super::world::{Client, World, files_below, tags, until};
 
 on_both_engines!(
     a_build_travels_with_the_same_bits,
     imports_come_as_2017_and_2018_sent_them,
+    a_client_that_goes_away_leaves_nothing,
 );
 
 /// A deployed app's archive.
@@ -119,6 +120,56 @@ async fn imports_come_as_2017_and_2018_sent_them(engine: Engine) {
         json!([]),
         "uploads go after use"
     );
+}
+
+/// At every sixteenth of its archive, in a body of known and of unknown length.
+async fn a_client_that_goes_away_leaves_nothing(engine: Engine) {
+    let (world, staging) = engine.with_rack().await;
+    let production = world.rack("production").await;
+    let (_, bytes) = archive(&staging, "myapp").await;
+    staging.delete("/apps/myapp").await.ok();
+    production.create("myapp").await;
+    let directory = world.rack_directory("production");
+    for sixteenth in 0..16 {
+        let chunked = sixteenth % 2 == 0;
+        let sent = &bytes[..bytes.len() * sixteenth / 16];
+        let length = bytes.len();
+        let mut request = if chunked {
+            let mut request = b"Transfer-Encoding: chunked\r\n\r\n".to_vec();
+            request.extend(format!("{length:x}\r\n").into_bytes());
+            request
+        } else {
+            format!("Content-Length: {length}\r\n\r\n").into_bytes()
+        };
+        request.extend_from_slice(sent);
+        production
+            .sends_and_leaves("POST", "/apps/myapp/builds/import", &request)
+            .await;
+    }
+    // All of them have been heard before this one is.
+    until("nothing to be under way", async || {
+        files_below(&directory.join("tmp")).is_empty()
+    })
+    .await;
+    assert_eq!(production.get("/apps/myapp/builds").await.json(), json!([]));
+    assert_eq!(
+        production.get("/apps/myapp/releases").await.json(),
+        json!([])
+    );
+    assert_eq!(
+        world.tags("production", "myapp").await,
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        files_below(&directory.join("objects")),
+        Vec::<String>::new()
+    );
+    let imported = production
+        .upload("/apps/myapp/builds/import", &bytes)
+        .await
+        .json();
+    assert_eq!(imported["status"], "complete");
+    assert_eq!(world.tags("production", "myapp").await.len(), 1);
 }
 
 #[tokio::test]

@@ -241,13 +241,10 @@ async fn what_cannot_be_copied_is_refused() {
         .post("/apps/myapp/builds/copy", &form)
         .await
         .fails(404, "app not found: myapp");
-    staging
-        .post("/apps/myapp/builds/copy", &form)
-        .await
-        .fails(
-            400,
-            &format!("cannot copy: build {id} is of app myapp of this rack already"),
-        );
+    staging.post("/apps/myapp/builds/copy", &form).await.fails(
+        400,
+        &format!("cannot copy: build {id} is of app myapp of this rack already"),
+    );
     production.create("other").await;
     production
         .post("/apps/other/builds/copy", &form)

@@ -1,7 +1,7 @@
 //! Measures what people wait for, beside a floor measured in the same run, and
 //! prints a table. `make bench` runs it on release builds; it fails only when
 //! something does not work, never because something is slow. Words choose what is
-//! measured: `flow`, `followers`, `lists`.
+//! measured: `flow`, `copies`, `followers`, `lists`.
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use end_to_end::{World, workflow_script};
 
+mod copies;
 mod followers;
 mod lists;
 
@@ -31,6 +32,9 @@ fn main() {
     let mut rows = Vec::new();
     if wants("flow") {
         rows.extend(flow());
+    }
+    if wants("copies") {
+        rows.extend(copies::rows(&World::docker()));
     }
     if wants("followers") {
         let world = World::docker();
