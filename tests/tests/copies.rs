@@ -143,7 +143,7 @@ fn through_a_pipe(near: &World) {
     introduce(near, &far, "far");
     far.convox(&["apps", "create", "myapp", "-r", "production"])
         .ok();
-    write(&app, "bin/own", &format!("{:?}", near.path()));
+    write(&app, "bin/own", &near.path().display().to_string());
     let staged = near
         .convox_in(&app, &["build", "--id", "-r", "staging"])
         .ok();

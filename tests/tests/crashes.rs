@@ -172,11 +172,6 @@ fn a_server_that_dies_in_a_copy_leaves_nothing() {
     dies_while_a_build_comes(&mut World::docker(), "copy.tag.after", COPY);
 }
 
-#[test]
-fn a_server_that_dies_in_a_copy_leaves_nothing_simulated() {
-    dies_while_a_build_comes(&mut World::simulated(), "copy.record", COPY);
-}
-
 /// What runs goes on running without the server, and is reached again with the very
 /// first request after its start.
 #[test]

@@ -25,7 +25,7 @@ pub(super) struct Route {
     from: Option<String>,
     /// rack that is to have it
     #[arg(long, value_name = "rack")]
-    to: String,
+    to: Option<String>,
     /// app on the other rack, if it is called otherwise there
     #[arg(long, value_name = "app")]
     to_app: Option<String>,
@@ -42,12 +42,17 @@ pub(super) async fn copy(
     let name = context.app(app)?;
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let to_app = given(&route.to_app).unwrap_or_else(|| name.clone());
+    let Some(to) = given(&route.to) else {
+        return Err(Error::failed(
+            "name the rack that is to have the build: --to <rack>",
+        ));
+    };
     let from = match given(&route.from) {
         Some(from) => RackArgs::named(from),
         None => app.rack.clone(),
     };
     let source = context.rack(&from).await?;
-    let target = context.rack(&RackArgs::named(route.to.clone())).await?;
+    let target = context.rack(&RackArgs::named(to.clone())).await?;
     let ui = context.ui.for_id(only_id);
 
     // Whatever can be refused is refused before anything moves.
@@ -77,12 +82,11 @@ pub(super) async fn copy(
     };
     if copied.id.is_empty() {
         return Err(Error::failed(format!(
-            "{} took the build and does not say which build it made of it",
-            route.to
+            "{to} took the build and does not say which build it made of it"
         )));
     }
     progress.ok_with(&copied.release)?;
-    archive::tell(context, &copied, &to_app, Some(&route.to));
+    archive::tell(context, &copied, &to_app, Some(&to));
     if only_id {
         ui.data(copied.release.as_bytes())?;
     }

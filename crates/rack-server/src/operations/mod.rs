@@ -113,7 +113,16 @@ async fn carry_on<O: Operation>(
     if failure.is_none() {
         for (index, step) in O::STEPS.iter().enumerate().skip(from) {
             reached = index;
-            save(context, &id, &operation, Outcome::Running, index, "").await?;
+            let begun = save(context, &id, &operation, Outcome::Running, index, "").await;
+            if let Err(reason) = begun {
+                // What will not be resumed must not be left half done, whatever became
+                // of the disk.
+                if O::RESUMES {
+                    return Err(reason);
+                }
+                failure = Some(reason);
+                break;
+            }
             let taken = async {
                 context.settings.failpoints.hit(O::KIND, step)?;
                 operation.step(context, step).await?;
@@ -135,15 +144,14 @@ async fn carry_on<O: Operation>(
         return Err(failure);
     }
     let reason = failure.to_string();
-    save(
-        context,
-        &id,
-        &operation,
-        Outcome::Unwinding,
-        reached,
-        &reason,
-    )
-    .await?;
+    let unwinding = Outcome::Unwinding;
+    let begun = save(context, &id, &operation, unwinding, reached, &reason).await;
+    if let Err(error) = begun {
+        if O::RESUMES {
+            return Err(error);
+        }
+        tracing::error!(operation = O::KIND, %error, "could not record that steps are undone");
+    }
     let mut left = Vec::new();
     for step in O::STEPS[..=reached].iter().rev() {
         if let Err(error) = operation.undo(context, step).await {

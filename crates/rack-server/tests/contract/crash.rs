@@ -31,8 +31,22 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) async fn start(data: &Path, failpoints: &str) -> Self {
+        let program = Command::new(env!("CARGO_BIN_EXE_rack-server"));
+        Self::begin(program, data, failpoints).await
+    }
+
+    /// The program where no file can become larger than so many KiB, as on a disk that
+    /// is full.
+    async fn start_confined(data: &Path, largest: u32) -> Self {
+        let mut program = Command::new("bash");
+        let script = format!("trap '' XFSZ; ulimit -f {largest}; exec \"$@\"");
+        program.args(["-c", &script, "bash", env!("CARGO_BIN_EXE_rack-server")]);
+        Self::begin(program, data, "").await
+    }
+
+    async fn begin(mut program: Command, data: &Path, failpoints: &str) -> Self {
         let log = data.join("stderr");
-        let child = Command::new(env!("CARGO_BIN_EXE_rack-server"))
+        let child = program
             .args([
                 "--listen",
                 "127.0.0.1:0",
@@ -212,6 +226,38 @@ async fn a_crash_during_an_import_leaves_it_whole_or_undone() {
         assert_eq!(app["release"], imported["release"], "{point}");
         world.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_said_and_an_import_leaves_nothing() {
+    // Half of it is left of random digits, however well they are compressed.
+    let noise = rack_api::id::hex(12 << 20);
+    let files = [PLAIN[0], PLAIN[1], ("noise", noise.as_str())];
+    let scene = Scene::awaiting(&files).await;
+    assert!(scene.archive.len() > 5 << 20, "{}", scene.archive.len());
+    let before = kept(scene.data.path());
+    let data: Arc<TempDir> = scene.copy();
+    let program = Program::start_confined(data.path(), 4 << 10).await;
+    let rack = scene.client(program.address);
+    let answer = rack
+        .upload("/apps/myapp/builds/import", &scene.archive)
+        .await;
+    let said = answer.text();
+    assert!(answer.status >= 500, "{} {said}", answer.status);
+    assert!(said.to_lowercase().contains("file too large"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    nothing_pends(data.path(), "a full disk").await;
+    assert_eq!(kept(data.path()), before);
+    assert_eq!(rack.get("/apps/myapp/builds").await.json(), json!([]));
+    program.kill().await;
+    let (world, rack) = scene.open(data, "").await;
+    let imported = rack
+        .upload("/apps/myapp/builds/import", &scene.archive)
+        .await
+        .json();
+    assert_eq!(imported["status"], "complete");
+    nothing_pends(world.data.path(), "room again").await;
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

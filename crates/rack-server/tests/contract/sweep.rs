@@ -76,9 +76,15 @@ impl Scene {
 
     /// `myapp` is empty, and an archive waits.
     pub(crate) async fn empty() -> Self {
+        Self::awaiting(PLAIN).await
+    }
+
+    /// The same with an archive of a build of these files.
+    pub(crate) async fn awaiting(files: &[(&str, &str)]) -> Self {
         let (elsewhere, far) = World::with_rack().await;
         far.create("myapp").await;
-        let (build, _) = far.build("myapp", PLAIN).await;
+        let (build, log) = far.build("myapp", files).await;
+        assert_eq!(build["status"], "complete", "{log}");
         let archive = far
             .get(&format!("/apps/myapp/builds/{}.tgz", text(&build, "id")))
             .await
