@@ -441,3 +441,23 @@ fn a_port_that_is_taken_is_named() {
         .error();
     assert!(reason.contains(&address), "{reason}");
 }
+
+#[test]
+fn an_image_that_is_removed_before_it_is_kept_is_built_again() {
+    for (lost, kept) in [(1, true), (4, true), (5, false)] {
+        let mut world = World::simulated();
+        world.set("TWINRACK_FAULTS", &format!("image-lost-{lost}"));
+        world.install(&["staging"]);
+        let app = world.example("tiny", "myapp");
+        world.convox_in(&app, &["apps", "create", "myapp"]).ok();
+        let deploy = world.convox_in(&app, &["deploy", "-a", "myapp"]);
+        if kept {
+            deploy.ok();
+            continue;
+        }
+        let error = deploy.error();
+        assert!(error.contains("each of the 5 times"), "{error}");
+        // Whoever removed them is gone.
+        world.convox_in(&app, &["deploy", "-a", "myapp"]).ok();
+    }
+}

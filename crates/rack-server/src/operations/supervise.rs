@@ -22,7 +22,7 @@ use super::health;
 use super::plan::{Plan, RACK_RESOURCE, SERVICE, ServicePlan};
 use super::resource::{self, Owner};
 use super::rollout;
-use crate::engine::{EngineError, Labels, Phase, ProcessState, label};
+use crate::engine::{EngineError, Labels, LogPlace, Phase, ProcessState, label};
 use crate::logs::Log;
 use crate::router::{Scheme, Target};
 
@@ -37,10 +37,11 @@ const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
 /// Copies a process's log into a durable one until the process has ended.
 async fn collect(context: &Context, log: &Log, stream: &str, id: &str) {
-    let mut since = log.last_time(stream).await.unwrap_or_else(|error| {
+    let stored = log.last_place(stream).await.unwrap_or_else(|error| {
         tracing::error!(%error, stream, "could not read back a log");
         None
     });
+    let mut after = stored.map(|(time, nth)| LogPlace { time, nth });
     loop {
         // Asked first: a process seen ended now has its whole log in the engine.
         let running = match context.engine.process(id).await {
@@ -48,7 +49,7 @@ async fn collect(context: &Context, log: &Log, stream: &str, id: &str) {
             Ok(None) => return,
             Err(_) => true,
         };
-        if let Ok(mut chunks) = context.engine.logs(id, since, running).await {
+        if let Ok(mut chunks) = context.engine.logs(id, after, running).await {
             loop {
                 // A follower of a process that goes on must not hold up a server that stops.
                 let next = tokio::select! {
@@ -56,8 +57,15 @@ async fn collect(context: &Context, log: &Log, stream: &str, id: &str) {
                     () = context.shutdown.cancelled() => return,
                 };
                 let Some(Ok(chunk)) = next else { break };
-                since = Some(chunk.time);
-                log.append(chunk.time, stream, &chunk.line);
+                if chunk.gap {
+                    let notice = format!(
+                        "lines of {stream} are missing here: there were more than the engine \
+                         keeps, and they came faster than they could be read"
+                    );
+                    log.append(chunk.place.time, "system/log/lost", notice.as_bytes());
+                }
+                after = Some(chunk.place);
+                log.append(chunk.place.time, stream, &chunk.line);
             }
             if !running {
                 return;

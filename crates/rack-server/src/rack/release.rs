@@ -61,17 +61,24 @@ impl Rack {
 
     /// Looks a release up, with what its build is made of and where that came from.
     pub async fn release(&self, app: &str, id: &str) -> Result<Release> {
-        self.context.app(app).await?;
-        let row = self.release_row(app, id).await?;
-        let build = match row.build.as_str() {
-            "" => None,
-            build => self.context.store.build(app, build).await?,
+        let row = match self.release_row(app, id).await {
+            // A release is gone with its app: only then it matters which one is missing.
+            Err(Failure::NotFound(reason)) => {
+                self.context.app(app).await?;
+                return Err(Failure::NotFound(reason));
+            }
+            found => found?,
         };
+        if row.build.is_empty() {
+            return Ok(show(row));
+        }
+        let build = async { Ok(self.context.store.build(app, &row.build).await?) };
+        let (build, images) = futures::try_join!(build, self.image_digests(&row.build))?;
         let Some(build) = build else {
             return Ok(show(row));
         };
         Ok(Release {
-            images: self.image_digests(&build.id).await?,
+            images,
             provenance: build.provenance,
             ..show(row)
         })

@@ -25,9 +25,7 @@ const LAG: Duration = Duration::from_millis(250);
 const MEMORY: u64 = 150;
 
 const DOCKERFILE: &str = "FROM debian:bookworm-slim\nCOPY talker /\nCMD [\"bash\", \"/talker\"]\n";
-/// Says a lot, then a hundred lines each second that hold their number and time. All
-/// of it is less than what the engine keeps of a log in one file: an engine 20.10 gives
-/// its followers lines twice when it begins another one.
+/// Says a lot, then a hundred lines each second that hold their number and time.
 const TALKER: &str = r#"
 printf -v many '%0200d' 0
 for ((n = 0; n < 25000; n++)); do echo "backlog $many"; done

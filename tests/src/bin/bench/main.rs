@@ -1,7 +1,7 @@
 //! Measures what people wait for, beside a floor measured in the same run, and
 //! prints a table. `make bench` runs it on release builds; it fails only when
 //! something does not work, never because something is slow. Words choose what is
-//! measured: `flow`, `copies`, `followers`, `lists`.
+//! measured: `flow`, `copies`, `followers`, `lists`, `streams`.
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
@@ -14,6 +14,7 @@ use end_to_end::{World, workflow_script};
 mod copies;
 mod followers;
 mod lists;
+mod streams;
 
 /// One measured thing.
 struct Row {
@@ -43,6 +44,9 @@ fn main() {
     }
     if wants("lists") {
         rows.extend(lists::rows(&World::simulated()));
+    }
+    if wants("streams") {
+        rows.extend(streams::rows(&World::docker()));
     }
     println!(
         "{:<60}{:>12}{:>12}{:>8}  target",
@@ -115,6 +119,10 @@ fn median(times: usize, mut work: impl FnMut()) -> Duration {
 
 fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
 }
 
 fn quiet(program: &str, words: &[&str]) {

@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BuildSpec, Connection, Credentials, Engine, EngineError, EngineInfo, Exec, ExecSpec, Image,
-    Labels, LogChunk, LogSink, PathKind, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
-    Usage, outflow,
+    Labels, LogChunk, LogPlace, LogSink, PathKind, ProcessEvent, ProcessSpec, ProcessState, Reader,
+    Result, Usage, outflow,
 };
 use blob::Blobs;
 use catalog::{Catalog, Volume};
@@ -595,11 +595,11 @@ impl Engine for Simulated {
     async fn logs(
         &self,
         id: &str,
-        since: Option<Timestamp>,
+        after: Option<LogPlace>,
         follow: bool,
     ) -> Result<BoxStream<'static, Result<LogChunk>>> {
         self.up()?;
-        runtime::logs(&self.shared, id, since, follow)
+        runtime::logs(&self.shared, id, after, follow)
     }
 
     async fn dial(&self, id: &str, port: u16) -> Result<Connection> {
