@@ -137,3 +137,60 @@ fn input_that_is_closed_or_empty_ends_at_once_simulated() {
 fn input_that_is_closed_or_empty_ends_at_once() {
     input_may_be_missing(&World::docker());
 }
+
+/// Bytes of the logs that the server has stored.
+fn stored(world: &World) -> u64 {
+    let data = world.path().join("data");
+    let sizes = format!(
+        "find '{}' -path '*/logs/apps/*' -name '*.log' -exec cat {{}} + | wc -c",
+        data.display()
+    );
+    let sum = world.script(world.path(), &sizes).ok();
+    sum.trim().parse().unwrap_or(0)
+}
+
+/// More lines than the engine keeps in one file, and a server that is killed meanwhile:
+/// each line is in the log once and in its place.
+#[test]
+#[ignore = "needs Docker"]
+fn a_log_that_outgrows_the_engines_files_survives_its_server() {
+    const LINES: u32 = 40_000;
+    let world = World::docker();
+    deployed(&world);
+    let command = format!(
+        "awk 'BEGIN {{ while (length(p) < 594) p = p \"x\"; \
+         for (n = 1; n <= {LINES}; n++) printf \"%05d %s\\n\", n, p }}'; echo all-is-said"
+    );
+    let detached = ["run", "web", &command, "-a", "myapp", "-d"];
+    world.convox(&detached).ok();
+    for megabytes in [2, 9] {
+        wait_until("some of it is stored", || stored(&world) > megabytes << 20);
+        assert!(world.kill_server());
+        // Whoever comes next starts it again.
+        world.convox(&["apps"]).ok();
+    }
+    let read = |filter: &str| {
+        let words = ["logs", "--no-follow", "--since", "1h", "-a", "myapp"];
+        world
+            .convox(&[&words[..], &["--filter", filter]].concat())
+            .ok()
+    };
+    wait_until("the last line", || {
+        read("all-is-said").contains(" all-is-said\n")
+    });
+    let all = read("xxxx");
+    let numbers = all.lines().map(|line| {
+        let (_, number) = line
+            .trim_end_matches('x')
+            .trim_end()
+            .rsplit_once(' ')
+            .expect("words");
+        number.parse::<u32>().expect("a number")
+    });
+    let mut expected = 0;
+    for number in numbers {
+        expected += 1;
+        assert_eq!(number, expected);
+    }
+    assert_eq!(expected, LINES);
+}

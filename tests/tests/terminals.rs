@@ -22,7 +22,7 @@ fn keys_sizes_and_statuses(world: &World, words: &str) {
     // The shell over there: it has a terminal of the same size.
     assert_eq!(terminal.asks("$(stty size)"), "30 100");
     assert_eq!(
-        terminal.asks("$(test -t 0 && test -t 1 && echo yes)"),
+        terminal.asks("$(test -t 0 && test -t 2 && echo yes)"),
         "yes"
     );
     // What is typed is shown by the terminal over there.

@@ -165,6 +165,8 @@ struct Reading<S: Source> {
     session: Session<S::Body>,
     /// Entries that came and are not looked at yet.
     ready: VecDeque<Entry>,
+    /// Where reading began.
+    origin: Option<LogPlace>,
     /// The last chunk passed on.
     last: Option<LogPlace>,
     /// It was a whole piece of a very long line.
@@ -188,6 +190,7 @@ impl<S: Source> Reading<S> {
             source,
             session: Session::Look { tail: TAILS[0] },
             ready: VecDeque::new(),
+            origin: after,
             last: after,
             full: false,
             times: [None; 4],
@@ -310,11 +313,12 @@ impl<S: Source> Reading<S> {
             .nth(usize::try_from(last.nth - 1).unwrap_or(usize::MAX));
         let neighbour = place.and_then(|(at, _)| entries.get(at + 1));
         let now = self.source.now();
-        if let (Session::Following { watch, .. }, Some(newest)) =
-            (&mut self.session, entries.back())
-            && now.duration_since(watch.begun) >= BEGUN
-        {
-            watch.end.get_or_insert(newest.time);
+        if let Session::Following { watch, .. } = &mut self.session {
+            if let Some(newest) = entries.back()
+                && now.duration_since(watch.begun) >= BEGUN
+            {
+                watch.end.get_or_insert(newest.time);
+            }
             watch.note(entry, now);
         }
         Ok(neighbour == Some(entry))
@@ -435,7 +439,8 @@ impl<S: Source> Reading<S> {
         let of_that_time = |place: &LogPlace| place.time == entry.time;
         let before = self.times[slot(&entry)]
             .filter(of_that_time)
-            .or(self.last.filter(of_that_time));
+            .or(self.last.filter(of_that_time))
+            .or(self.origin.filter(of_that_time));
         let place = LogPlace {
             time: entry.time,
             nth: before.map_or(1, |before| before.nth + 1),

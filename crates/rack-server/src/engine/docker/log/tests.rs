@@ -14,8 +14,8 @@ enum Fault {
     PassesOver(usize),
     /// Gives so many entries again.
     Again(usize),
-    /// Says no more.
-    Stops,
+    /// Says no more for a while, then ends.
+    Stops(Duration),
     /// Ends, as if the process had.
     Ends,
 }
@@ -28,6 +28,8 @@ struct Fake {
     dropped: usize,
     /// How late entries come.
     lag: SignedDuration,
+    /// There is nothing yet behind the entry given last.
+    grows: bool,
     faults: Mutex<Vec<(usize, Fault)>>,
     /// The entry given last.
     at: Mutex<usize>,
@@ -38,6 +40,7 @@ struct Fake {
 struct Script {
     fake: Arc<Fake>,
     next: usize,
+    end: usize,
     fault: Option<(usize, Fault)>,
 }
 
@@ -47,7 +50,12 @@ impl Source for Arc<Fake> {
     async fn open(&self, tail: u64, follow: bool) -> Result<Script> {
         self.asked.lock().expect("unpoisoned").push((tail, follow));
         let tail = usize::try_from(tail).unwrap_or(usize::MAX);
-        let next = self.log.len().saturating_sub(tail).max(self.dropped);
+        let end = if self.grows && !follow {
+            *self.at.lock().expect("unpoisoned") + 1
+        } else {
+            self.log.len()
+        };
+        let next = end.saturating_sub(tail).max(self.dropped);
         let fault = if follow {
             self.faults.lock().expect("unpoisoned").pop()
         } else {
@@ -58,6 +66,7 @@ impl Source for Arc<Fake> {
         Ok(Script {
             fake: Arc::clone(self),
             next,
+            end,
             fault,
         })
     }
@@ -83,16 +92,20 @@ impl Body for Script {
                         self.next = before;
                     }
                 }
-                Fault::Stops => std::future::pending().await,
+                Fault::Stops(pause) => {
+                    tokio::time::sleep(pause).await;
+                    return Ok(false);
+                }
                 Fault::Ends => return Ok(false),
             }
             self.fault = None;
         }
-        let Some(entry) = self.fake.log.get(self.next) else {
+        if self.next >= self.end {
             return Ok(false);
-        };
-        to.push_back(entry.clone());
-        *self.fake.at.lock().expect("unpoisoned") = self.next;
+        }
+        to.push_back(self.fake.log[self.next].clone());
+        let mut at = self.fake.at.lock().expect("unpoisoned");
+        *at = self.next.max(*at);
         self.next += 1;
         Ok(true)
     }
@@ -116,6 +129,7 @@ fn fake(log: Vec<Entry>, faults: &[(usize, Fault)]) -> Fake {
         log,
         dropped: 0,
         lag: SignedDuration::from_secs(3),
+        grows: false,
         faults: Mutex::new(faults.iter().rev().copied().collect()),
         at: Mutex::default(),
         asked: Mutex::default(),
@@ -163,7 +177,6 @@ async fn whatever_an_engine_does_while_it_follows_each_line_comes_once() {
         Fault::PassesOver(700),
         Fault::Again(1),
         Fault::Again(250),
-        Fault::Stops,
         Fault::Ends,
     ] {
         let log = bursts(1000);
@@ -173,17 +186,27 @@ async fn whatever_an_engine_does_while_it_follows_each_line_comes_once() {
 }
 
 #[tokio::test]
-async fn an_engine_that_is_in_time_is_believed_after_one_look() {
-    let log = bursts(2000);
+async fn an_engine_that_says_no_more_is_not_waited_for() {
+    let log = bursts(1000);
+    let stops = Fault::Stops(Duration::from_secs(3600));
+    let fake = Arc::new(fake(log.clone(), &[(200, stops)]));
+    assert_eq!(lines(&read(&fake, None).await), all(&log));
+    assert!(fake.asked.lock().expect("unpoisoned").contains(&(1, false)));
+}
+
+#[tokio::test]
+async fn an_engine_that_is_in_time_is_believed_once_it_has_begun() {
+    let log = bursts(5000);
     let mut fake = fake(log.clone(), &[]);
     fake.lag = SignedDuration::from_millis(1);
-    // The pauses before the engine has followed for a second are looked at, then no more.
+    fake.grows = true;
     let fake = Arc::new(fake);
     assert_eq!(lines(&read(&fake, None).await), all(&log));
+    // Each pause of the first second is looked at, the thirty later ones are not; in the
+    // end the log is read once more.
     let asked = fake.asked.lock().expect("unpoisoned");
-    assert!(asked[0] == (ALL, true), "{asked:?}");
-    let followed = asked.iter().filter(|(_, follow)| *follow).count();
-    assert_eq!(followed, 1, "{asked:?}");
+    assert_eq!(asked[0], (ALL, true));
+    assert_eq!(asked[1..], [(64, false); 21]);
 }
 
 #[tokio::test]
@@ -267,7 +290,7 @@ fn logs() -> impl Strategy<Value = Vec<Entry>> {
 fn faults() -> impl Strategy<Value = Vec<(usize, Fault)>> {
     let fault = prop_oneof![
         (1..200_usize).prop_map(Fault::Again),
-        Just(Fault::Stops),
+        Just(Fault::Stops(Duration::from_millis(20))),
         Just(Fault::Ends),
     ];
     proptest::collection::vec((0..100_usize, fault), 0..6)
