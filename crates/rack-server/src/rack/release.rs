@@ -72,7 +72,7 @@ impl Rack {
         if row.build.is_empty() {
             return Ok(show(row));
         }
-        let build = async { Ok(self.context.store.build(app, &row.build).await?) };
+        let build = async { Ok::<_, Failure>(self.context.store.build(app, &row.build).await?) };
         let (build, images) = futures::try_join!(build, self.image_digests(&row.build))?;
         let Some(build) = build else {
             return Ok(show(row));

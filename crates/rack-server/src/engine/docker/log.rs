@@ -165,13 +165,11 @@ struct Reading<S: Source> {
     session: Session<S::Body>,
     /// Entries that came and are not looked at yet.
     ready: VecDeque<Entry>,
-    /// Where reading began.
-    origin: Option<LogPlace>,
     /// The last chunk passed on.
     last: Option<LogPlace>,
     /// It was a whole piece of a very long line.
     full: bool,
-    /// The last chunk passed on of each stream.
+    /// The last entry of each stream, up to the last one passed on.
     times: [Option<LogPlace>; 4],
     /// Looking for the place behind `last`: chunks of its time seen so far.
     seeking: Option<u64>,
@@ -190,7 +188,6 @@ impl<S: Source> Reading<S> {
             source,
             session: Session::Look { tail: TAILS[0] },
             ready: VecDeque::new(),
-            origin: after,
             last: after,
             full: false,
             times: [None; 4],
@@ -247,7 +244,8 @@ impl<S: Source> Reading<S> {
                 } else if found >= CAUGHT_UP {
                     self.session = Session::Look { tail };
                 } else if self.follow {
-                    self.follow(4 * found.max(TAILS[0])).await?;
+                    let group = self.last.map_or(0, |last| last.nth);
+                    self.follow(4 * found.max(TAILS[0]) + group).await?;
                 } else {
                     return Ok(false);
                 }
@@ -351,16 +349,18 @@ impl<S: Source> Reading<S> {
 
     fn seek(&mut self) {
         self.ready.clear();
+        self.times = [None; 4];
         self.seeking = self.last.map(|_| 0);
         self.passed = 0;
     }
 
-    /// A look whose first line is later than the place does not reach it: no need to read on.
+    /// A look whose first line is not before the place does not reach it, or not for sure:
+    /// no need to read on.
     fn check_reach(&mut self, tail: u64) {
         let first = self.ready.front().map(|entry| entry.time);
         let later = first
             .zip(self.last)
-            .is_some_and(|(first, last)| first > last.time);
+            .is_some_and(|(first, last)| first >= last.time);
         if self.seeking == Some(0) && self.passed == 0 && !self.gone && tail != ALL && later {
             self.ready.clear();
             self.look_further(tail);
@@ -402,6 +402,8 @@ impl<S: Source> Reading<S> {
                 self.seeking = None;
             }
         }
+        let place = self.place(entry);
+        self.times[slot(entry)] = Some(place);
         let astray = match &self.session {
             Session::Following { watch, .. } => self.passed > watch.tail,
             _ => false,
@@ -431,20 +433,21 @@ impl<S: Source> Reading<S> {
         !doubtful
     }
 
+    /// The place of an entry that comes next.
+    fn place(&self, entry: &Entry) -> LogPlace {
+        let before = self.times[slot(entry)].filter(|before| before.time == entry.time);
+        LogPlace {
+            time: entry.time,
+            nth: before.map_or(1, |before| before.nth + 1),
+        }
+    }
+
     /// Passes an entry on.
     fn pass(&mut self, entry: Entry) -> LogChunk {
         if let Session::Looking { found, .. } = &mut self.session {
             *found += 1;
         }
-        let of_that_time = |place: &LogPlace| place.time == entry.time;
-        let before = self.times[slot(&entry)]
-            .filter(of_that_time)
-            .or(self.last.filter(of_that_time))
-            .or(self.origin.filter(of_that_time));
-        let place = LogPlace {
-            time: entry.time,
-            nth: before.map_or(1, |before| before.nth + 1),
-        };
+        let place = self.place(&entry);
         self.times[slot(&entry)] = Some(place);
         self.last = Some(place);
         self.full = entry.line.len() >= PIECE;

@@ -180,16 +180,16 @@ async fn whatever_an_engine_does_while_it_follows_each_line_comes_once() {
         Fault::Ends,
     ] {
         let log = bursts(1000);
-        let fake = Arc::new(fake(log.clone(), &[(200, fault), (30, fault)]));
+        let fake = Arc::new(fake(log.clone(), &[(100, fault), (30, fault)]));
         assert_eq!(lines(&read(&fake, None).await), all(&log), "{fault:?}");
     }
 }
 
 #[tokio::test]
 async fn an_engine_that_says_no_more_is_not_waited_for() {
-    let log = bursts(1000);
+    let log = bursts(100);
     let stops = Fault::Stops(Duration::from_secs(3600));
-    let fake = Arc::new(fake(log.clone(), &[(200, stops)]));
+    let fake = Arc::new(fake(log.clone(), &[(50, stops)]));
     assert_eq!(lines(&read(&fake, None).await), all(&log));
     assert!(fake.asked.lock().expect("unpoisoned").contains(&(1, false)));
 }
