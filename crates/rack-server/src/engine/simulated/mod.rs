@@ -36,6 +36,7 @@ mod catalog;
 mod copy;
 mod database;
 mod dockerfile;
+mod dump;
 mod fault;
 mod files;
 mod image;
@@ -392,11 +393,7 @@ impl Engine for Simulated {
 
     async fn login(&self, server: &str, credentials: &Credentials) -> Result<bool> {
         self.up()?;
-        Ok(self
-            .shared
-            .registries
-            .login(server)?
-            .is_none_or(|login| login == *credentials))
+        self.shared.registries.takes(server, credentials)
     }
 
     async fn pull(&self, reference: &str, credentials: Option<&Credentials>) -> Result<Image> {
