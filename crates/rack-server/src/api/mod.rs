@@ -26,6 +26,7 @@ mod index;
 mod instance;
 mod log;
 mod metric;
+mod multipart;
 mod object;
 mod openapi;
 mod parameters;

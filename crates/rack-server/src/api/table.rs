@@ -587,6 +587,7 @@ fn absent() -> Vec<Route> {
             route
                 .says("refuses pushed images, in the words of registries")
                 .open()
+                .refuses_as_registry()
                 .used_by(&[V3])
         }));
     }

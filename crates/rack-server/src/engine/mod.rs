@@ -424,7 +424,8 @@ pub trait Engine: Send + Sync + 'static {
     /// else, nor the reverse. Files are given the process's user unless it is root.
     async fn write_files(&self, id: &str, path: &str, tar: Reader) -> Result<()>;
 
-    /// Removes files of a running process; those that are gone already are no error,
-    /// a directory is.
+    /// Removes files of a running process, named from its root or, without a leading
+    /// slash, from its working directory; those that are gone already are no error, a
+    /// directory is.
     async fn remove_files(&self, id: &str, paths: &[String]) -> Result<()>;
 }

@@ -28,6 +28,10 @@ pub struct Member {
     pub release: String,
     /// Rollout that started it.
     pub rollout: String,
+    /// Processor share asked for, 1024 for one processor.
+    pub cpu: u64,
+    /// Memory asked for in MiB.
+    pub memory: u64,
     /// Time between terminate and kill.
     pub grace: Duration,
     /// Time open requests get before it is stopped.

@@ -25,6 +25,7 @@ pub mod image_import;
 pub mod import;
 pub mod index;
 pub mod metric;
+pub mod newborn;
 pub mod plan;
 pub mod promote;
 pub mod rack_resource;

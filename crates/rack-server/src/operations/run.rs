@@ -76,6 +76,14 @@ pub async fn start(context: &Arc<Context>, app: &str, request: Request) -> Resul
     if let Some(thousandths) = positive(request.cpu) {
         spec.cpu_shares = Some(thousandths.saturating_mul(1024) / 1000);
     }
+    for (name, asked) in [
+        (label::CPU, spec.cpu_shares),
+        (label::MEMORY, spec.memory_reservation),
+    ] {
+        if let Some(asked) = asked {
+            spec.labels.insert(name.into(), asked.to_string());
+        }
+    }
     spec.privileged = request.privileged.unwrap_or(spec.privileged);
     if request.without_volumes {
         spec.volumes.clear();

@@ -120,6 +120,9 @@ pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels, drain: Option<u6
         service: text(label::NAME),
         release: text(label::RELEASE),
         rollout: text(label::ROLLOUT),
+        // Servers before these labels asked for as much without saying so.
+        cpu: text(label::CPU).parse().unwrap_or_default(),
+        memory: text(label::MEMORY).parse().unwrap_or_default(),
         grace: Duration::from_secs(text(label::GRACE).parse().unwrap_or(30)),
         drain: drain.map_or(DEFAULT_DRAIN, Duration::from_secs),
         target,

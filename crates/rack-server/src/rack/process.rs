@@ -10,6 +10,7 @@ use crate::engine::{Phase, ProcessState, label};
 use crate::operations::plan::{RESOURCE, RUN, SERVICE};
 use crate::operations::{Failure, Result, run, supervise};
 
+const MEBIBYTE: f64 = (1 << 20) as f64;
 /// Digits of a process id.
 pub(super) const ID_LENGTH: usize = 12;
 
@@ -42,6 +43,13 @@ impl Rack {
             "" => state.command.join(" "),
             command => command.to_owned(),
         };
+        let measure = self.context.measured.get(&state.id).unwrap_or_default();
+        let asked = text(state, label::MEMORY).parse().unwrap_or(0_u32);
+        let memory = if asked > 0 {
+            measure.memory as f64 / (f64::from(asked) * MEBIBYTE)
+        } else {
+            measure.of_all
+        };
         let port = text(state, label::PORT)
             .split_once(':')
             .map(|(_, port)| port.to_owned());
@@ -49,11 +57,11 @@ impl Rack {
             id: state.id[..state.id.len().min(ID_LENGTH)].to_owned(),
             app: text(state, label::APP).to_owned(),
             command,
-            cpu: 0.0,
+            cpu: measure.cpu,
             host: String::new(),
             image: state.image.clone(),
             instance: self.context.engine.kind().to_owned(),
-            memory: 0.0,
+            memory,
             name: text(state, label::NAME).to_owned(),
             ports: if text(state, label::KIND) == SERVICE {
                 port.into_iter().collect()
