@@ -25,6 +25,7 @@ pub mod image_import;
 pub mod import;
 pub mod index;
 pub mod metric;
+pub mod pipe;
 pub mod plan;
 pub mod promote;
 pub mod rack_resource;
@@ -35,6 +36,7 @@ pub mod resource;
 pub mod rollout;
 pub mod run;
 pub mod source;
+pub mod spool;
 pub mod supervise;
 pub mod webhook;
 
