@@ -13,7 +13,7 @@ use super::Rack;
 use super::release::updating;
 use crate::operations::export::{self, Export};
 use crate::operations::remove_build::RemoveBuild;
-use crate::operations::{self, Failure, Result, build, import};
+use crate::operations::{self, Failure, Result, build, import, reception};
 use crate::store::BuildRow;
 
 /// Builds listed when the caller sets no limit (`rack-api.md` §3.2).
@@ -243,7 +243,7 @@ impl Rack {
     ) -> Result<Build> {
         self.context.ready().await?;
         self.not_deleting(app).await?;
-        let received = import::receive(&self.context, archive).await?;
+        let received = reception::receive(&self.context, app, archive).await?;
         let row = import::import(&self.context, app, received, foreign).await?;
         self.show_build(row).await
     }
