@@ -33,7 +33,7 @@ pub struct Export {
 }
 
 /// Spools the images of a build and checks everything about them.
-pub async fn prepare(context: &Arc<Context>, build: &BuildRow) -> Result<Export> {
+pub async fn prepare(context: &Arc<Context>, build: &BuildRow, format: Format) -> Result<Export> {
     if build.status != status::COMPLETE {
         return Err(Failure::Conflict(format!(
             "build {} is {}: only complete builds can be exported",
@@ -82,15 +82,9 @@ pub async fn prepare(context: &Arc<Context>, build: &BuildRow) -> Result<Export>
             &mut io::BufWriter::with_capacity(256 << 10, &mut spool),
         )
         .map_err(Failure::io("the engine's images"))?;
-        let prepared = artifact::prepare(
-            Format::Default,
-            &record,
-            &required,
-            &source,
-            &references,
-            &mut spool,
-        )
-        .map_err(|error| Failure::Failed(one_line(&format!("cannot export: {error}"))))?;
+        let prepared =
+            artifact::prepare(format, &record, &required, &source, &references, &mut spool)
+                .map_err(|error| Failure::Failed(one_line(&format!("cannot export: {error}"))))?;
         Ok(Export { prepared, spool })
     })
     .await
