@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::error::ArtifactError;
+use crate::error::{ArtifactError, shown};
 use crate::hasher::Hasher;
 
 const PREFIX: &str = "sha256:";
@@ -69,7 +69,9 @@ impl FromStr for Digest {
     fn from_str(text: &str) -> Result<Self, ArtifactError> {
         text.strip_prefix(PREFIX)
             .and_then(Self::from_hex)
-            .ok_or_else(|| ArtifactError::MalformedDigest { text: text.into() })
+            .ok_or_else(|| ArtifactError::MalformedDigest {
+                text: shown(text.as_bytes()),
+            })
     }
 }
 

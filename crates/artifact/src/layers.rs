@@ -27,8 +27,8 @@ const NEVER_RELAYED: [&str; 4] = [DOCKER_MANIFEST, OCI_INDEX, "oci-layout", "rep
 pub(crate) enum Content {
     /// Nothing: the bytes are the content.
     Plain,
-    /// A gzip stream that decompresses to this.
-    Gzip(Digest),
+    /// A gzip stream that decompresses to as many bytes of this digest.
+    Gzip { digest: Digest, size: u64 },
     /// A gzip stream that is damaged; an error once the file proves to be a layer.
     BrokenGzip(String),
     /// A compression that engines of the time do not load.
@@ -168,7 +168,7 @@ impl ImageTar {
             }
         } else if let Some(text) = name.strip_prefix(BLOBS) {
             return Err(ArtifactError::MalformedDigest {
-                text: text.replace('/', ":"),
+                text: crate::error::shown(text.replace('/', ":").as_bytes()),
             });
         }
         Ok(FileRecord {
@@ -259,7 +259,10 @@ fn gunzip(
     let unpacked = Unpacked::entry(Gunzip::new(compressed, place), meter);
     let mut hashing = HashingReader::new(unpacked);
     match drain(&mut hashing, buffer) {
-        Ok(()) => Ok(Content::Gzip(hashing.finish().0)),
+        Ok(()) => {
+            let (digest, size) = hashing.finish();
+            Ok(Content::Gzip { digest, size })
+        }
         // The file may be no layer at all: it is for the image to say.
         Err(
             error @ (ArtifactError::Damaged { .. }

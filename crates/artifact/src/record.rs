@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::digest::Digest;
-use crate::error::ArtifactError;
+use crate::error::{ArtifactError, escaped};
 
 /// The name of the entry that describes the build.
 pub const BUILD_ENTRY: &str = "build.json";
@@ -219,7 +219,8 @@ impl Index {
 pub(crate) fn document(place: &str, error: &serde_json::Error) -> ArtifactError {
     ArtifactError::Document {
         place: place.to_owned(),
-        reason: error.to_string().escape_debug().to_string(),
+        // The text repeats what was found, however long that is.
+        reason: escaped(&error.to_string(), 200),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Reads an archive once, from the first byte to the last, and says what is in
 //! it only if all of it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, Read};
 
 use crate::digest::{Digest, HashingReader};
-use crate::error::{ArtifactError, shown};
+use crate::error::{ArtifactError, escaped, shown};
 use crate::gunzip::Gunzip;
-use crate::images::{Image, service_name, service_of_tag};
+use crate::images::{Image, Layer, service_name, service_of_tag};
 use crate::layers::{BUFFER, ImageTar, Outlet, drain};
 use crate::limits::{Limits, Meter, Received, Unpacked};
 use crate::load::LoadPlan;
@@ -39,6 +39,11 @@ pub struct Contents {
     pub layout: Layout,
     /// The image of each service.
     pub services: BTreeMap<String, ServiceImage>,
+    /// The layers of each service's image, lowest first.
+    pub layers: BTreeMap<String, Vec<Layer>>,
+    /// Services whose image is not called by its digest in the archive, so that nothing
+    /// states what its configuration should be.
+    pub unnamed_configurations: BTreeSet<String>,
     /// The closing index, if the archive has one.
     pub index: Option<Index>,
     /// All files of the archive, the index itself excepted.
@@ -82,11 +87,29 @@ pub(crate) fn survey(
         let outlet = outlet
             .as_mut()
             .map(|outlet| &mut **outlet as &mut dyn Outlet);
-        survey.entry(&entry, &mut archive, &meter, outlet)?;
+        if let Err(error) = survey.entry(&entry, &mut archive, &meter, outlet) {
+            return Err(newer_version(&mut archive, &meter).unwrap_or(error));
+        }
     }
     drop(archive);
     let (digest, size) = received.finish();
     survey.finish(digest, size)
+}
+
+/// Whether an archive that cannot be read is of a later generation: its index stands at
+/// the end and says so in a place that no generation changes.
+fn newer_version<R: Read>(
+    archive: &mut ArchiveReader<'_, R>,
+    meter: &Meter,
+) -> Option<ArtifactError> {
+    loop {
+        let entry = archive.next_entry().ok()??;
+        if entry.name == INDEX_ENTRY && entry.kind == Kind::File {
+            let text = text(archive, entry.size, meter).ok()?;
+            let error = Index::from_json(&text).err()?;
+            return matches!(error, ArtifactError::UnsupportedVersion { .. }).then_some(error);
+        }
+    }
 }
 
 /// The tar inside an archive's compression, with everything counted.
@@ -105,6 +128,8 @@ struct Survey {
     index: Option<Index>,
     entries: Vec<FileEntry>,
     services: BTreeMap<String, ServiceImage>,
+    layers: BTreeMap<String, Vec<Layer>>,
+    unnamed: BTreeSet<String>,
     plan: LoadPlan,
     /// Names of the image tars.
     docker: Vec<String>,
@@ -198,6 +223,10 @@ impl Survey {
             None => {}
         }
         self.plan.add(&service, entry, tar, image)?;
+        self.layers.insert(service.clone(), tar.layers_of(image)?);
+        if !image.named {
+            self.unnamed.insert(service.clone());
+        }
         self.services.insert(service, image.service.clone());
         Ok(())
     }
@@ -213,6 +242,8 @@ impl Survey {
             layout: self.layout(),
             build: self.build,
             services: self.services,
+            layers: self.layers,
+            unnamed_configurations: self.unnamed,
             index: self.index,
             entries: self.entries,
             digest,
@@ -254,7 +285,7 @@ impl Survey {
                 .keys()
                 .chain(self.services.keys())
                 .find(differs);
-            let service = service.map(String::as_str).unwrap_or_default();
+            let service = escaped(service.map(String::as_str).unwrap_or_default(), 64);
             return Err(mismatch(format!("the image of service {service} differs")));
         }
         let build = self.build.as_ref();
@@ -266,7 +297,8 @@ impl Survey {
             ("entrypoint", &index.entrypoint, &build.entrypoint),
         ] {
             if stated != found {
-                return Err(mismatch(format!("{what} {found:?}, listed is {stated:?}")));
+                let (found, stated) = (shown(found.as_bytes()), shown(stated.as_bytes()));
+                return Err(mismatch(format!("{what} {found}, listed is {stated}")));
             }
         }
         debug_assert!(index.format.major <= FORMAT_MAJOR, "checked when parsed");

@@ -5,13 +5,16 @@
 //! before the first byte is written; the second copies, hashing again.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::str::FromStr;
 
 use crate::digest::{Digest, HashingWriter};
-use crate::error::ArtifactError;
+use crate::error::{ArtifactError, shown};
 use crate::gzip::GzipWriter;
 use crate::images::{
-    DOCKER_MANIFEST, Descriptor, DockerImage, Image, OCI_INDEX, OciIndex, OciManifest, check_word,
+    DOCKER_MANIFEST, Descriptor, DockerImage, Image, OCI_INDEX, OCI_LAYOUT, OciIndex, OciManifest,
+    check_word,
 };
 use crate::layers::{Content, ImageTar};
 use crate::limits::{Limits, Meter};
@@ -37,6 +40,39 @@ pub enum Format {
     V2,
     /// Layout C, for v3 racks.
     V3,
+}
+
+impl Format {
+    /// The names of all formats, for help texts.
+    pub const NAMES: [&'static str; 3] = ["default", "v2", "v3"];
+
+    /// The format's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::V2 => "v2",
+            Self::V3 => "v3",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = ArtifactError;
+
+    fn from_str(text: &str) -> Result<Self, ArtifactError> {
+        [Self::Default, Self::V2, Self::V3]
+            .into_iter()
+            .find(|format| format.name() == text)
+            .ok_or_else(|| ArtifactError::UnknownFormat {
+                name: shown(text.as_bytes()),
+            })
+    }
 }
 
 /// What has been written.
@@ -384,7 +420,7 @@ fn oci_tar(
         .map(|path| {
             let (_, file) = saved.file_at(path)?;
             let media_type = match file.content {
-                Content::Gzip(_) => OCI_LAYER_GZIP,
+                Content::Gzip { .. } => OCI_LAYER_GZIP,
                 _ => OCI_LAYER,
             };
             blobs.add_blob(saved, path, media_type)
@@ -412,7 +448,7 @@ fn oci_tar(
         (format!("blobs/sha256/{}", digest.hex()), manifest),
         (OCI_INDEX.to_owned(), index),
         (
-            "oci-layout".to_owned(),
+            OCI_LAYOUT.to_owned(),
             br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec(),
         ),
     ] {

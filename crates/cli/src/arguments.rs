@@ -134,7 +134,12 @@ pub(crate) fn parse(
             return answer(ui, &help::one(line.command(&grammar), &line.words));
         }
         Err(error) => {
-            return Err(UsageError::from_clap(&error, &line, line.command(&grammar)).into());
+            let error = UsageError::from_clap(&error, &line, line.command(&grammar)).into();
+            return Err(match line.words.join(" ").as_str() {
+                // Its status 1 is an answer.
+                "artifact diff" => Error::troubled(error),
+                _ => error,
+            });
         }
     };
     let parsed = Arguments::from_arg_matches(&matches)

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
+use artifact::Format;
 use futures::StreamExt as _;
 use rack_api::Build;
 use rack_api::client::{Download, Upload};
@@ -37,6 +38,7 @@ pub(super) async fn export(
     app: &AppArgs,
     build: &str,
     file: Option<&Path>,
+    format: Option<Format>,
 ) -> Outcome {
     if file.is_none() && context.ui.stdout_is_terminal() {
         return Err(Error::failed(
@@ -49,7 +51,20 @@ pub(super) async fn export(
     let id = build_id(&rack, &name, build).await?;
     let progress = ui.start("Exporting build")?;
     // The rack checks all it can before the first byte, so nothing is written until then.
-    let archive = rack.client.build_export(&name, &id).await?;
+    let archive = rack
+        .client
+        .build_export(&name, &id, format.map(Format::name))
+        .await?;
+    if let Some(format) = format
+        && !rack.client.is_twinrack()
+    {
+        return Err(Error::with_hint(
+            format!("this rack cannot be asked for the format {format}"),
+            format!(
+                "export without --format, then `convox artifact convert <file> --to {format} -o <other>`"
+            ),
+        ));
+    }
     match file {
         None => copy(archive, &ui, |bytes| ui.data(bytes)).await?,
         Some(path) => save(archive, path, &ui).await?,
@@ -186,7 +201,7 @@ pub(super) fn tell(context: &Context, build: &Build, app: &str, rack: Option<&st
 }
 
 /// Opens an archive; only regular files have a length.
-fn open(path: &Path) -> Result<(File, Option<u64>), Error> {
+pub(super) fn open(path: &Path) -> Result<(File, Option<u64>), Error> {
     let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
     let (metadata, file) = opened.map_err(Error::io(format!("can not read {}", path.display())))?;
     if metadata.is_dir() {

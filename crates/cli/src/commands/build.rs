@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use artifact::Format;
 use clap::{Args, Subcommand};
 use flate2::Compression;
 use jiff::Timestamp;
@@ -229,6 +230,9 @@ enum BuildsCommand {
         /// file to write; standard output if none is given
         #[arg(short, long, value_name = "file")]
         file: Option<PathBuf>,
+        /// format of the archive: default, v2 or v3
+        #[arg(long, value_name = "format")]
+        format: Option<Format>,
         #[command(flatten)]
         app: AppArgs,
     },
@@ -275,8 +279,14 @@ impl Builds {
                 id,
                 app,
             }) => copy::copy(context, &app, &build, &route, id).await,
-            Some(BuildsCommand::Export { build, file, app }) => {
-                archive::export(context, &app, &build, file.as_deref()).await
+            Some(BuildsCommand::Export {
+                build,
+                file,
+                format,
+                app,
+            }) => {
+                let file = file.filter(|file| file != Path::new("-"));
+                archive::export(context, &app, &build, file.as_deref(), format).await
             }
             Some(BuildsCommand::Import {
                 positional,

@@ -130,7 +130,7 @@ async fn through_a_pipe(
     ui: &Ui,
 ) -> Result<Build, Error> {
     // The rack checks all it can before the first byte.
-    let archive = source.client.build_export(app, build).await?;
+    let archive = source.client.build_export(app, build, None).await?;
     let length = archive.length();
     let bar = ui.bar("copying", length);
     let count = bar.counter();

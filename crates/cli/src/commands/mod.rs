@@ -6,6 +6,7 @@
 mod api;
 mod app;
 mod archive;
+mod artifact;
 mod build;
 mod copy;
 mod deploy;
@@ -27,6 +28,7 @@ mod uninstall;
 mod version;
 
 use clap::Subcommand;
+pub(crate) use exec::Signals;
 use rack_api::id;
 
 use crate::context::Context;
@@ -40,6 +42,8 @@ pub(crate) enum Command {
     Api(api::Api),
     /// list apps
     Apps(app::Apps),
+    /// look into build archives
+    Artifact(artifact::Artifact),
     /// create a build
     Build(build::Build),
     /// list builds
@@ -88,6 +92,7 @@ impl Command {
         match self {
             Self::Api(command) => command.run(context).await,
             Self::Apps(command) => command.run(context).await,
+            Self::Artifact(command) => command.run(context).await,
             Self::Build(command) => command.run(context).await,
             Self::Builds(command) => command.run(context).await,
             Self::Deploy(command) => command.run(context).await,

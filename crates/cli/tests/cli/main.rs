@@ -1,5 +1,6 @@
 //! The built `convox` against a rack that says what the test tells it to.
 
+mod artifact;
 mod builds;
 mod copies;
 mod lists;

@@ -70,10 +70,17 @@ impl Client {
             .await
     }
 
-    /// Reads the archive of a build.
-    pub async fn build_export(&self, app: &str, id: &str) -> Result<Download, ClientError> {
-        self.download(&format!("{}.tgz", path(&["apps", app, "builds", id])?))
-            .await
+    /// Reads the archive of a build. Only our server knows formats: others write what
+    /// they always do.
+    pub async fn build_export(
+        &self,
+        app: &str,
+        id: &str,
+        format: Option<&str>,
+    ) -> Result<Download, ClientError> {
+        let path = format!("{}.tgz", path(&["apps", app, "builds", id])?);
+        let query = Fields::default().add("format", format.map(str::to_owned));
+        self.download(&query.onto(&path)).await
     }
 
     /// Sends the archive of a build; the answer has the new build and its release.

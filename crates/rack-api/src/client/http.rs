@@ -65,6 +65,14 @@ impl Fields {
         self
     }
 
+    /// The path with the fields as its query.
+    pub(super) fn onto(self, path: &str) -> String {
+        if self.0.is_empty() {
+            return path.to_owned();
+        }
+        format!("{path}?{}", self.encode())
+    }
+
     fn encode(mut self) -> String {
         // The order of the original clients.
         self.0.sort();

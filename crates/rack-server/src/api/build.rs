@@ -41,11 +41,14 @@ pub(super) async fn list(
 pub(super) async fn get(
     Scope(rack): Scope,
     Path((app, id)): Path<(String, String)>,
+    uri: Uri,
 ) -> Result<Response> {
     let Some(id) = id.strip_suffix(".tgz") else {
         return Ok(reply::json(&rack.build(&app, &id).await?));
     };
-    let (_, export) = rack.export_build(&app, id).await?;
+    let params = Params::of_query(&uri);
+    let format = params.text("format").unwrap_or_default();
+    let (_, export) = rack.export_build(&app, id, format).await?;
     Ok(reply::bytes(Body::from_stream(export.stream()), None))
 }
 

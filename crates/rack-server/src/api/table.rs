@@ -231,7 +231,8 @@ fn builds() -> Vec<Route> {
             .gives::<Build>()
             .used_by(&[Own]),
         get("/apps/{app}/builds/{id}", build::get)
-            .says("describes a build, or with `.tgz` after the id exports it")
+            .says("describes a build, or with `.tgz` after the id exports it, in a `format` of default, v2 or v3")
+            .query("format")
             .gives::<Build>()
             .used_by(ALL),
         put("/apps/{app}/builds/{id}", build::update)

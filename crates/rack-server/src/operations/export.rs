@@ -30,7 +30,7 @@ pub struct Export {
 }
 
 /// Spools the images of a build and checks everything about them.
-pub async fn prepare(context: &Arc<Context>, build: &BuildRow) -> Result<Export> {
+pub async fn prepare(context: &Arc<Context>, build: &BuildRow, format: Format) -> Result<Export> {
     if build.status != status::COMPLETE {
         return Err(Failure::Conflict(format!(
             "build {} is {}: only complete builds can be exported",
@@ -80,7 +80,7 @@ pub async fn prepare(context: &Arc<Context>, build: &BuildRow) -> Result<Export>
         // A full disk breaks the scan off too, but is the better reason.
         let spool = tee.finish().map_err(unspooled)?;
         let prepared = artifact::plan(
-            Format::Default,
+            format,
             &record,
             &required,
             &source,

@@ -226,11 +226,23 @@ impl Rack {
         Ok(shown)
     }
 
-    /// Prepares the archive of a build. Returns its name and what will stream it.
-    pub async fn export_build(&self, app: &str, id: &str) -> Result<(String, Export)> {
+    /// Prepares the archive of a build in a format, the default one if it has no name.
+    /// Returns the archive's name and what will stream it.
+    pub async fn export_build(
+        &self,
+        app: &str,
+        id: &str,
+        format: &str,
+    ) -> Result<(String, Export)> {
+        let format = match format {
+            "" => artifact::Format::Default,
+            name => name
+                .parse()
+                .map_err(|error: artifact::ArtifactError| Failure::Invalid(error.to_string()))?,
+        };
         self.context.ready().await?;
         let row = self.build_row(app, id).await?;
-        let export = export::prepare(&self.context, &row).await?;
+        let export = export::prepare(&self.context, &row, format).await?;
         Ok((format!("{}.tgz", row.id), export))
     }
 
