@@ -92,7 +92,7 @@ fn statuses_survive_broken_streams() {
 /// How much goes through a stream. `make bench` sends a gibibyte through the release
 /// build; here it is what the debug build does in reasonable time, and several times
 /// what the server may take for it.
-const MEBIBYTES: u64 = 96;
+const MEBIBYTES: u64 = 48;
 /// What the server may take for streams, in MiB, whatever goes through them.
 const MEMORY: u64 = 32;
 
