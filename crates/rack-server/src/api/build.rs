@@ -81,6 +81,7 @@ pub(super) async fn create(
     Path(app): Path<String>,
     request: Request,
 ) -> Result<Response> {
+    rack.app(&app).await?;
     if let Some(boundary) = boundary(request.headers()) {
         let parts = multer::Multipart::new(request.into_body().into_data_stream(), boundary);
         return from_parts(&rack, &app, parts, false).await;
