@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::line::{Line, MAX_LINE, TimeText};
-use super::log::{Growth, Inner, Log, blocking};
+use super::log::{Growth, Inner, Log};
 use super::plain::plain;
 use super::segment::Place;
 
@@ -191,6 +192,30 @@ struct Reader {
     stop: Option<u64>,
     /// When it has looked for something new.
     looked: Instant,
+}
+
+/// Says to work on another thread that nobody waits for it any more.
+struct Abandoned(Arc<AtomicBool>);
+
+impl Abandoned {
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads on another thread; a client that goes away meanwhile ends that.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce(&Abandoned) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    struct Waiting(Arc<AtomicBool>);
+    impl Drop for Waiting {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let waiting = Waiting(Arc::default());
+    let abandoned = Abandoned(Arc::clone(&waiting.0));
+    super::log::blocking(move || work(&abandoned)).await
 }
 
 /// Where a reader is in the files.
