@@ -56,6 +56,8 @@ pub mod status {
     pub const STOPPING: &str = "stopping";
     /// Ended with a failure and waiting to be started again.
     pub const CRASHED: &str = "crashed";
+    /// A one-off that has ended well.
+    pub const COMPLETE: &str = "complete";
 }
 
 /// What starting a one-off process takes; all of it travels in headers.

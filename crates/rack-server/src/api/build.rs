@@ -85,6 +85,7 @@ pub(super) async fn create(
     Path(app): Path<String>,
     request: Request,
 ) -> Result<Response> {
+    rack.app(&app).await?;
     if let Some(parts) = Parts::of(request.headers()) {
         return from_parts(&rack, &app, parts(request.into_body()), false).await;
     }

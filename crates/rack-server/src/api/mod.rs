@@ -39,6 +39,7 @@ mod registry;
 mod release;
 mod reply;
 mod resource;
+mod revocable;
 mod route;
 mod scope;
 mod service;

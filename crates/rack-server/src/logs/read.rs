@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,7 +27,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::line::{Line, MAX_LINE, TimeText};
-use super::log::{Growth, Inner, Log, blocking};
+use super::log::{Growth, Inner, Log};
 use super::plain::plain;
 use super::segment::Place;
 
@@ -193,6 +194,30 @@ struct Reader {
     looked: Instant,
 }
 
+/// Says to work on another thread that nobody waits for it any more.
+struct Abandoned(Arc<AtomicBool>);
+
+impl Abandoned {
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads on another thread; a client that goes away meanwhile ends that.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce(&Abandoned) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    struct Waiting(Arc<AtomicBool>);
+    impl Drop for Waiting {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let waiting = Waiting(Arc::default());
+    let abandoned = Abandoned(Arc::clone(&waiting.0));
+    super::log::blocking(move || work(&abandoned)).await
+}
+
 /// Where a reader is in the files.
 #[derive(Default)]
 struct Position {
@@ -218,8 +243,8 @@ enum Recent {
 impl Reader {
     async fn next(mut self) -> io::Result<Option<((Bytes, log::Place), Self)>> {
         if std::mem::take(&mut self.tells) {
-            self = blocking(move || {
-                self.position = Some(self.start()?);
+            self = blocking(move |abandoned| {
+                self.position = Some(self.start(abandoned)?);
                 Ok(self)
             })
             .await?;
@@ -237,8 +262,8 @@ impl Reader {
                 Recent::Shown(chunk) => Some(chunk),
                 Recent::Nothing => None,
                 Recent::Unknown => {
-                    let (reader, chunk) = blocking(move || {
-                        let chunk = self.fill()?;
+                    let (reader, chunk) = blocking(move |abandoned| {
+                        let chunk = self.fill(abandoned)?;
                         Ok((self, chunk))
                     })
                     .await?;
@@ -303,15 +328,16 @@ impl Reader {
     }
 
     /// Reads until there is something to show or nothing more to read.
-    fn fill(&mut self) -> io::Result<Option<Bytes>> {
+    fn fill(&mut self, abandoned: &Abandoned) -> io::Result<Option<Bytes>> {
         let mut position = match self.position.take() {
             Some(position) => position,
-            None => self.start()?,
+            None => self.start(abandoned)?,
         };
         let stop = self.stop.unwrap_or(u64::MAX);
         let mut shown = Vec::new();
         let mut block = vec![0; BLOCK];
         while shown.is_empty()
+            && !abandoned.is_set()
             && position.step(&self.log, &self.view, stop, &mut block, |message, line| {
                 let line = Line { message, ..*line };
                 line.show(self.view.prefix, &mut shown);
@@ -322,7 +348,7 @@ impl Reader {
     }
 
     /// Finds where to begin.
-    fn start(&self) -> io::Result<Position> {
+    fn start(&self, abandoned: &Abandoned) -> io::Result<Position> {
         let mut position = Position {
             offset: self.log.with(|segments| segments.first())?.unwrap_or(0),
             ..Position::default()
@@ -337,15 +363,29 @@ impl Reader {
         }
         if let Some(tail) = self.tail {
             // Counted first, read again after: memory does not depend on the number of lines.
-            let end = self.log.with(|segments| segments.end())?.unwrap_or(0);
-            let mut counter = Position {
-                offset: position.offset,
-                ..Position::default()
-            };
+            // From the last segment backwards, and no further than needed.
+            let places = self.log.with(|segments| segments.newest_first())?;
             let (mut wanted, mut block) = (0_usize, vec![0; BLOCK]);
-            let mut count =
-                |_: &[u8], line: &Line<'_>| wanted += usize::from(line.stream != SKIPPED);
-            while counter.step(&self.log, &self.view, end, &mut block, &mut count)? {}
+            for (place, _) in places.unwrap_or_default() {
+                let mut counter = Position {
+                    offset: place.start,
+                    ..Position::default()
+                };
+                let mut count =
+                    |_: &[u8], line: &Line<'_>| wanted += usize::from(line.stream != SKIPPED);
+                while !abandoned.is_set()
+                    && counter.step(&self.log, &self.view, place.end, &mut block, &mut count)?
+                {
+                }
+                if counter.open.is_none() {
+                    // Too old, and what is before it is older.
+                    break;
+                }
+                position.offset = place.start;
+                if wanted >= tail || abandoned.is_set() {
+                    break;
+                }
+            }
             position.leave_out = wanted.saturating_sub(tail);
         }
         Ok(position)

@@ -5,7 +5,7 @@
 //! who is on the way out. It is rebuilt from the engine's labels at start.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub struct Member {
     pub exit: watch::Sender<Option<i64>>,
     /// True once its log is stored to the end.
     pub collected: watch::Sender<bool>,
+    /// Lines of its log that are stored so far.
+    pub copied: AtomicU64,
     /// Ends the tasks that look after it.
     pub done: CancellationToken,
 }

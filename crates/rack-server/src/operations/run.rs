@@ -133,6 +133,12 @@ pub async fn start(context: &Arc<Context>, app: &str, request: Request) -> Resul
     if let Err(error) = started.await {
         context.engine.remove(&id).await?;
         return Err(match error {
+            Failure::Engine(error) if spec.privileged => {
+                tracing::warn!(%error, "a privileged process could not start");
+                Failure::Invalid(
+                    "the engine can not run privileged processes, as it is confined itself: leave privileged out".into(),
+                )
+            }
             Failure::Engine(error) => {
                 Failure::Failed(format!("{}: could not start: {error}", request.service))
             }

@@ -337,6 +337,7 @@ impl Console {
         reach.map(|reach| Access {
             reach,
             role: Role::Admin,
+            until: None,
         })
     }
 
@@ -356,17 +357,20 @@ impl Console {
         };
         let mut signer = None;
         for rack in racks {
+            // Taken before the key is: one that goes meanwhile takes this with it.
+            let reign = rack.token_reign();
             let key = rack.token_key().await?;
             if key.is_some_and(|key| presented.is_signed_by(&key)) && signer.is_none() {
-                signer = Some(rack);
+                signer = Some((rack, reign));
             }
         }
-        let Some(rack) = signer else {
+        let Some((rack, reign)) = signer else {
             return Ok(Err(TokenError::Signature));
         };
         Ok(presented.role(rack.context.now()).map(|role| Access {
             reach: Reach::Rack(rack.name().to_owned()),
             role,
+            until: Some(reign),
         }))
     }
 

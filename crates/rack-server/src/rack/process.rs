@@ -29,6 +29,8 @@ impl Rack {
             (Phase::Created, _) => status::PENDING,
             // One that is being replaced ends as it should.
             (_, Some(member)) if member.retiring.load(Ordering::SeqCst) => status::STOPPING,
+            // A one-off that has done its work.
+            (Phase::Exited(0), None) if text(state, label::KIND) == RUN => status::COMPLETE,
             (Phase::Exited(_), _) => status::CRASHED,
             (Phase::Running, Some(member)) if member.healthy.load(Ordering::SeqCst) => {
                 status::RUNNING

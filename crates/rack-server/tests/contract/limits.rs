@@ -38,6 +38,41 @@ fn stored(world: &World) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_path_must_be_text() {
+    let (world, rack) = World::with_rack().await;
+    for path in [
+        "/apps/%ff",
+        "/apps/%00",
+        "/apps/a%0ab/builds",
+        "/apps/%80/logs",
+    ] {
+        rack.get(path)
+            .await
+            .fails(400, "the path of the request is not text");
+    }
+    let json = rack
+        .with("Accept", "application/json")
+        .get("/apps/%ff")
+        .await;
+    assert_eq!(json.json()["error"], "the path of the request is not text");
+    // Strangers learn nothing by it.
+    let refused = world.stranger().get("/apps/%ff").await;
+    assert_eq!(refused.status, 401);
+}
+
+#[tokio::test]
+async fn a_request_names_its_host() {
+    let (_world, rack) = World::with_rack().await;
+    let authorization = &rack.headers[0].1;
+    for (version, status) in [("1.1", 403), ("1.0", 200)] {
+        let head = format!(
+            "GET /system HTTP/{version}\r\nAuthorization: {authorization}\r\nConnection: close\r\n\r\n"
+        );
+        assert_eq!(rack.raw(head.as_bytes()).await.status, status, "{version}");
+    }
+}
+
+#[tokio::test]
 async fn forms_are_small_unless_they_hold_documents() {
     let (_world, rack) = World::with_rack().await;
     rack.create("myapp").await;
