@@ -1,5 +1,5 @@
 # Every target does its own set-up; see README.md.
-.PHONY: help demo demo-down test documents bench ci fmt
+.PHONY: help demo demo-down test documents bench fuzz ci fmt
 
 help:
 	@echo 'make demo       both racks, a real app, from staging to production'
@@ -7,6 +7,7 @@ help:
 	@echo 'make test       all tests, those with real containers included'
 	@echo 'make documents  docs/openapi.json and docs/coverage.md, from routes and tests'
 	@echo 'make bench      measured times, beside the floor of the same machine'
+	@echo 'make fuzz       every parser of build archives against strange input, a minute each'
 	@echo 'make ci         format, lints, documentation, tests'
 
 demo:
@@ -37,6 +38,10 @@ bench:
 	@scripts/ensure-images
 	cargo build --release --locked --workspace --bins
 	@scripts/bench
+
+fuzz:
+	@scripts/ensure-tools fuzz
+	@scripts/fuzz
 
 ci:
 	@scripts/ensure-tools

@@ -6,6 +6,8 @@ mod cutter;
 mod engine_proxy;
 mod load;
 mod scenario;
+pub mod streams;
+mod terminal;
 mod workflow;
 
 use std::ffi::OsStr;
@@ -27,10 +29,14 @@ pub use cutter::Cutter;
 pub use engine_proxy::EngineProxy;
 pub use load::Load;
 pub use scenario::{ScriptTurn, script_turn, write};
+pub use terminal::Terminal;
 pub use workflow::{seed_script, workflow_script};
 
 /// How long anything may take before a test gives up on it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the shell of a [`Terminal`] says when it waits for a command.
+pub const PROMPT: &str = "local> ";
 
 /// What a program has answered.
 #[derive(Debug)]
@@ -233,6 +239,13 @@ impl World {
         }
     }
 
+    /// Starts a shell in a terminal of its own; it finds `convox`.
+    pub fn terminal(&self, rows: u16, columns: u16) -> Terminal {
+        let mut command = self.command("sh", self.path());
+        command.env("PS1", PROMPT).env("TERM", "dumb");
+        Terminal::start(&command, rows, columns)
+    }
+
     /// Ports of our containers that other machines could reach.
     pub fn published_beyond_loopback(&self) -> Vec<String> {
         cleanup::published_beyond_loopback(&self.path().join("data"))
@@ -298,7 +311,18 @@ impl World {
 
     /// Starts the server by hand, in the foreground of this program.
     pub fn start_server(&self) -> Child {
-        self.command(programs().join("rack-server"), self.path())
+        self.run_server(&mut self.command(programs().join("rack-server"), self.path()))
+    }
+
+    /// The same, with one processor for it; needs `taskset`.
+    pub fn start_server_on_one_processor(&self) -> Child {
+        let mut command = self.command("taskset", self.path());
+        let program = programs().join("rack-server");
+        self.run_server(command.args(["-c", "0"]).arg(program))
+    }
+
+    fn run_server(&self, command: &mut Command) -> Child {
+        command
             .args(["--data", &self.path().join("data").to_string_lossy()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -378,6 +402,44 @@ impl World {
         let pid = servers.first().expect("a server");
         let listed = answer(Command::new("ps").args(["-o", "rss=", "-p", pid])).ok();
         listed.trim().parse().expect("a number")
+    }
+
+    /// Forgets how much memory the server has had at most.
+    pub fn forget_peak(&self) {
+        // The number is the kernel's name for "the peak of resident memory".
+        fs::write(self.of_server("clear_refs"), "5").expect("a server of ours");
+    }
+
+    /// Resident memory of the server at most since then, in KiB.
+    pub fn peak_kib(&self) -> u64 {
+        let status = fs::read_to_string(self.of_server("status")).expect("a server");
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .expect("a peak");
+        let number = peak.trim().trim_end_matches(" kB");
+        number.parse().expect("a number")
+    }
+
+    fn of_server(&self, name: &str) -> PathBuf {
+        let servers = self.servers();
+        let pid = servers.first().expect("a server");
+        Path::new("/proc").join(pid).join(name)
+    }
+
+    /// Process id of the server that runs.
+    pub fn server_id(&self) -> String {
+        let mut servers = self.servers();
+        servers.pop().expect("a server")
+    }
+
+    /// Waits until an app that is being deleted is gone.
+    pub fn wait_for_no_app(&self, rack: &str, app: &str) {
+        wait_until("the app is gone", || {
+            let apps = self.api(rack, "/apps");
+            let apps = apps.as_array().expect("a list");
+            !apps.iter().any(|known| known["name"] == app)
+        });
     }
 
     fn servers(&self) -> Vec<String> {

@@ -1,6 +1,7 @@
 //! Servers that die in the middle of something, and what the next one makes of it.
 
 use std::fs;
+use std::process::Command;
 
 use end_to_end::{World, wait_until, write};
 
@@ -113,7 +114,9 @@ fn a_server_killed_in_the_middle_of_a_rollout_is_recovered() {
     );
 }
 
-fn dies_in_import(world: &mut World, point: &str) {
+/// Ends the server at a failpoint while a build comes to production, and checks that
+/// the next one leaves nothing of it.
+fn dies_while_a_build_comes(world: &mut World, point: &str, words: &[&str]) {
     let app = world.tiny_deployed();
     let (_, build) = world.active("staging");
     world
@@ -125,24 +128,49 @@ fn dies_in_import(world: &mut World, point: &str) {
         )
         .ok();
     let before = world.snapshot("production", "myapp");
+    let words: Vec<_> = words
+        .iter()
+        .map(|word| if *word == "BUILD" { &build } else { *word })
+        .collect();
     world.kill_server();
     world.set("RACK_SERVER_FAILPOINTS", &format!("{point}=abort"));
-    let failed = world.convox_in(&app, &["builds", "import", "good.tgz", "-r", "production"]);
+    let failed = world.convox_in(&app, &words);
     assert_ne!(failed.status, 0, "{point}: {}", failed.stdout);
     world.wait_for_end_of_server();
     world.unset("RACK_SERVER_FAILPOINTS");
     wait_until("production is what it was", || {
         world.snapshot("production", "myapp") == before
     });
-    world
-        .convox_in(&app, &["builds", "import", "good.tgz", "-r", "production"])
-        .ok();
+    world.convox_in(&app, &words).ok();
 }
+
+const IMPORT: &[&str] = &["builds", "import", "good.tgz", "-r", "production"];
+const COPY: &[&str] = &[
+    "builds",
+    "copy",
+    "BUILD",
+    "--from",
+    "staging",
+    "--to",
+    "production",
+];
 
 #[test]
 #[ignore = "needs Docker"]
 fn a_server_that_dies_in_an_import_leaves_nothing() {
-    dies_in_import(&mut World::docker(), "import.load.after");
+    dies_while_a_build_comes(&mut World::docker(), "import.load.after", IMPORT);
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_server_that_dies_before_an_import_is_recorded_leaves_nothing() {
+    dies_while_a_build_comes(&mut World::docker(), "import.record", IMPORT);
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_server_that_dies_in_a_copy_leaves_nothing() {
+    dies_while_a_build_comes(&mut World::docker(), "copy.tag.after", COPY);
 }
 
 /// What runs goes on running without the server, and is reached again with the very
@@ -198,4 +226,68 @@ fn a_server_killed_in_the_middle_of_an_import_leaves_nothing() {
     world
         .convox_in(&app, &["builds", "import", "good.tgz", "-r", "production"])
         .ok();
+}
+
+/// SIGKILL while the engine is being given images that it lacks: they are not there
+/// afterwards.
+#[test]
+#[ignore = "needs Docker"]
+fn a_server_killed_while_it_hands_images_over_leaves_none() {
+    let world = World::docker();
+    let app = world.tiny();
+    // Other tests must not have this image too.
+    let own = world.path().to_string_lossy().into_owned();
+    fs::write(app.join("bin/own"), own).expect("a file");
+    world
+        .convox_in(&app, &["build", "-a", "myapp", "-r", "staging"])
+        .ok();
+    let builds = world.api("staging", "/apps/myapp/builds");
+    let build = builds[0]["id"].as_str().expect("a build").to_owned();
+    let digests = world.digests("staging", "myapp", &build);
+    let digest = digests["web"].as_str().expect("a digest").to_owned();
+    world
+        .convox_in(
+            &app,
+            &[
+                "builds", "export", &build, "-f", "good.tgz", "-r", "staging",
+            ],
+        )
+        .ok();
+    for rack in ["staging", "production"] {
+        world.convox(&["apps", "delete", "myapp", "-r", rack]).ok();
+        world.wait_for_no_app(rack, "myapp");
+    }
+    let there = || {
+        let found = Command::new("docker")
+            .args(["image", "inspect", &digest])
+            .output();
+        found.expect("docker runs").status.success()
+    };
+    wait_until("the image is gone", || !there());
+    world
+        .convox(&["apps", "create", "myapp", "-r", "production"])
+        .ok();
+    let scratch = world.path().join("data/racks/production/tmp");
+    let received = || fs::read_dir(&scratch).into_iter().flatten().count();
+    std::thread::scope(|scope| {
+        // All but the last bytes, and those never: too little at first to tell what it is.
+        let script = "(head -c 2000 good.tgz; until [ -e go ]; do sleep 0.05; done; \
+                      tail -c +2001 good.tgz | head -c -20; until [ -e stop ]; do sleep 0.05; done) \
+                      | convox builds import -a myapp -r production";
+        let import = scope.spawn(|| world.script(&app, script));
+        wait_until("the archive is being received", || received() > 0);
+        fs::write(app.join("go"), "").expect("a file");
+        wait_until("it goes to the engine", || received() == 0);
+        world.kill_server();
+        fs::write(app.join("stop"), "").expect("a file");
+        let answer = import.join().expect("a thread without a panic");
+        assert_ne!(answer.status, 0, "{}", answer.stdout);
+    });
+    let builds = world.api("production", "/apps/myapp/builds");
+    assert_eq!(builds, serde_json::json!([]));
+    assert!(!there(), "nothing was told to make an image of what came");
+    world
+        .convox_in(&app, &["builds", "import", "good.tgz", "-r", "production"])
+        .ok();
+    assert!(there());
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use end_to_end::{EngineProxy, World, wait_until, write};
+use end_to_end::{EngineProxy, World, image_tags, tags_left, wait_until, write};
 
 /// A deploy script that stops at its first failing line.
 const SCRIPT: &str = r"
@@ -371,6 +371,65 @@ fn a_stopped_docker_is_said_and_survived() {
         .ok();
 }
 
+/// Docker goes away while it loads images, or right after: when it is back, nothing of
+/// the import is there.
+fn loses_docker_in_an_import(lose: impl FnOnce(&EngineProxy)) {
+    let mut world = World::docker();
+    let proxy = EngineProxy::new(&world.path().join("engine.sock"));
+    world.set("DOCKER_HOST", &proxy.address());
+    let app = world.tiny();
+    write(
+        &app,
+        "bin/only-here",
+        &format!("{:?}", std::time::SystemTime::now()),
+    );
+    let release = world
+        .convox_in(&app, &["build", "--id", "-r", "staging"])
+        .ok();
+    let (archive, export) = ("b.tgz", ["builds", "export", &release, "-f", "b.tgz"]);
+    world
+        .convox_in(&app, &[&export[..], &["-r", "staging"]].concat())
+        .ok();
+    // Docker must not know the images.
+    let images = image_tags(&world.path().join("data"), "staging");
+    assert_eq!(images.len(), 1, "{images:?}");
+    world
+        .convox(&["apps", "delete", "myapp", "-r", "staging"])
+        .ok();
+    assert_eq!(tags_left(&images), Vec::<String>::new());
+    let before = world.snapshot("production", "myapp");
+    lose(&proxy);
+    let reason = world
+        .convox_in(&app, &["builds", "import", archive, "-r", "production"])
+        .error();
+    assert!(!reason.is_empty(), "it says why");
+    assert!(!proxy.is_up(), "Docker went away: {reason}");
+    proxy.start();
+    wait_until("production is what it was", || {
+        world.snapshot("production", "myapp") == before
+    });
+    wait_until("Docker has no image of the import", || {
+        image_tags(&world.path().join("data"), "production").is_empty()
+    });
+    let scratch = world.path().join("data/racks/production/tmp");
+    assert_eq!(fs::read_dir(scratch).expect("a directory").count(), 0);
+    world
+        .convox_in(&app, &["builds", "import", archive, "-r", "production"])
+        .ok();
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn docker_lost_while_it_loads_leaves_nothing() {
+    loses_docker_in_an_import(|proxy| proxy.stop_in_request("/images/load", 40_000));
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn docker_lost_after_it_has_loaded_leaves_nothing() {
+    loses_docker_in_an_import(|proxy| proxy.stop_at_answer("/images/load"));
+}
+
 #[test]
 fn a_port_that_is_taken_is_named() {
     let mut world = World::simulated();
@@ -381,4 +440,24 @@ fn a_port_that_is_taken_is_named() {
         .convox(&["install", "--stack-name", "staging"])
         .error();
     assert!(reason.contains(&address), "{reason}");
+}
+
+#[test]
+fn an_image_that_is_removed_before_it_is_kept_is_built_again() {
+    for (lost, kept) in [(1, true), (4, true), (5, false)] {
+        let mut world = World::simulated();
+        world.set("TWINRACK_FAULTS", &format!("image-lost-{lost}"));
+        world.install(&["staging"]);
+        let app = world.example("tiny", "myapp");
+        world.convox_in(&app, &["apps", "create", "myapp"]).ok();
+        let deploy = world.convox_in(&app, &["deploy", "-a", "myapp"]);
+        if kept {
+            deploy.ok();
+            continue;
+        }
+        let error = deploy.error();
+        assert!(error.contains("each of the 5 times"), "{error}");
+        // Whoever removed them is gone.
+        world.convox_in(&app, &["deploy", "-a", "myapp"]).ok();
+    }
 }

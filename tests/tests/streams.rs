@@ -1,7 +1,7 @@
 //! Commands whose stream breaks: the status is what the rack has recorded, never a
-//! success that nobody observed.
+//! success that nobody observed. Streams that are large, empty or closed.
 
-use end_to_end::{Cutter, World, wait_until};
+use end_to_end::{Cutter, World, streams, wait_until};
 use rack_api::exit_status::MARKER;
 
 fn deployed(world: &World) {
@@ -87,4 +87,110 @@ fn statuses_survive_broken_streams_simulated() {
 #[ignore = "needs Docker"]
 fn statuses_survive_broken_streams() {
     statuses_survive(World::docker());
+}
+
+/// How much goes through a stream. `make bench` sends a gibibyte through the release
+/// build; here it is what the debug build does in reasonable time, and several times
+/// what the server may take for it.
+const MEBIBYTES: u64 = 48;
+/// What the server may take for streams, in MiB, whatever goes through them.
+const MEMORY: u64 = 32;
+
+#[test]
+#[ignore = "needs Docker"]
+fn large_streams_arrive_whole_and_take_little_memory() {
+    let world = World::docker();
+    deployed(&world);
+    let size = std::env::var("TWINRACK_TEST_STREAM_MIB");
+    let size = size.map_or(MEBIBYTES, |size| size.parse().expect("a number"));
+    let before = world.resident_kib();
+    world.forget_peak();
+    streams::into_a_command(&world, "myapp", size);
+    streams::out_of_commands(&world, "myapp", size);
+    let taken = world.peak_kib().saturating_sub(before) / 1024;
+    assert!(taken <= MEMORY, "{taken} MiB for streams of {size} MiB");
+}
+
+fn input_may_be_missing(world: &World) {
+    deployed(world);
+    for redirect in ["<&-", "</dev/null"] {
+        for words in ["exec web", "run web"] {
+            let script = format!("convox {words} 'cat; echo end; exit 3' -a myapp {redirect}");
+            let answer = world.script(world.path(), &script);
+            assert_eq!(
+                (answer.status, answer.stdout.as_str()),
+                (3, "end\n"),
+                "{script}: {}",
+                answer.stderr
+            );
+        }
+    }
+}
+
+#[test]
+fn input_that_is_closed_or_empty_ends_at_once_simulated() {
+    input_may_be_missing(&World::simulated());
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn input_that_is_closed_or_empty_ends_at_once() {
+    input_may_be_missing(&World::docker());
+}
+
+/// Bytes of the logs that the server has stored.
+fn stored(world: &World) -> u64 {
+    let data = world.path().join("data");
+    let sizes = format!(
+        "find '{}' -path '*/logs/apps/*' -name '*.log' -exec cat {{}} + | wc -c",
+        data.display()
+    );
+    let sum = world.script(world.path(), &sizes).ok();
+    sum.trim().parse().unwrap_or(0)
+}
+
+/// More lines than the engine keeps in one file, and a server that is killed meanwhile:
+/// each line is in the log once and in its place.
+#[test]
+#[ignore = "needs Docker"]
+fn a_log_that_outgrows_the_engines_files_survives_its_server() {
+    const LINES: u32 = 40_000;
+    let world = World::docker();
+    deployed(&world);
+    let command = format!(
+        "awk 'BEGIN {{ while (length(p) < 594) p = p \"x\"; \
+         for (n = 1; n <= {LINES}; n++) printf \"%05d %s\\n\", n, p }}'; echo all-is-said"
+    );
+    let detached = ["run", "web", &command, "-a", "myapp", "-d"];
+    world.convox(&detached).ok();
+    for megabytes in [2, 9] {
+        wait_until("some of it is stored", || stored(&world) > megabytes << 20);
+        assert!(world.kill_server());
+        // Whoever comes next starts it again.
+        world.convox(&["apps"]).ok();
+    }
+    let read = |filter: &str| {
+        let words = ["logs", "--no-follow", "--since", "1h", "-a", "myapp"];
+        world
+            .convox(&[&words[..], &["--filter", filter]].concat())
+            .ok()
+    };
+    wait_until("the last line", || {
+        read("all-is-said").contains(" all-is-said\n")
+    });
+    let all = read("xxxx");
+    let numbers = all.lines().map(|line| {
+        let (_, number) = line
+            .trim_end_matches('x')
+            .trim_end()
+            .rsplit_once(' ')
+            .expect("words");
+        number.parse::<u32>().expect("a number")
+    });
+    let mut expected = 0;
+    for number in numbers {
+        expected += 1;
+        assert_eq!(number, expected);
+    }
+    assert_eq!(expected, LINES);
 }

@@ -110,9 +110,9 @@ pub enum ArtifactError {
         reason: String,
     },
     /// Text in place of a digest.
-    #[error("{text:?} is not a digest: expected sha256: and 64 lower-case hexadecimal digits")]
+    #[error("{text} is not a digest: expected sha256: and 64 lower-case hexadecimal digits")]
     MalformedDigest {
-        /// The text found.
+        /// The text found, escaped and shortened.
         text: String,
     },
     /// Bytes are not what their digest promises.
@@ -218,6 +218,30 @@ pub enum ArtifactError {
         /// What stands in the way.
         reason: String,
     },
+    /// Text that names no archive format.
+    #[error("unknown archive format {name}: use default, v2 or v3")]
+    UnknownFormat {
+        /// What was given, escaped.
+        name: String,
+    },
+    /// Text that is not a list of limits.
+    #[error("{text} sets no limit: {reason}")]
+    MalformedLimits {
+        /// The part that is wrong, escaped.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A document inside an image tar that is of another generation.
+    #[error("{place} has version {version}, this program reads {supported}; upgrade it")]
+    UnsupportedDocument {
+        /// The document.
+        place: String,
+        /// The version it states.
+        version: String,
+        /// The versions that can be read.
+        supported: &'static str,
+    },
     /// The second reading differs from the first.
     #[error("{place} changed while it was being read")]
     Changed {
@@ -251,13 +275,18 @@ impl ArtifactError {
 pub(crate) fn shown(name: &[u8]) -> String {
     const LONGEST: usize = 80;
     let text = String::from_utf8_lossy(&name[..name.len().min(4 * LONGEST)]);
+    format!("\"{}\"", escaped(&text, LONGEST))
+}
+
+/// Renders text from an archive harmlessly, with at most so many of its characters.
+pub(crate) fn escaped(text: &str, longest: usize) -> String {
     let mut escaped: String = text
         .chars()
-        .take(LONGEST)
+        .take(longest)
         .flat_map(char::escape_debug)
         .collect();
-    if text.chars().nth(LONGEST).is_some() {
+    if text.chars().nth(longest).is_some() {
         escaped.push('…');
     }
-    format!("\"{escaped}\"")
+    escaped
 }

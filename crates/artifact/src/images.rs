@@ -13,6 +13,35 @@ use crate::record::{ServiceImage, document};
 
 pub(crate) const DOCKER_MANIFEST: &str = "manifest.json";
 pub(crate) const OCI_INDEX: &str = "index.json";
+pub(crate) const OCI_LAYOUT: &str = "oci-layout";
+/// The version of OCI indexes and manifests; it has no minor part.
+const SCHEMA_VERSION: u32 = 2;
+
+/// A proved layer: what it is, and how it stands in the archive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Layer {
+    /// The digest of the uncompressed bytes, by which the image names the layer.
+    pub diff_id: Digest,
+    /// The digest of the bytes in the archive.
+    pub digest: Digest,
+    /// How those are compressed.
+    pub compression: Compression,
+    /// The number of bytes in the archive.
+    pub stored: u64,
+    /// The number of uncompressed bytes.
+    pub size: u64,
+}
+
+/// How a layer is compressed within an image tar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// With gzip.
+    Gzip,
+}
 
 /// A proved image and where its parts are.
 #[derive(Debug)]
@@ -22,6 +51,8 @@ pub(crate) struct Image {
     pub(crate) service: ServiceImage,
     /// The path of the configuration.
     pub(crate) config: String,
+    /// Whether the configuration is named by its digest.
+    pub(crate) named: bool,
     /// The paths of the layers, lowest first, links resolved.
     pub(crate) layers: Vec<String>,
 }
@@ -88,6 +119,13 @@ pub(crate) struct OciManifest {
     pub(crate) layers: Vec<Descriptor>,
 }
 
+/// The marker of an OCI layout.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct OciLayout {
+    image_layout_version: String,
+}
+
 /// The parts of an image configuration that matter here.
 #[derive(Deserialize)]
 struct ImageConfig {
@@ -109,6 +147,27 @@ struct RootFs {
 }
 
 impl ImageTar {
+    /// Describes the layers of one of the images found here.
+    pub(crate) fn layers_of(&self, image: &Image) -> Result<Vec<Layer>, ArtifactError> {
+        let paths = image.layers.iter().zip(&image.service.diff_ids);
+        paths
+            .map(|(path, diff_id)| {
+                let (_, file) = self.file_at(path)?;
+                let (compression, size) = match file.content {
+                    Content::Gzip { size, .. } => (Compression::Gzip, size),
+                    _ => (Compression::None, file.size),
+                };
+                Ok(Layer {
+                    diff_id: diff_id.clone(),
+                    digest: file.digest.clone(),
+                    compression,
+                    stored: file.size,
+                    size,
+                })
+            })
+            .collect()
+    }
+
     /// Tells a docker archive from an OCI layout.
     pub(crate) fn is_docker(&self) -> bool {
         self.files.contains_key(DOCKER_MANIFEST)
@@ -143,7 +202,8 @@ impl ImageTar {
                 path: format!("{DOCKER_MANIFEST} or {OCI_INDEX}"),
             });
         }
-        let index: OciIndex = self.json(OCI_INDEX)?;
+        self.check_layout()?;
+        let index = self.oci_index(OCI_INDEX)?;
         let manifest = self.oci_manifest(index, 0)?;
         let config = self.blob(&manifest.config)?;
         let layers = manifest
@@ -172,10 +232,46 @@ impl ImageTar {
         let nested =
             image.media_type.contains("image.index") || image.media_type.contains("manifest.list");
         if nested && depth < DEEPEST {
-            self.oci_manifest(self.json(&path)?, depth + 1)
+            self.oci_manifest(self.oci_index(&path)?, depth + 1)
         } else {
-            self.json(&path)
+            let manifest: OciManifest = self.json(&path)?;
+            self.check_schema(&path, manifest.schema_version)?;
+            Ok(manifest)
         }
+    }
+
+    fn oci_index(&self, path: &str) -> Result<OciIndex, ArtifactError> {
+        let index: OciIndex = self.json(path)?;
+        self.check_schema(path, index.schema_version)?;
+        Ok(index)
+    }
+
+    /// A layout says its version; before the specification it was silent.
+    fn check_layout(&self) -> Result<(), ArtifactError> {
+        if self.resolve(OCI_LAYOUT).is_none() {
+            return Ok(());
+        }
+        let layout: OciLayout = self.json(OCI_LAYOUT)?;
+        let major = layout.image_layout_version.split('.').next();
+        if major == Some("1") {
+            return Ok(());
+        }
+        Err(ArtifactError::UnsupportedDocument {
+            place: self.within(OCI_LAYOUT),
+            version: shown(layout.image_layout_version.as_bytes()),
+            supported: "1.x",
+        })
+    }
+
+    fn check_schema(&self, path: &str, version: u32) -> Result<(), ArtifactError> {
+        if version == SCHEMA_VERSION {
+            return Ok(());
+        }
+        Err(ArtifactError::UnsupportedDocument {
+            place: self.within(path),
+            version: version.to_string(),
+            supported: "2",
+        })
     }
 
     /// Finds a descriptor's blob; its digest was proved when it was read.
@@ -199,7 +295,7 @@ impl ImageTar {
         tags: Vec<String>,
     ) -> Result<Image, ArtifactError> {
         let (config, file) = self.file_at(config_path)?;
-        check_name(&self.within(config_path), config_path, file)?;
+        let named = check_name(&self.within(config_path), config_path, file)?;
         let parsed: ImageConfig = self.json(config)?;
         let diff_ids = parsed.rootfs.diff_ids.unwrap_or_default();
         if diff_ids.len() != layer_paths.len() {
@@ -223,6 +319,7 @@ impl ImageTar {
                 entrypoint: entrypoint(parsed.config, &self.within(config))?,
             },
             config: config.to_owned(),
+            named,
             layers,
         })
     }
@@ -235,7 +332,7 @@ impl ImageTar {
     ) -> Result<(), ArtifactError> {
         let actual = match &file.content {
             Content::Plain => &file.digest,
-            Content::Gzip(digest) => digest,
+            Content::Gzip { digest, .. } => digest,
             Content::BrokenGzip(reason) => {
                 return Err(ArtifactError::Damaged {
                     place: self.within(path),
@@ -269,8 +366,13 @@ impl ImageTar {
     }
 }
 
-/// A configuration named by a digest must have that digest.
-fn check_name(place: &str, path: &str, file: &FileRecord) -> Result<(), ArtifactError> {
+/// Whether a file can be an image's configuration.
+pub(crate) fn is_configuration(json: &[u8]) -> bool {
+    serde_json::from_slice::<ImageConfig>(json).is_ok()
+}
+
+/// A configuration named by a digest must have that digest. Tells whether it is.
+fn check_name(place: &str, path: &str, file: &FileRecord) -> Result<bool, ArtifactError> {
     let name = path.rsplit('/').next().expect("a path has a last part");
     let hex = name.strip_suffix(".json").unwrap_or(name);
     match Digest::from_hex(hex) {
@@ -279,7 +381,7 @@ fn check_name(place: &str, path: &str, file: &FileRecord) -> Result<(), Artifact
             expected,
             actual: file.digest.clone(),
         }),
-        _ => Ok(()),
+        expected => Ok(expected.is_some()),
     }
 }
 

@@ -5,8 +5,9 @@
 
 use std::cell::Cell;
 use std::io::{self, Read};
+use std::str::FromStr;
 
-use crate::error::ArtifactError;
+use crate::error::{ArtifactError, shown};
 
 const GIB: u64 = 1 << 30;
 const MIB: u64 = 1 << 20;
@@ -43,6 +44,78 @@ impl Default for Limits {
             json_total: 24 * MIB,
         }
     }
+}
+
+impl Limits {
+    /// The names by which limits are set, in the order of the documentation.
+    pub const NAMES: [&'static str; 7] = [
+        "archive",
+        "uncompressed",
+        "entry",
+        "entries",
+        "name",
+        "json",
+        "json-total",
+    ];
+
+    fn named(&mut self, name: &str) -> Option<&mut u64> {
+        Some(match name {
+            "archive" => &mut self.compressed,
+            "uncompressed" => &mut self.uncompressed,
+            "entry" => &mut self.entry,
+            "entries" => &mut self.entries,
+            "name" => &mut self.name,
+            "json" => &mut self.json,
+            "json-total" => &mut self.json_total,
+            _ => return None,
+        })
+    }
+}
+
+/// Reads `name=number` pairs separated by commas, such as
+/// `uncompressed=512GiB,entries=100000`; what is not named keeps its default.
+impl FromStr for Limits {
+    type Err = ArtifactError;
+
+    fn from_str(text: &str) -> Result<Self, ArtifactError> {
+        let mut limits = Self::default();
+        for pair in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+            let malformed = |reason: String| ArtifactError::MalformedLimits {
+                text: shown(pair.as_bytes()),
+                reason,
+            };
+            let (name, value) = pair
+                .split_once('=')
+                .ok_or_else(|| malformed("expected name=number".to_owned()))?;
+            let Some(limit) = limits.named(name.trim()) else {
+                let names = Self::NAMES.join(", ");
+                return Err(malformed(format!("the limits are {names}")));
+            };
+            *limit = amount(value.trim()).ok_or_else(|| {
+                malformed("expected a number, or one with KiB, MiB, GiB or TiB".to_owned())
+            })?;
+        }
+        Ok(limits)
+    }
+}
+
+/// Reads a number with an optional binary unit.
+fn amount(text: &str) -> Option<u64> {
+    const UNITS: [(&str, u64); 4] = [
+        ("KiB", 1 << 10),
+        ("MiB", MIB),
+        ("GiB", GIB),
+        ("TiB", 1 << 40),
+    ];
+    let (digits, unit) = UNITS
+        .iter()
+        .find_map(|(name, unit)| Some((text.strip_suffix(name)?, *unit)))
+        .unwrap_or((text, 1));
+    let digits = digits.trim_end();
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse::<u64>().ok()?.checked_mul(unit)
 }
 
 /// Counts what one reading has consumed.
@@ -196,5 +269,50 @@ impl<R: Read> Read for Unpacked<'_, R> {
                 .map_err(ArtifactError::carried)?;
         }
         Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_set_by_name() {
+        let limits: Limits = "uncompressed=512GiB, entries=100000,name=1 KiB,"
+            .parse()
+            .expect("valid");
+        let expected = Limits {
+            uncompressed: 512 * GIB,
+            entries: 100_000,
+            name: 1024,
+            ..Limits::default()
+        };
+        assert_eq!(limits, expected);
+        assert_eq!("".parse::<Limits>().expect("valid"), Limits::default());
+        let mut limits = Limits::default();
+        for name in Limits::NAMES {
+            assert!(limits.named(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_sets_no_limit_is_refused() {
+        for text in [
+            "entries",
+            "entries=",
+            "entries=-1",
+            "entries=1.5GiB",
+            "entries=1GB",
+            "entry=99999999999TiB",
+            "memory=1",
+            "=1",
+            "entries=+1",
+        ] {
+            let error = text.parse::<Limits>().expect_err(text);
+            assert!(
+                matches!(error, ArtifactError::MalformedLimits { .. }),
+                "{text}: {error}"
+            );
+        }
     }
 }

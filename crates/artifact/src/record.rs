@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::digest::Digest;
-use crate::error::ArtifactError;
+use crate::error::{ArtifactError, escaped};
 
 /// The name of the entry that describes the build.
 pub const BUILD_ENTRY: &str = "build.json";
@@ -16,7 +16,7 @@ pub const INDEX_ENTRY: &str = "twinrack.json";
 /// The major version of the index: a reader refuses a higher one.
 pub const FORMAT_MAJOR: u32 = 1;
 /// The minor version of the index: a reader accepts a higher one.
-pub const FORMAT_MINOR: u32 = 0;
+pub const FORMAT_MINOR: u32 = 1;
 
 /// What other racks write for a time that is not set; an empty text would not
 /// be read by them.
@@ -115,6 +115,21 @@ pub struct Source {
     /// The engine and its version.
     #[serde(default)]
     pub engine: String,
+    /// Where the build was first made, if the rack had it from elsewhere. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+}
+
+/// Where a build was first made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Origin {
+    /// The rack.
+    pub rack: String,
+    /// The app.
+    pub app: String,
+    /// The build's id.
+    pub build: String,
 }
 
 /// The version of the index's format.
@@ -204,7 +219,8 @@ impl Index {
 pub(crate) fn document(place: &str, error: &serde_json::Error) -> ArtifactError {
     ArtifactError::Document {
         place: place.to_owned(),
-        reason: error.to_string().escape_debug().to_string(),
+        // The text repeats what was found, however long that is.
+        reason: escaped(&error.to_string(), 200),
     }
 }
 

@@ -1,14 +1,14 @@
 //! Reads an archive once, from the first byte to the last, and says what is in
 //! it only if all of it holds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufReader, Read};
 
 use crate::digest::{Digest, HashingReader};
-use crate::error::{ArtifactError, shown};
+use crate::error::{ArtifactError, escaped, shown};
 use crate::gunzip::Gunzip;
-use crate::images::{Image, service_name, service_of_tag};
-use crate::layers::{BUFFER, ImageTar, drain};
+use crate::images::{Image, Layer, service_name, service_of_tag};
+use crate::layers::{BUFFER, ImageTar, Outlet, drain};
 use crate::limits::{Limits, Meter, Received, Unpacked};
 use crate::load::LoadPlan;
 use crate::record::{
@@ -17,7 +17,7 @@ use crate::record::{
 use crate::tarball::{Entry, Kind, TarReader};
 
 const ARCHIVE: &str = "the archive";
-const IMAGE_SUFFIX: &str = ".tar";
+pub(crate) const IMAGE_SUFFIX: &str = ".tar";
 
 /// How an archive arranges its images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,11 @@ pub struct Contents {
     pub layout: Layout,
     /// The image of each service.
     pub services: BTreeMap<String, ServiceImage>,
+    /// The layers of each service's image, lowest first.
+    pub layers: BTreeMap<String, Vec<Layer>>,
+    /// Services whose image is not called by its digest in the archive, so that nothing
+    /// states what its configuration should be.
+    pub unnamed_configurations: BTreeSet<String>,
     /// The closing index, if the archive has one.
     pub index: Option<Index>,
     /// All files of the archive, the index itself excepted.
@@ -56,16 +61,55 @@ pub struct Contents {
 /// and layers against their digests, nothing after the end. If the archive has
 /// an index, every entry must be listed there and equal.
 pub fn verify(reader: impl Read, limits: &Limits) -> Result<Contents, ArtifactError> {
+    survey(reader, limits, None)
+}
+
+/// Reads to the end for the digest alone, within the limit for an archive.
+pub fn fingerprint(reader: impl Read, limits: &Limits) -> Result<Digest, ArtifactError> {
     let meter = Meter::new(limits);
-    let mut received = HashingReader::new(Received::new(reader, &meter));
+    let mut received = HashingReader::aside(Received::new(reader, &meter));
+    drain(&mut received, &mut vec![0; 2 * BUFFER])?;
+    Ok(received.finish().0)
+}
+
+/// Verifies an archive while an outlet sees the files of its image tars.
+pub(crate) fn survey(
+    reader: impl Read,
+    limits: &Limits,
+    mut outlet: Option<&mut dyn Outlet>,
+) -> Result<Contents, ArtifactError> {
+    let meter = Meter::new(limits);
+    let mut received = HashingReader::aside(Received::new(reader, &meter));
     let mut survey = Survey::default();
     let mut archive = open(&mut received, &meter);
     while let Some(entry) = archive.next_entry()? {
-        survey.entry(&entry, &mut archive, &meter)?;
+        // Not `as_deref_mut`: it would borrow the outlet for all turns at once.
+        let outlet = outlet
+            .as_mut()
+            .map(|outlet| &mut **outlet as &mut dyn Outlet);
+        if let Err(error) = survey.entry(&entry, &mut archive, &meter, outlet) {
+            return Err(newer_version(&mut archive, &meter).unwrap_or(error));
+        }
     }
     drop(archive);
     let (digest, size) = received.finish();
     survey.finish(digest, size)
+}
+
+/// Whether an archive that cannot be read is of a later generation: its index stands at
+/// the end and says so in a place that no generation changes.
+fn newer_version<R: Read>(
+    archive: &mut ArchiveReader<'_, R>,
+    meter: &Meter,
+) -> Option<ArtifactError> {
+    loop {
+        let entry = archive.next_entry().ok()??;
+        if entry.name == INDEX_ENTRY && entry.kind == Kind::File {
+            let text = text(archive, entry.size, meter).ok()?;
+            let error = Index::from_json(&text).err()?;
+            return matches!(error, ArtifactError::UnsupportedVersion { .. }).then_some(error);
+        }
+    }
 }
 
 /// The tar inside an archive's compression, with everything counted.
@@ -84,6 +128,8 @@ struct Survey {
     index: Option<Index>,
     entries: Vec<FileEntry>,
     services: BTreeMap<String, ServiceImage>,
+    layers: BTreeMap<String, Vec<Layer>>,
+    unnamed: BTreeSet<String>,
     plan: LoadPlan,
     /// Names of the image tars.
     docker: Vec<String>,
@@ -98,6 +144,7 @@ impl Survey {
         entry: &Entry,
         source: &mut impl Read,
         meter: &Meter,
+        outlet: Option<&mut dyn Outlet>,
     ) -> Result<(), ArtifactError> {
         let name = entry.name.as_str();
         if self.index.is_some() {
@@ -120,13 +167,13 @@ impl Survey {
             self.index = Some(Index::from_json(&text(source, entry.size, meter)?)?);
             return Ok(());
         }
-        let mut hashing = HashingReader::new(source);
+        let mut hashing = HashingReader::aside(source);
         let mut files = Vec::new();
         if name == BUILD_ENTRY {
             let json = text(&mut hashing, entry.size, meter)?;
             self.build = Some(BuildRecord::from_json(&json)?);
         } else if name.ends_with(IMAGE_SUFFIX) {
-            let tar = ImageTar::scan(&mut hashing, name, meter)?;
+            let tar = ImageTar::scan(&mut hashing, name, meter, outlet)?;
             self.images(name, &tar)?;
             files = tar.listing();
         } else {
@@ -176,6 +223,10 @@ impl Survey {
             None => {}
         }
         self.plan.add(&service, entry, tar, image)?;
+        self.layers.insert(service.clone(), tar.layers_of(image)?);
+        if !image.named {
+            self.unnamed.insert(service.clone());
+        }
         self.services.insert(service, image.service.clone());
         Ok(())
     }
@@ -191,6 +242,8 @@ impl Survey {
             layout: self.layout(),
             build: self.build,
             services: self.services,
+            layers: self.layers,
+            unnamed_configurations: self.unnamed,
             index: self.index,
             entries: self.entries,
             digest,
@@ -232,7 +285,7 @@ impl Survey {
                 .keys()
                 .chain(self.services.keys())
                 .find(differs);
-            let service = service.map(String::as_str).unwrap_or_default();
+            let service = escaped(service.map(String::as_str).unwrap_or_default(), 64);
             return Err(mismatch(format!("the image of service {service} differs")));
         }
         let build = self.build.as_ref();
@@ -244,7 +297,8 @@ impl Survey {
             ("entrypoint", &index.entrypoint, &build.entrypoint),
         ] {
             if stated != found {
-                return Err(mismatch(format!("{what} {found:?}, listed is {stated:?}")));
+                let (found, stated) = (shown(found.as_bytes()), shown(stated.as_bytes()));
+                return Err(mismatch(format!("{what} {found}, listed is {stated}")));
             }
         }
         debug_assert!(index.format.major <= FORMAT_MAJOR, "checked when parsed");
@@ -289,7 +343,11 @@ fn mismatch(reason: String) -> ArtifactError {
 }
 
 /// Reads a JSON document of our own, whose size is limited.
-fn text(source: &mut impl Read, size: u64, meter: &Meter) -> Result<Vec<u8>, ArtifactError> {
+pub(crate) fn text(
+    source: &mut impl Read,
+    size: u64,
+    meter: &Meter,
+) -> Result<Vec<u8>, ArtifactError> {
     meter.count_json(size)?;
     let mut text = Vec::new();
     source

@@ -43,10 +43,10 @@ pub(crate) struct RackArgs {
 }
 
 impl RackArgs {
-    /// A rack by its name.
-    pub(crate) fn named(name: String) -> Self {
+    /// A rack given in other words than `--rack`.
+    pub(crate) fn named(rack: String) -> Self {
         Self {
-            rack: Some(name),
+            rack: Some(rack),
             wait: false,
         }
     }
@@ -146,7 +146,12 @@ pub(crate) fn parse(
             return answer(ui, &help::one(line.command(&grammar), &line.words));
         }
         Err(error) => {
-            return Err(UsageError::from_clap(&error, &line, line.command(&grammar)).into());
+            let error = UsageError::from_clap(&error, &line, line.command(&grammar)).into();
+            return Err(match line.words.join(" ").as_str() {
+                // Its status 1 is an answer.
+                "artifact diff" => Error::troubled(error),
+                _ => error,
+            });
         }
     };
     let parsed = Arguments::from_arg_matches(&matches)

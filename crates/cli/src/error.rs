@@ -48,6 +48,20 @@ pub(crate) enum Error {
         /// Why.
         source: io::Error,
     },
+    /// An archive can not be read.
+    #[error("{name}: {source}")]
+    Archive {
+        /// What the user calls it.
+        name: String,
+        /// Why.
+        source: Box<artifact::ArtifactError>,
+    },
+    /// An error of a command whose status 1 is an answer.
+    #[error(transparent)]
+    Troubled(Box<Self>),
+    /// The client was asked to leave.
+    #[error("interrupted")]
+    Interrupted(i32),
     /// The reader of standard output went away; nobody is left to be told.
     #[error("standard output closed")]
     OutputClosed,
@@ -93,6 +107,19 @@ impl Error {
         }
     }
 
+    /// For `map_err`: says which archive it is about.
+    pub(crate) fn archive(name: String) -> impl FnOnce(artifact::ArtifactError) -> Self {
+        move |source| Self::Archive {
+            name,
+            source: Box::new(source),
+        }
+    }
+
+    /// The same error of a command whose status 1 is an answer.
+    pub(crate) fn troubled(self) -> Self {
+        Self::Troubled(Box::new(self))
+    }
+
     /// For `map_err`: says what was being done when reading or writing failed.
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io {
@@ -106,7 +133,7 @@ impl Error {
         match self {
             Self::Usage(error) => error.hint(),
             Self::Failed { hint, .. } => hint.clone(),
-            Self::Host { source, .. } => source.hint(),
+            Self::Host { source, .. } | Self::Troubled(source) => source.hint(),
             Self::Client(ClientError::Api { status: 401, .. }) => {
                 Some("`convox login <host> -p <password>` stores a password".to_owned())
             }
@@ -127,6 +154,11 @@ impl Error {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::OutputClosed => Exit::BROKEN_PIPE,
+            Self::Interrupted(signal) => Exit::signal(*signal),
+            Self::Troubled(error) => match error.exit() {
+                Exit::FAILURE => Exit::TROUBLE,
+                exit => exit,
+            },
             _ => Exit::FAILURE,
         }
     }

@@ -3,8 +3,9 @@
 //! | status | meaning |
 //! |---|---|
 //! | 0 | what was asked has happened; help was shown |
-//! | 1 | anything failed, wrong usage included |
-//! | 129, 130, 143 | `run` and `exec`: hung up, interrupted, terminated |
+//! | 1 | anything failed, wrong usage included; `artifact diff`: the archives differ |
+//! | 2 | `artifact diff`: anything failed, wrong usage included |
+//! | 129, 130, 143 | `run`, `exec` and `artifact convert`: hung up, interrupted, terminated |
 //! | 141 | the reader of standard output went away |
 //! | any | `run` and `exec`: the status of the remote process |
 
@@ -19,6 +20,10 @@ impl Exit {
     pub(crate) const SUCCESS: Self = Self(0);
     /// Anything failed.
     pub(crate) const FAILURE: Self = Self(1);
+    /// `artifact diff`: the archives differ.
+    pub(crate) const DIFFERENT: Self = Self(1);
+    /// Anything failed where 1 is an answer.
+    pub(crate) const TROUBLE: Self = Self(2);
     /// The reader of standard output went away: 128 and the number of SIGPIPE.
     pub(crate) const BROKEN_PIPE: Self = Self(141);
 

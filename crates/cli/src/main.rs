@@ -9,6 +9,7 @@ mod context;
 mod error;
 mod exit;
 mod help;
+mod output;
 mod racks;
 mod server;
 mod settings;

@@ -60,17 +60,81 @@ pub struct Build {
     pub missing_environment: Vec<String>,
 }
 
-/// Where an imported build was made.
+/// Where a build that was imported or copied came from: the last hop, and the first.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "kebab-case")]
+pub struct Provenance {
+    /// Rack that gave the build out; empty when the archive does not say.
+    pub rack: String,
+    /// App of the build on that rack.
+    pub app: String,
+    /// Id of the build on that rack.
+    pub build: String,
+    /// Where the build was first made, when it had come to that rack from elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// SHA-256 of the archive it came in, `sha256:…`; empty when it came without one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub archive: String,
+    /// When it came.
+    #[serde(with = "time::or_zero", skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub imported: Option<Timestamp>,
+    /// Whether all its images were on the engine already, so that none was loaded.
+    #[serde(skip_serializing_if = "is_false")]
+    pub images_present: bool,
+    /// Id of the first build that the app got from the very same archive.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub imported_before: String,
+}
+
+/// Where a build was first made.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default)]
-pub struct Provenance {
-    /// Rack that exported the build; empty when the archive does not say.
+pub struct Origin {
+    /// Rack.
     pub rack: String,
-    /// App the build was made for.
+    /// App.
     pub app: String,
-    /// Id of the build on the source rack.
+    /// Id of the build.
     pub build: String,
+}
+
+impl Provenance {
+    /// What a rack that hands the build on says of where it was first made.
+    pub fn first(&self) -> Origin {
+        self.origin.clone().unwrap_or_else(|| Origin {
+            rack: self.rack.clone(),
+            app: self.app.clone(),
+            build: self.build.clone(),
+        })
+    }
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature that serde asks for"
+)]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Leave to copy a build: what its rack gives to those who may read the build, and the
+/// rack that is to have it wants to see. Good for a minute, on the server that made it.
+#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default)]
+pub struct Ticket {
+    /// A secret without meaning to clients.
+    pub ticket: String,
+}
+
+impl std::fmt::Debug for Ticket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Ticket")
+    }
 }
 
 /// The status words of a build.

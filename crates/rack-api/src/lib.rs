@@ -4,7 +4,7 @@
 //! form, query and header parameters; [`socket`] the websocket codec whose text
 //! frames carry arbitrary bytes; [`exit_status`] the marker that carries a
 //! process's status through a stream. With the `client` feature, [`client`]
-//! speaks to any rack, local or real.
+//! speaks to any rack, local or real; `trust` is TLS without proof of who answers.
 //!
 //! This crate knows nothing of Docker or databases.
 
@@ -39,6 +39,8 @@ pub mod socket;
 pub mod system;
 pub mod terminal;
 pub mod time;
+#[cfg(feature = "trust")]
+pub mod trust;
 
 pub use app::App;
 pub use balancer::Balancer;

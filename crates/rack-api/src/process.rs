@@ -18,7 +18,7 @@ pub struct Process {
     pub app: String,
     /// Display text of the command.
     pub command: String,
-    /// Share of a processor in use.
+    /// Percent of one processor in use when it was measured last, as `docker stats` counts it.
     pub cpu: f64,
     /// Host it runs on.
     pub host: String,
@@ -26,7 +26,7 @@ pub struct Process {
     pub image: String,
     /// Instance it runs on.
     pub instance: String,
-    /// Share of memory in use.
+    /// Memory in use when it was measured last, as a fraction of what its service asks for.
     pub memory: f64,
     /// Service name, one-off processes included.
     pub name: String,
@@ -56,6 +56,8 @@ pub mod status {
     pub const STOPPING: &str = "stopping";
     /// Ended with a failure and waiting to be started again.
     pub const CRASHED: &str = "crashed";
+    /// A one-off that has ended well.
+    pub const COMPLETE: &str = "complete";
 }
 
 /// What starting a one-off process takes; all of it travels in headers.

@@ -1,8 +1,11 @@
 //! Releases.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::build::Provenance;
 use crate::time;
 
 /// A release as the API shows it: a build and an environment.
@@ -29,6 +32,12 @@ pub struct Release {
     /// Why the last promote of this release failed. An addition of this server.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// Image digest per service of its build. An addition of this server, left out of lists.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, String>,
+    /// Where its build came from. An addition of this server, left out of lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Provenance>,
 }
 
 /// What `POST /apps/{app}/releases` takes.

@@ -55,6 +55,16 @@ struct Arguments {
     #[arg(long, env = "RACK_SERVER_MAX_UPLOAD", value_name = "MIB", default_value_t = 64 << 10)]
     max_upload: u32,
 
+    /// Limits of build archives, such as `uncompressed=512GiB,entries=100000`; what is not
+    /// named keeps its default.
+    #[arg(
+        long,
+        env = "RACK_SERVER_ARCHIVE_LIMITS",
+        value_name = "LIMITS",
+        default_value = ""
+    )]
+    archive_limits: artifact::Limits,
+
     /// Leave the terminal's session, as when a client starts the server in the background.
     #[arg(long, hide = true)]
     detached: bool,
@@ -154,7 +164,7 @@ async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<(
             promote_timeout: Duration::from_secs(arguments.promote_timeout),
             measure_every: MEASURE_EVERY,
             failpoints: arguments.failpoints,
-            archive_limits: artifact::Limits::default(),
+            archive_limits: arguments.archive_limits,
         },
         limits: Limits {
             largest_upload: u64::from(arguments.max_upload) << 20,

@@ -230,24 +230,44 @@ async fn a_log_survives_reopening_and_a_torn_last_line() {
         .chain(["after".to_owned()])
         .collect();
     assert_eq!(lines.lines().collect::<Vec<_>>(), expected);
-    let newest = log.last_time(WEB).await.expect("readable");
+    let last = log.last_place(WEB).await.expect("readable");
     assert_eq!(
-        newest,
-        Some(now() + SignedDuration::from_nanos(49)),
+        last,
+        Some((now() + SignedDuration::from_nanos(49), 1)),
         "found in an older segment, to the nanosecond"
     );
-    assert_eq!(
-        log.last_time("service/web/unknown")
-            .await
-            .expect("readable"),
-        None
-    );
+    let unknown = log.last_place("service/web/unknown").await;
+    assert_eq!(unknown.expect("readable"), None);
     let last = log.last_lines(WEB, 12).await.expect("readable");
     let expected: Vec<_> = (38..50)
         .map(|number| format!("line {number}").into_bytes())
         .collect();
     assert_eq!(last, expected, "across segments");
     assert_eq!(log.last_lines(WEB, 1000).await.expect("readable").len(), 50);
+}
+
+#[tokio::test]
+async fn lines_of_one_time_are_counted_over_segments_and_restarts() {
+    let directory = directory();
+    let limits = Limits {
+        segment: 300,
+        total: 1 << 20,
+    };
+    let log = open(&directory, limits).app("myapp");
+    let later = now() + SignedDuration::from_nanos(1);
+    log.append(later, WEB, b"the clock was set back after this");
+    for number in 1..=40 {
+        log.append(now(), WEB, format!("piece {number}").as_bytes());
+        log.append(later, "service/web/other", b"another process");
+        for log in [&log, &open(&directory, limits).app("myapp")] {
+            let last = log.last_place(WEB).await.expect("readable");
+            assert_eq!(last, Some((now(), number)));
+        }
+    }
+    log.append(later, WEB, b"end");
+    let last = log.last_place(WEB).await.expect("readable");
+    assert_eq!(last, Some((later, 1)));
+    assert!(segments(directory.path(), "myapp").len() > 10);
 }
 
 #[tokio::test]

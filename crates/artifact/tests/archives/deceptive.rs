@@ -280,7 +280,7 @@ fn the_index_binds_everything() {
             Box::new(|it| replace(&mut it[2].1, "\"app\": \"myapp\"", "\"app\": \"other\"")),
         ),
         (
-            "version 7.0",
+            "version 7.",
             Box::new(|it| replace(&mut it[2].1, "\"major\": 1", "\"major\": 7")),
         ),
         (
@@ -292,7 +292,7 @@ fn the_index_binds_everything() {
         let error = edited(edit).expect_err(expected);
         assert!(error.contains(expected), "{expected}: {error}");
     }
-    edited(|it| replace(&mut it[2].1, "\"minor\": 0", "\"minor\": 3"))
+    edited(|it| replace(&mut it[2].1, "\"minor\": 1", "\"minor\": 3"))
         .expect("newer minor version");
 }
 
@@ -409,4 +409,81 @@ fn an_old_entrypoint_may_be_a_text_but_nothing_else() {
         let error = docker(manifest, &[("c.json", text.as_bytes()), ("l.tar", &layer)]);
         assert!(matches!(error, ArtifactError::Document { .. }), "{error}");
     }
+}
+
+#[test]
+fn documents_of_other_generations_are_refused_by_their_version() {
+    let repack = |change: &dyn Fn(&str, Vec<u8>) -> Vec<u8>| {
+        let mut tar = Tar::default();
+        for (name, bytes) in files(&oci_layout(&images()["web"])) {
+            if !name.ends_with('/') {
+                let bytes = change(&name, bytes);
+                tar = tar.file(&name, &bytes);
+            }
+        }
+        check(&archive(&[("web.B1.tar", &tar.finish())]))
+    };
+    let edit = |file: &'static str, old: &'static str, new: &'static str| {
+        move |name: &str, mut bytes: Vec<u8>| {
+            if name == file {
+                replace(&mut bytes, old, new);
+            }
+            bytes
+        }
+    };
+    repack(&edit("oci-layout", "1.0.0", "1.1.0")).expect("a newer minor version");
+    for (file, old, new, version) in [
+        ("oci-layout", "1.0.0", "2.0.0", "2.0.0"),
+        ("oci-layout", "1.0.0", "", "\"\""),
+        (
+            "index.json",
+            "\"schemaVersion\":2",
+            "\"schemaVersion\":3",
+            "3",
+        ),
+    ] {
+        let error = repack(&edit(file, old, new)).expect_err("another generation");
+        assert!(
+            matches!(error, ArtifactError::UnsupportedDocument { .. }),
+            "{error}"
+        );
+        let text = error.to_string();
+        assert!(
+            text.contains(file) && text.contains(version) && text.contains("upgrade"),
+            "{text}"
+        );
+    }
+}
+
+/// A later generation may change everything but the end, and still be told apart.
+#[test]
+fn a_newer_major_version_is_named_before_what_it_changed() {
+    let zstd = Tar::default()
+        .file(
+            "manifest.json",
+            br#"[{"Config":"c","RepoTags":["a:web.B"],"Layers":["l"]}]"#,
+        )
+        .file("c", b"{\"rootfs\":{\"diff_ids\":[\"sha512:0\"]}}")
+        .finish();
+    for version in [
+        "\"major\":2,\"minor\":0",
+        "\"major\":4000000000,\"minor\":7",
+    ] {
+        let index = format!("{{\"format\":{{{version}}}}}");
+        let error = check(&archive(&[
+            ("myapp.B1.tar", &zstd),
+            ("twinrack.json", index.as_bytes()),
+        ]))
+        .expect_err("newer");
+        assert!(
+            matches!(error, ArtifactError::UnsupportedVersion { .. }),
+            "{error}"
+        );
+    }
+    let error = check(&archive(&[
+        ("myapp.B1.tar", &zstd),
+        ("twinrack.json", b"{\"format\":{\"major\":1,\"minor\":9}}"),
+    ]))
+    .expect_err("this generation, and damaged");
+    assert!(matches!(error, ArtifactError::Document { .. }), "{error}");
 }

@@ -5,8 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Seek, SeekFrom, Write};
 use std::process::{Command, Stdio};
 
+use crate::importers::{engine_load, import_by_v2, import_by_v3};
 use crate::support::*;
-use artifact::{ArtifactError, Digest, Format, Layout, Limits, prepare, verify, write};
+use artifact::{
+    ArtifactError, Digest, Format, Glimpse, Layout, Limits, glimpse, prepare, verify, write,
+};
 
 fn expect_services(contents: &artifact::Contents) {
     let images = images();
@@ -23,47 +26,15 @@ fn expect_services(contents: &artifact::Contents) {
     assert_eq!(contents.services["web"].entrypoint, ["/bin/web"]);
 }
 
-/// What an engine does with the tar it is given, written from the reference: find
-/// the parts that `manifest.json` names, check them, and tag.
-fn engine_load(tar: &[u8]) -> BTreeMap<String, Digest> {
-    let files = files(tar);
-    let (last, manifest) = files.last().expect("not empty");
-    assert_eq!(last, "manifest.json", "importers cut the stream after it");
-    let by_name: BTreeMap<_, _> = files.iter().cloned().collect();
-    assert_eq!(by_name.len(), files.len(), "every file once");
-    let manifest: serde_json::Value = serde_json::from_slice(manifest).expect("json");
-    let mut tags = BTreeMap::new();
-    for image in manifest.as_array().expect("a list") {
-        let config = &by_name[image["Config"].as_str().expect("text")];
-        let parsed: serde_json::Value = serde_json::from_slice(config).expect("json");
-        let diff_ids = parsed["rootfs"]["diff_ids"].as_array().expect("a list");
-        let layers = image["Layers"].as_array().expect("a list");
-        assert_eq!(layers.len(), diff_ids.len());
-        for (layer, diff_id) in layers.iter().zip(diff_ids) {
-            let bytes = &by_name[layer.as_str().expect("text")];
-            let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
-                gunzip(bytes)
-            } else {
-                bytes.clone()
-            };
-            assert_eq!(Digest::of(&bytes).as_str(), diff_id);
-        }
-        for tag in image["RepoTags"].as_array().expect("a list") {
-            let tag = tag.as_str().expect("text").to_owned();
-            assert!(tags.insert(tag, Digest::of(config)).is_none());
-        }
-    }
-    tags
-}
-
 fn expect_loadable(archive: &[u8]) {
     let contents = check(archive).expect("verified");
-    let tags = engine_load(&load(archive, &contents));
     let expected: BTreeMap<_, _> = images()
         .iter()
         .map(|(service, image)| (format!("new/{service}:x"), image.id()))
         .collect();
-    assert_eq!(tags, expected);
+    for tar in [load(archive, &contents), relayed(archive)] {
+        assert_eq!(engine_load(&tar), expected);
+    }
 }
 
 #[test]
@@ -110,24 +81,6 @@ fn equal_input_makes_equal_archives_with_the_bytes_other_racks_write() {
     assert!(header.as_ustar().is_some());
 }
 
-/// The importer of v2 racks: of the last tar, the text between the first and the
-/// second colon, up to the first dot; the stream cut after the manifest.
-fn import_by_v2(archive: &[u8]) -> BTreeMap<String, Digest> {
-    let tars: Vec<_> = files(&gunzip(archive))
-        .into_iter()
-        .filter(|(name, _)| name.strip_suffix(".tar").is_some())
-        .collect();
-    let (_, last) = tars.last().expect("a tar");
-    engine_load(last)
-        .into_iter()
-        .map(|(tag, id)| {
-            let part = tag.split(':').nth(1).expect("a colon").to_owned();
-            assert_eq!(tag.matches(':').count(), 1, "{tag}");
-            (part.split('.').next().expect("a part").to_owned(), id)
-        })
-        .collect()
-}
-
 #[test]
 fn v2_racks_can_import_the_default_and_the_v2_format() {
     let expected: BTreeMap<_, _> = images()
@@ -169,21 +122,24 @@ fn v3_racks_can_import_the_v3_format() {
         assert_eq!(contents.layout, Layout::Oci);
         expect_services(&contents);
         expect_loadable(&archive);
-        for (name, tar) in files(&gunzip(&archive)).into_iter().skip(1) {
-            let (service, build) = name.split_once('.').expect("a dot");
-            assert_eq!(build, "BABCDEFGHIJ.tar");
-            let parts: BTreeMap<_, _> = files(&tar).into_iter().collect();
-            assert!(parts.contains_key("oci-layout") && !parts.contains_key("manifest.json"));
-            let index: serde_json::Value =
-                serde_json::from_slice(&parts["index.json"]).expect("json");
-            assert_eq!(index["manifests"].as_array().expect("a list").len(), 1);
-            assert!(images().contains_key(service));
-            for (path, bytes) in &parts {
-                if let Some(hex) = path.strip_prefix("blobs/sha256/") {
-                    assert_eq!(Digest::of(bytes).hex(), hex);
-                }
-            }
-        }
+        let expected: BTreeMap<_, _> = images()
+            .iter()
+            .map(|(service, image)| (service.clone(), image.id()))
+            .collect();
+        assert_eq!(import_by_v3(&archive), expected);
+        let names: Vec<_> = files(&gunzip(&archive))
+            .into_iter()
+            .map(|it| it.0)
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "build.json",
+                "cron.BABCDEFGHIJ.tar",
+                "web.BABCDEFGHIJ.tar",
+                "worker.BABCDEFGHIJ.tar"
+            ]
+        );
     }
 }
 
@@ -355,6 +311,39 @@ fn an_archive_that_changes_between_the_passes_is_noticed() {
             .expect_err("changed");
         assert!(matches!(error, ArtifactError::Changed { .. }), "{error}");
     }
+}
+
+#[test]
+fn a_glimpse_tells_the_build_and_the_images_that_come_first() {
+    let limits = Limits::default();
+    let (archive, _) = export(Format::Default, &classic_save(&images()));
+    let ids: BTreeSet<_> = images().values().map(TestImage::id).collect();
+    let whole = glimpse(&archive, &limits);
+    assert!(whole.complete);
+    assert_eq!(whole.build, Some(build()));
+    assert_eq!(whole.images.into_iter().collect::<BTreeSet<_>>(), ids);
+    for length in 0..archive.len() {
+        let part = glimpse(&archive[..length], &limits);
+        assert!(part.build.is_none_or(|seen| seen == build()), "{length}");
+        assert!(part.images.iter().all(|id| ids.contains(id)), "{length}");
+    }
+    assert!(
+        !glimpse(&archive[..20], &limits).complete,
+        "there may be more"
+    );
+
+    let (archive, _) = export(Format::V3, &classic_save(&images()));
+    assert_eq!(glimpse(&archive, &limits).build, Some(build()));
+    let nothing = Glimpse {
+        complete: true,
+        ..Glimpse::default()
+    };
+    for bytes in [&b"hello"[..], &gzip(b"hello, this is no tar"), &[0; 600]] {
+        let seen = glimpse(bytes, &limits);
+        assert_eq!((seen.build, seen.images), (nothing.build.clone(), vec![]));
+    }
+    let foreign = Tar::default().file("notes.txt", b"first").finish();
+    assert_eq!(glimpse(&gzip(&foreign), &limits), nothing);
 }
 
 #[test]

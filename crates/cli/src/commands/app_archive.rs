@@ -66,7 +66,7 @@ pub(super) async fn export(
         progress.ok()?;
         if !release.build.is_empty() {
             let progress = ui.start(format!("Exporting build {}", release.build))?;
-            let build = rack.client.build_export(app, &release.build).await?;
+            let build = rack.client.build_export(app, &release.build, None).await?;
             package.add_download(BUILD, build, &ui).await?;
             progress.ok()?;
         }

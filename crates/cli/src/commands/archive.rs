@@ -5,7 +5,11 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
 use bytes::Bytes;
+}
+
+use artifact::Format;
 use futures::StreamExt as _;
+use rack_api::Build;
 use rack_api::client::{Download, Upload};
 use tokio::io::AsyncRead;
 use tokio_util::io::ReaderStream;
@@ -18,7 +22,7 @@ use crate::exit::Exit;
 use crate::ui::{Bar, Ui};
 
 /// Size of the pieces a file is read in.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 256 * 1024;
 
 /// A body whose bytes the bar counts as they are sent.
 pub(super) fn counted(reader: impl AsyncRead + Send + 'static, bar: &Bar) -> Upload {
@@ -37,6 +41,7 @@ pub(super) async fn export(
     app: &AppArgs,
     build: &str,
     file: Option<&Path>,
+    format: Option<Format>,
 ) -> Outcome {
     refuse_terminal(context, file)?;
     let name = context.app(app)?;
@@ -45,7 +50,20 @@ pub(super) async fn export(
     let id = build_id(&rack, &name, build).await?;
     let progress = ui.start("Exporting build")?;
     // The rack checks all it can before the first byte, so nothing is written until then.
-    let archive = rack.client.build_export(&name, &id).await?;
+    let archive = rack
+        .client
+        .build_export(&name, &id, format.map(Format::name))
+        .await?;
+    if let Some(format) = format
+        && !rack.client.is_twinrack()
+    {
+        return Err(Error::with_hint(
+            format!("this rack cannot be asked for the format {format}"),
+            format!(
+                "export without --format, then `convox artifact convert <file> --to {format} -o <other>`"
+            ),
+        ));
+    }
     receive(archive, file, &ui).await?;
     progress.ok()?;
     Ok(Exit::SUCCESS)
@@ -176,12 +194,7 @@ pub(super) async fn import(
     };
     drop(bar);
     progress.ok_with(&build.release)?;
-    if !build.missing_environment.is_empty() {
-        let names = build.missing_environment.join(", ");
-        ui.note(format!(
-            "warning: {name} has no value for {names}: use `convox env set` before promoting"
-        ));
-    }
+    tell(context, &build, &name, app.rack.rack.as_deref());
     if only_id {
         ui.data(build.release.as_bytes())?;
     }
@@ -205,6 +218,40 @@ pub(super) fn body(file: Option<(File, Option<u64>)>, ui: &Ui) -> Body {
     let upload = counted(tokio::fs::File::from_std(file), &bar);
     let upload = length.into_iter().fold(upload, Upload::with_length);
     Body { upload, bar }
+}
+
+/// Says on standard error what is worth knowing of a build that has come: that it was
+/// here before, and what its environment lacks. `rack` is how the command named it.
+pub(super) fn tell(context: &Context, build: &Build, app: &str, rack: Option<&str>) {
+    let ui = &context.ui;
+    if let Some(source) = &build.provenance {
+        if !source.imported_before.is_empty() {
+            let before = &source.imported_before;
+            ui.note(format!(
+                "note: the same archive was imported before, as build {before}"
+            ));
+        }
+        if source.images_present && !source.archive.is_empty() {
+            ui.note("note: the rack had all images already, none was loaded");
+        }
+    }
+    if build.missing_environment.is_empty() {
+        return;
+    }
+    let names = build.missing_environment.join(", ");
+    let mut words = vec!["convox env set".to_owned()];
+    words.extend(
+        build
+            .missing_environment
+            .iter()
+            .map(|name| format!("{name}=<value>")),
+    );
+    words.push(format!("-a {app}"));
+    words.extend(rack.map(|rack| format!("-r {rack}")));
+    ui.note(format!(
+        "warning: {app} has no value for {names}: before promoting, `{}`",
+        words.join(" ")
+    ));
 }
 
 /// Opens an archive; only regular files have a length.

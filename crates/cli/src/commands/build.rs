@@ -1,16 +1,19 @@
 //! `convox build`, and `convox builds` with what is below it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use artifact::Format;
 use clap::{Args, Subcommand};
 use flate2::Compression;
 use jiff::Timestamp;
-use rack_api::build::{CreateOptions, status};
+use rack_api::build::{CreateOptions, Provenance, status};
 use rack_api::client::ClientError;
 use rack_api::id;
+use rack_api::time::whole_seconds;
 
-use super::{archive, build_id};
+use super::{archive, build_id, copy};
 use crate::arguments::{AppArgs, limit};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
@@ -18,6 +21,7 @@ use crate::exit::Exit;
 use crate::racks::Rack;
 use crate::source;
 use crate::ui::{Info, Table, Ui, ago, elapsed};
+use crate::view::ViewArgs;
 
 /// How often a real rack is asked whether a build has ended.
 const POLL: Duration = Duration::from_secs(1);
@@ -207,6 +211,8 @@ pub(crate) struct Builds {
     #[command(subcommand)]
     command: Option<BuildsCommand>,
     #[command(flatten)]
+    view: ViewArgs,
+    #[command(flatten)]
     app: AppArgs,
     /// number of builds to list
     #[arg(short, long, value_name = "limit", value_parser = limit)]
@@ -218,6 +224,18 @@ enum BuildsCommand {
     /// create a build
     #[command(hide = true)]
     Create(Build),
+    /// copy a build to another rack
+    Copy {
+        /// build id, or the id of one of its releases
+        build: String,
+        #[command(flatten)]
+        route: copy::Route,
+        /// print only the id of the release
+        #[arg(long)]
+        id: bool,
+        #[command(flatten)]
+        app: AppArgs,
+    },
     /// export a build
     Export {
         /// build id, or the id of one of its releases
@@ -225,6 +243,9 @@ enum BuildsCommand {
         /// file to write; standard output if none is given
         #[arg(short, long, value_name = "file")]
         file: Option<PathBuf>,
+        /// format of the archive: default, v2 or v3
+        #[arg(long, value_name = "format")]
+        format: Option<Format>,
         #[command(flatten)]
         app: AppArgs,
     },
@@ -246,7 +267,12 @@ enum BuildsCommand {
         app: AppArgs,
     },
     /// get information about a build
-    Info(OneBuild),
+    Info {
+        #[command(flatten)]
+        build: OneBuild,
+        #[command(flatten)]
+        view: ViewArgs,
+    },
     /// get logs for a build
     Logs(OneBuild),
 }
@@ -263,10 +289,22 @@ impl Builds {
     /// Lists builds, or does what the sub-command says.
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         match self.command {
-            None => list(context, &self.app, self.limit).await,
+            None => list(context, &self.view, &self.app, self.limit).await,
             Some(BuildsCommand::Create(build)) => build.run(context).await,
-            Some(BuildsCommand::Export { build, file, app }) => {
-                archive::export(context, &app, &build, file.as_deref()).await
+            Some(BuildsCommand::Copy {
+                build,
+                route,
+                id,
+                app,
+            }) => copy::copy(context, &app, &build, &route, id).await,
+            Some(BuildsCommand::Export {
+                build,
+                file,
+                format,
+                app,
+            }) => {
+                let file = file.filter(|file| file != Path::new("-"));
+                archive::export(context, &app, &build, file.as_deref(), format).await
             }
             Some(BuildsCommand::Import {
                 positional,
@@ -278,63 +316,86 @@ impl Builds {
                 let file = file.or(positional).filter(|file| file != Path::new("-"));
                 archive::import(context, &app, file.as_deref(), force, id).await
             }
-            Some(BuildsCommand::Info(build)) => info(context, &build).await,
+            Some(BuildsCommand::Info { build, view }) => info(context, &build, &view).await,
             Some(BuildsCommand::Logs(build)) => logs(context, &build).await,
         }
     }
 }
 
-async fn list(context: &Context, app: &AppArgs, limit: Option<u32>) -> Outcome {
+async fn list(context: &Context, view: &ViewArgs, app: &AppArgs, limit: Option<u32>) -> Outcome {
     let name = context.app(app)?;
     let rack = context.rack(&app.rack).await?;
-    let now = Timestamp::now();
-    let mut table = Table::new([
-        "ID",
-        "STATUS",
-        "RELEASE",
-        "STARTED",
-        "ELAPSED",
-        "DESCRIPTION",
-    ]);
-    for build in rack.client.build_list(&name, limit).await? {
-        let (started, took) = (ago(build.started, now), elapsed(build.started, build.ended));
-        table.row(vec![
-            build.id,
-            build.status,
-            build.release,
-            started,
-            took,
-            build.description,
+    let read = async || Ok(rack.client.build_list(&name, limit).await?);
+    let show = |builds: Vec<rack_api::Build>| {
+        let now = Timestamp::now();
+        let mut table = Table::new([
+            "ID",
+            "STATUS",
+            "RELEASE",
+            "STARTED",
+            "ELAPSED",
+            "DESCRIPTION",
         ]);
-    }
-    context.ui.table(&table)?;
-    Ok(Exit::SUCCESS)
+        for build in builds {
+            let (started, took) = (ago(build.started, now), elapsed(build.started, build.ended));
+            table.row(vec![
+                build.id,
+                build.status,
+                build.release,
+                started,
+                took,
+                build.description,
+            ]);
+        }
+        table
+    };
+    view.show(context, read, show).await
 }
 
-async fn info(context: &Context, build: &OneBuild) -> Outcome {
+async fn info(context: &Context, build: &OneBuild, view: &ViewArgs) -> Outcome {
     let name = context.app(&build.app)?;
     let rack = context.rack(&build.app.rack).await?;
     let id = build_id(&rack, &name, &build.build).await?;
-    let build = rack.client.build_get(&name, &id).await?;
-    let mut info = Info::default();
-    info.add("Id", build.id)
-        .add("Status", build.status)
-        .add("Release", build.release)
-        .add("Description", build.description)
-        .add("Started", ago(build.started, Timestamp::now()))
-        .add("Elapsed", elapsed(build.started, build.ended))
-        .add_some("Reason", build.reason);
-    if let Some(source) = build.provenance {
-        let words = [source.rack, source.app, source.build]
-            .into_iter()
-            .filter(|word| !word.is_empty());
-        info.add_some("Source", words.collect::<Vec<_>>().join(" "));
+    let read = async || Ok(rack.client.build_get(&name, &id).await?);
+    let show = |build: rack_api::Build| {
+        let mut info = Info::default();
+        info.add("Id", build.id)
+            .add("Status", build.status)
+            .add("Release", build.release)
+            .add("Description", build.description)
+            .add("Started", ago(build.started, Timestamp::now()))
+            .add("Elapsed", elapsed(build.started, build.ended))
+            .add_some("Reason", build.reason);
+        came_from(&mut info, build.provenance);
+        image_digests(&mut info, build.images);
+        info
+    };
+    view.show(context, read, show).await
+}
+
+/// Shows where a build came from.
+pub(super) fn came_from(info: &mut Info, provenance: Option<Provenance>) {
+    let Some(source) = provenance else {
+        return;
+    };
+    let words = |words: [String; 3]| {
+        let words = words.into_iter().filter(|word| !word.is_empty());
+        words.collect::<Vec<_>>().join(" ")
+    };
+    info.add_some("Source", words([source.rack, source.app, source.build]));
+    if let Some(origin) = source.origin {
+        info.add_some("Origin", words([origin.rack, origin.app, origin.build]));
     }
-    for (service, digest) in build.images {
+    info.add_some("Archive", source.archive);
+    let imported = source.imported.map(whole_seconds).unwrap_or_default();
+    info.add_some("Imported", imported);
+}
+
+/// Shows which images exactly a build is made of.
+pub(super) fn image_digests(info: &mut Info, images: BTreeMap<String, String>) {
+    for (service, digest) in images {
         info.add(format!("Image {service}"), digest);
     }
-    context.ui.info(&info)?;
-    Ok(Exit::SUCCESS)
 }
 
 async fn logs(context: &Context, build: &OneBuild) -> Outcome {

@@ -173,14 +173,14 @@ impl Drop for RawTerminal {
 }
 
 /// The signals that ask the client to leave; listening keeps them from killing it.
-pub(super) struct Signals {
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
 }
 
 impl Signals {
-    pub(super) fn listen() -> Result<Self, Error> {
+    pub(crate) fn listen() -> Result<Self, Error> {
         let listen = |kind| signal(kind).map_err(Error::io("can not listen for signals"));
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,
@@ -190,7 +190,7 @@ impl Signals {
     }
 
     /// Waits for a signal; gives its number.
-    pub(super) async fn next(&mut self) -> i32 {
+    pub(crate) async fn next(&mut self) -> i32 {
         tokio::select! {
             _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
             _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),

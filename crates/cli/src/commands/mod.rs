@@ -8,10 +8,12 @@ mod api;
 mod app;
 mod app_archive;
 mod archive;
+mod artifact;
 mod balancer;
 mod build;
 mod certificate;
 mod config;
+mod copy;
 mod cp;
 mod deploy;
 mod environment;
@@ -39,6 +41,7 @@ mod update;
 mod version;
 
 use clap::Subcommand;
+pub(crate) use exec::Signals;
 use rack_api::id;
 
 use self::absent::Reason;
@@ -54,6 +57,8 @@ pub(crate) enum Command {
     Api(api::Api),
     /// list apps
     Apps(app::Apps),
+    /// look into build archives
+    Artifact(artifact::Artifact),
     /// list balancers for an app
     Balancers(balancer::Balancers),
     /// limit the price of an app
@@ -144,6 +149,7 @@ impl Command {
         match self {
             Self::Api(command) => command.run(context).await,
             Self::Apps(command) => command.run(context).await,
+            Self::Artifact(command) => command.run(context).await,
             Self::Balancers(command) => command.run(context).await,
             Self::Budget(command) => command.run(Reason::Budget),
             Self::Build(command) => command.run(context).await,

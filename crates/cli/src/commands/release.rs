@@ -7,7 +7,7 @@ use rack_api::release::CreateOptions;
 use rack_api::time::whole_seconds;
 use serde::Serialize;
 
-use super::{promote, release_id};
+use super::{build, promote, release_id};
 use crate::arguments::{AppArgs, limit};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
@@ -172,6 +172,8 @@ async fn info(context: &Context, release: &OneRelease, view: &ViewArgs) -> Outco
             .add("Description", release.description)
             .add("Env", release.env)
             .add_some("Reason", release.reason);
+        build::came_from(&mut info, release.provenance);
+        build::image_digests(&mut info, release.images);
         info
     };
     view.show(context, read, show).await

@@ -108,6 +108,12 @@ impl Ui {
         write(&mut io::stdout().lock(), bytes)
     }
 
+    /// Standard output for an archive that is written elsewhere than on this thread.
+    #[expect(clippy::unused_self, reason = "all output goes through a `Ui`")]
+    pub(crate) fn data_writer(&self) -> impl Write + Send + 'static {
+        io::stdout()
+    }
+
     /// Writes one line to standard error: a note that is no error.
     #[expect(clippy::unused_self, reason = "all output goes through a `Ui`")]
     pub(crate) fn note(&self, text: impl AsRef<str>) {
@@ -166,6 +172,11 @@ impl Ui {
             Stream::Stderr => self.stderr,
         }
     }
+}
+
+/// A number of bytes in words.
+pub(crate) fn size(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
 }
 
 fn write(to: &mut impl Write, bytes: &[u8]) -> Result<(), Error> {

@@ -214,6 +214,32 @@ fn an_export_to_a_file_is_whole_or_not_there() {
 }
 
 #[test]
+fn a_rack_that_knows_no_formats_is_not_believed_to_have_written_one() {
+    let rack = FakeRack::foreign(|request| match request.line.as_str() {
+        "GET /apps/myapp/builds/BABCDEFGHIJ.tgz?format=v3" => Reply::Bytes(ARCHIVE.to_vec()),
+        _ => Reply::Status(404, "build not found\n"),
+    });
+    let env = Env::with(&rack);
+    let run = env.convox("builds export BABCDEFGHIJ --format v3 -f b.tgz");
+    assert_eq!(
+        (run.stderr.as_str(), run.status),
+        (
+            "ERROR: this rack cannot be asked for the format v3\n\
+             hint: export without --format, then `convox artifact convert <file> --to v3 -o <other>`\n",
+            1
+        )
+    );
+    assert_eq!(env.get("work/myapp/b.tgz"), None);
+    let run = env.convox("builds export BABCDEFGHIJ --format v4 -f b.tgz");
+    assert_eq!((run.stdout.as_str(), run.status), ("", 1));
+    assert_eq!(
+        run.stderr,
+        "ERROR: invalid argument \"v4\" for \"--format\" flag: unknown archive format \"v4\": \
+         use default, v2 or v3\n"
+    );
+}
+
+#[test]
 fn a_broken_export_to_standard_output_fails() {
     let rack = FakeRack::start(exchange);
     let output = Env::with(&rack)
@@ -240,8 +266,7 @@ fn an_import_takes_a_file_in_every_form() {
     let rack = FakeRack::start(exchange);
     let env = Env::with(&rack);
     env.put("work/myapp/b.tgz", ARCHIVE);
-    let warning =
-        "warning: myapp has no value for SECRET, TOKEN: use `convox env set` before promoting\n";
+    let warning = "warning: myapp has no value for SECRET, TOKEN: before promoting, `convox env set SECRET=<value> TOKEN=<value> -a myapp`\n";
     for line in ["builds import b.tgz", "builds import -f b.tgz"] {
         let run = env.convox(line);
         assert_eq!(
@@ -263,6 +288,25 @@ fn an_import_takes_a_file_in_every_form() {
         .into_iter()
         .map(|request| request.headers.contains_key("content-length"));
     assert_eq!(imports.collect::<Vec<_>>(), [true, true, false, false]);
+}
+
+#[test]
+fn an_import_says_what_was_there_before() {
+    let rack = FakeRack::start(|_| {
+        Reply::Json(
+            r#"{"id":"BNEWAAAAAAA","release":"RNEWAAAAAAA","provenance":{"rack":"personal/staging","app":"myapp",
+                "build":"BABCDEFGHIJ","archive":"sha256:aa","images-present":true,"imported-before":"BOLDAAAAAAA"}}"#,
+        )
+    });
+    let env = Env::with(&rack);
+    let run = env.convox_reading("builds import --id", ARCHIVE);
+    assert_eq!((run.stdout.as_str(), run.status), ("RNEWAAAAAAA", 0));
+    assert_eq!(
+        run.stderr,
+        "Importing build... OK, RNEWAAAAAAA\n\
+         note: the same archive was imported before, as build BOLDAAAAAAA\n\
+         note: the rack had all images already, none was loaded\n"
+    );
 }
 
 #[test]
@@ -302,5 +346,46 @@ fn an_archive_goes_from_pipe_to_pipe() {
     assert_eq!(
         env.convox_reading("builds import --id", &archive).stdout,
         "RNEWAAAAAAA"
+    );
+}
+
+#[test]
+fn an_export_is_piped_into_an_import() {
+    let rack = FakeRack::start(exchange);
+    let env = Env::with(&rack);
+    let mut export = env
+        .command("builds export BABCDEFGHIJ")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("started");
+    let pipe = export.stdout.take().expect("piped");
+    let import = env
+        .command("builds import --id")
+        .stdin(pipe)
+        .output()
+        .expect("started");
+    assert!(export.wait().expect("ended").success());
+    assert!(import.status.success());
+    assert_eq!(import.stdout, b"RNEWAAAAAAA");
+    assert_eq!(rack.request("POST /apps/myapp/builds/import").body, ARCHIVE);
+}
+
+#[test]
+fn an_export_whose_reader_goes_away_ends_quietly() {
+    let rack = FakeRack::start(exchange);
+    let env = Env::with(&rack);
+    let mut export = env
+        .command("builds export BABCDEFGHIJ")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("started");
+    drop(export.stdout.take());
+    let output = export.wait_with_output().expect("ended");
+    assert_eq!(output.status.code(), Some(141));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stderr),
+        "Exporting build... "
     );
 }

@@ -25,6 +25,12 @@ fn one_app(request: &Request) -> Reply {
             r#"{"id":"BJABCDEFGHI","status":"complete","release":"RIABCDEFGHJ","description":"d","manifest":"services: {}\n",
                 "images":{"web":"sha256:aa","worker":"sha256:bb"},"provenance":{"rack":"personal/staging","app":"myapp","build":"BXXXXXXXXXX"}}"#,
         ),
+        "GET /apps/myapp/releases/RTRAVELLEDX" => Reply::Json(
+            r#"{"id":"RTRAVELLEDX","build":"BTRAVELLEDX","created":"1970-01-02T03:04:05.678Z","description":"d",
+                "images":{"web":"sha256:aa"},"provenance":{"rack":"personal/staging","app":"myapp","build":"BXXXXXXXXXX",
+                "origin":{"rack":"personal/first","app":"myapp","build":"BYYYYYYYYYY"},"archive":"sha256:cc",
+                "imported":"1970-01-02T03:04:05.678Z"}}"#,
+        ),
         "GET /apps/myapp/services" => Reply::Json(
             r#"[{"name":"web","domain":"web.myapp.staging.localhost","ports":[{"balancer":443,"container":3000},{"balancer":80,"container":0}],"count":2,"cpu":256,"memory":512},
                 {"name":"api","count":1,"cpu":0,"memory":128}]"#,
@@ -44,6 +50,23 @@ fn one_app(request: &Request) -> Reply {
         "GET /system/releases" => Reply::Json(r#"[{"id":"20200101"}]"#),
         _ => Reply::Status(404, "app not found: other\n"),
     }
+}
+
+#[test]
+fn a_release_says_where_its_build_came_from() {
+    let rack = FakeRack::start(one_app);
+    Env::with(&rack).convox("releases info RTRAVELLEDX").prints(
+        "Id           RTRAVELLEDX\n\
+             Build        BTRAVELLEDX\n\
+             Created      1970-01-02T03:04:05Z\n\
+             Description  d\n\
+             Env          \n\
+             Source       personal/staging myapp BXXXXXXXXXX\n\
+             Origin       personal/first myapp BYYYYYYYYYY\n\
+             Archive      sha256:cc\n\
+             Imported     1970-01-02T03:04:05Z\n\
+             Image web    sha256:aa\n",
+    );
 }
 
 #[test]

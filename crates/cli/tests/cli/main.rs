@@ -1,6 +1,8 @@
 //! The built `convox` against a rack that says what the test tells it to.
 
+mod artifact;
 mod builds;
+mod copies;
 mod lists;
 mod local;
 mod nouns;

@@ -54,6 +54,12 @@ impl Env {
         env
     }
 
+    /// Settings that know a rack by a name.
+    pub(crate) fn know(&self, name: &str, rack: &FakeRack) {
+        let url = format!("http://convox:secret@{}", rack.host);
+        self.put(&format!("config/racks/{name}"), url);
+    }
+
     pub(crate) fn set(&mut self, name: &str, value: &str) {
         self.variables.insert(name.to_owned(), value.to_owned());
     }
@@ -207,8 +213,21 @@ impl FakeRack {
         Self::start_on("127.0.0.1:0", handler)
     }
 
+    /// A rack that is not one of ours.
+    pub(crate) fn foreign(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::listening("127.0.0.1:0", "", handler)
+    }
+
     pub(crate) fn start_on(
         address: &str,
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::listening(address, "Twinrack: test\r\n", handler)
+    }
+
+    fn listening(
+        address: &str,
+        mark: &'static str,
         handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind(address).expect("a port");
@@ -219,7 +238,7 @@ impl FakeRack {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (handler, seen) = (Arc::clone(&handler), Arc::clone(&seen));
-                std::thread::spawn(move || serve(stream, &handler, &seen));
+                std::thread::spawn(move || serve(stream, mark, &handler, &seen));
             }
         });
         Self { host, requests }
@@ -250,7 +269,7 @@ impl FakeRack {
     }
 }
 
-fn serve(stream: TcpStream, handler: &Handler, seen: &Mutex<Vec<Request>>) {
+fn serve(stream: TcpStream, mark: &str, handler: &Handler, seen: &Mutex<Vec<Request>>) {
     let mut reader = BufReader::new(stream.try_clone().expect("a handle"));
     let Some(request) = read_request(&mut reader) else {
         return;
@@ -259,7 +278,7 @@ fn serve(stream: TcpStream, handler: &Handler, seen: &Mutex<Vec<Request>>) {
     let reply = handler(&request);
     let mut to = stream;
     // The client may have left already; the test looks at what it printed.
-    let _ = write_reply(&mut to, &request, reply);
+    let _ = write_reply(&mut to, mark, &request, reply);
 }
 
 fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
@@ -301,20 +320,27 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
     })
 }
 
-fn write_reply(to: &mut TcpStream, request: &Request, reply: Reply) -> std::io::Result<()> {
+fn write_reply(
+    to: &mut TcpStream,
+    mark: &str,
+    request: &Request,
+    reply: Reply,
+) -> std::io::Result<()> {
     let frames = match reply {
-        Reply::Json(text) => return write_body(to, 200, text.as_bytes(), text.len()),
-        Reply::Status(status, text) => return write_body(to, status, text.as_bytes(), text.len()),
-        Reply::Bytes(bytes) => return write_body(to, 200, &bytes, bytes.len()),
-        Reply::Truncated(bytes) => return write_body(to, 200, &bytes, bytes.len() + 1),
+        Reply::Json(text) => return write_body(to, mark, 200, text.as_bytes(), text.len()),
+        Reply::Status(status, text) => {
+            return write_body(to, mark, status, text.as_bytes(), text.len());
+        }
+        Reply::Bytes(bytes) => return write_body(to, mark, 200, &bytes, bytes.len()),
+        Reply::Truncated(bytes) => return write_body(to, mark, 200, &bytes, bytes.len() + 1),
         Reply::Frames(ref frames) | Reply::Broken(ref frames) => frames,
     };
     let Some(key) = request.headers.get("sec-websocket-key") else {
-        return write_body(to, 400, b"a websocket is expected", 23);
+        return write_body(to, mark, 400, b"a websocket is expected", 23);
     };
     write!(
         to,
-        "HTTP/1.1 101 Switching Protocols\r\nTwinrack: test\r\nUpgrade: websocket\r\n\
+        "HTTP/1.1 101 Switching Protocols\r\n{mark}Upgrade: websocket\r\n\
          Connection: Upgrade\r\nSec-WebSocket-Accept: {}\r\n\r\n",
         accept_key(key)
     )?;
@@ -330,10 +356,16 @@ fn write_reply(to: &mut TcpStream, request: &Request, reply: Reply) -> std::io::
     to.flush()
 }
 
-fn write_body(to: &mut TcpStream, status: u16, body: &[u8], length: usize) -> std::io::Result<()> {
+fn write_body(
+    to: &mut TcpStream,
+    mark: &str,
+    status: u16,
+    body: &[u8],
+    length: usize,
+) -> std::io::Result<()> {
     write!(
         to,
-        "HTTP/1.1 {status} X\r\nTwinrack: test\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        "HTTP/1.1 {status} X\r\n{mark}Content-Length: {length}\r\nConnection: close\r\n\r\n"
     )?;
     to.write_all(body)?;
     to.flush()

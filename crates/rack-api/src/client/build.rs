@@ -4,6 +4,7 @@ use ::http::Method;
 
 use super::http::{Fields, path};
 use super::{Client, ClientError, Download, LogStream, Upload};
+use crate::build::Ticket;
 use crate::{Build, build};
 
 impl Client {
@@ -69,10 +70,17 @@ impl Client {
             .await
     }
 
-    /// Reads the archive of a build.
-    pub async fn build_export(&self, app: &str, id: &str) -> Result<Download, ClientError> {
+    /// Reads the archive of a build. Only our server knows formats: others write what
+    /// they always do.
+    pub async fn build_export(
+        &self,
+        app: &str,
+        id: &str,
+        format: Option<&str>,
+    ) -> Result<Download, ClientError> {
         let path = format!("{}.tgz", path(&["apps", app, "builds", id])?);
-        self.download(&path, Fields::default()).await
+        let query = Fields::default().add("format", format.map(str::to_owned));
+        self.download(&path, query).await
     }
 
     /// Sends the archive of a build; the answer has the new build and its release.
@@ -90,5 +98,31 @@ impl Client {
     ) -> Result<Build, ClientError> {
         let path = path(&["apps", app, "builds", "import"])?;
         self.upload(&format!("{path}?force=true"), archive).await
+    }
+
+    /// Asks a rack of ours for leave to copy a build to another rack.
+    pub async fn build_ticket(&self, app: &str, id: &str) -> Result<Ticket, ClientError> {
+        let path = path(&["apps", app, "builds", id, "ticket"])?;
+        self.get(&path, Fields::default()).await
+    }
+
+    /// Copies the build that a ticket is for, of another app too if `foreign` is set; the
+    /// answer has the new build and its release. Only for racks of ours: those of other
+    /// servers and engines refuse ([`ClientError::is_elsewhere`]).
+    pub async fn build_copy(
+        &self,
+        app: &str,
+        ticket: &Ticket,
+        foreign: bool,
+    ) -> Result<Build, ClientError> {
+        let fields = Fields::default()
+            .add("ticket", Some(&ticket.ticket))
+            .add("force", foreign.then_some(true));
+        self.form(
+            Method::POST,
+            &path(&["apps", app, "builds", "copy"])?,
+            fields,
+        )
+        .await
     }
 }

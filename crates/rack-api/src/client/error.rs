@@ -71,6 +71,11 @@ impl ClientError {
         matches!(self, Self::Api { status: 409, .. })
     }
 
+    /// Whether the rack answered that something is for another server or engine.
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::Api { status: 421, .. })
+    }
+
     /// Whether nobody listens at the endpoint; a local server may be started then.
     pub fn is_refused(&self) -> bool {
         matches!(

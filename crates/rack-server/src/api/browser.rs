@@ -11,7 +11,7 @@
 use std::net::IpAddr;
 
 use axum::extract::{Request, State as Shared};
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
@@ -31,6 +31,7 @@ pub(super) async fn keep_out(
     let Err(reason) = check(
         request.headers(),
         request.uri(),
+        request.version(),
         origin.as_ref(),
         &console.limits().hosts,
     ) else {
@@ -47,6 +48,7 @@ pub(super) async fn keep_out(
 fn check(
     headers: &HeaderMap,
     uri: &Uri,
+    version: Version,
     arrival: Option<&Origin>,
     names: &[String],
 ) -> Result<(), &'static str> {
@@ -61,7 +63,10 @@ fn check(
         uri.authority()
             .map(|authority| authority.as_str().to_owned()),
     );
-    // Only programs leave the host out, which HTTP/1.0 allows them.
+    // Only programs leave the host out, which HTTP/1.0 alone allows them.
+    if hosts.is_empty() && version >= Version::HTTP_11 {
+        return Err(HOST);
+    }
     for host in &hosts {
         let (name, _) = host_and_port(host);
         if !is_ours(&name, arrival, names) {
@@ -126,7 +131,8 @@ mod tests {
             tls: true,
         };
         let names = ["Racks.Example".to_owned()];
-        check(&headers, &Uri::from_static("/apps"), Some(&arrival), &names)
+        let uri = Uri::from_static("/apps");
+        check(&headers, &uri, Version::HTTP_11, Some(&arrival), &names)
     }
 
     #[test]
@@ -165,14 +171,17 @@ mod tests {
             assert!(refused.starts_with("host is not a name"), "{refused}");
         }
         assert!(ask(&[("host", "localhost"), ("host", "example.org")]).is_err());
-        assert_eq!(ask(&[]), Ok(()), "programs may leave it out");
+        assert!(ask(&[]).is_err(), "HTTP/1.1 has one");
+        let (none, uri) = (HeaderMap::new(), Uri::from_static("/apps"));
+        let old = check(&none, &uri, Version::HTTP_10, None, &[]);
+        assert_eq!(old, Ok(()), "programs of before may leave it out");
     }
 
     #[test]
     fn the_target_counts_as_the_host_does() {
         let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("localhost"))]);
         let uri = Uri::from_static("http://example.org/apps");
-        assert!(check(&headers, &uri, None, &[]).is_err());
+        assert!(check(&headers, &uri, Version::HTTP_11, None, &[]).is_err());
     }
 
     #[test]

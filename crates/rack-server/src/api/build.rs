@@ -1,7 +1,7 @@
 //! Builds.
 
 use axum::body::Body;
-use axum::extract::{Path, Request};
+use axum::extract::{Path, Request, State as Shared};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::Response;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -9,7 +9,9 @@ use rack_api::build::CreateOptions;
 use rack_api::params::list as split;
 use tokio_util::io::StreamReader;
 
-use super::error::{ApiError, Result};
+use super::State;
+use super::error::Result;
+use super::multipart::{Parts, file};
 use super::params::Params;
 use super::reply;
 use super::scope::Scope;
@@ -39,11 +41,14 @@ pub(super) async fn list(
 pub(super) async fn get(
     Scope(rack): Scope,
     Path((app, id)): Path<(String, String)>,
+    uri: Uri,
 ) -> Result<Response> {
     let Some(id) = id.strip_suffix(".tgz") else {
         return Ok(reply::json(&rack.build(&app, &id).await?));
     };
-    let (_, export) = rack.export_build(&app, id).await?;
+    let params = Params::of_query(&uri);
+    let format = params.text("format").unwrap_or_default();
+    let (_, export) = rack.export_build(&app, id, format).await?;
     Ok(reply::bytes(Body::from_stream(export.stream()), None))
 }
 
@@ -80,9 +85,9 @@ pub(super) async fn create(
     Path(app): Path<String>,
     request: Request,
 ) -> Result<Response> {
-    if let Some(boundary) = boundary(request.headers()) {
-        let parts = multer::Multipart::new(request.into_body().into_data_stream(), boundary);
-        return from_parts(&rack, &app, parts, false).await;
+    rack.app(&app).await?;
+    if let Some(parts) = Parts::of(request.headers()) {
+        return from_parts(&rack, &app, parts(request.into_body()), false).await;
     }
     let params = Params::of_request(request).await?;
     if params.boolean("external") == Some(true) {
@@ -120,40 +125,64 @@ pub(super) async fn update(
     Ok(reply::json(&rack.update_build(&app, &id, change).await?))
 }
 
-pub(super) fn boundary(headers: &HeaderMap) -> Option<String> {
-    let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    multer::parse_boundary(kind).ok()
+/// `GET /apps/{app}/builds/{id}/ticket`; an addition of this server.
+pub(super) async fn ticket(
+    Shared(console): Shared<State>,
+    Scope(rack): Scope,
+    Path((app, id)): Path<(String, String)>,
+) -> Result<Response> {
+    Ok(reply::json(&console.ticket(&rack, &app, &id).await?))
 }
 
-pub(super) fn broken(error: &multer::Error) -> ApiError {
-    Failure::Invalid(format!("the upload is not readable: {error}")).into()
+/// `POST /apps/{app}/builds/copy` with a `ticket` of the build; an addition of this server.
+pub(super) async fn copy(
+    Shared(console): Shared<State>,
+    Scope(rack): Scope,
+    Path(app): Path<String>,
+    request: Request,
+) -> Result<Response> {
+    let params = Params::of_request(request).await?;
+    let foreign = params.boolean("force").unwrap_or(false);
+    let ticket = params.required("ticket")?;
+    Ok(reply::json(
+        &console.copy_build(&rack, &app, ticket, foreign).await?,
+    ))
 }
 
-async fn from_parts(
+/// A file that came as a part, stored: which part it was, and its address.
+type Stored = (String, String);
+
+/// Reads all parts: fields and the file, which may come before the fields that say what
+/// to do with it. What was stored is known even if the rest cannot be read.
+async fn read_parts(
     rack: &Rack,
     app: &str,
-    mut parts: multer::Multipart<'static>,
-    foreign: bool,
-) -> Result<Response> {
+    mut parts: Parts,
+    stored: &mut Vec<Stored>,
+) -> Result<Params> {
     let mut params = Params::default();
-    // The file may come before the fields that say what to do with it.
-    let mut source = None;
-    while let Some(field) = parts.next_field().await.map_err(|error| broken(&error))? {
+    while let Some(field) = parts.next().await? {
         let name = field.name().unwrap_or_default().to_owned();
-        match name.as_str() {
-            "source" | "image" => {
-                let object = {
-                    let body = StreamReader::new(field.map_err(std::io::Error::other));
-                    rack.store_object(app, "", body).await?
-                };
-                source = Some((name, object.url));
-            }
-            _ => {
-                let value = field.text().await.map_err(|error| broken(&error))?;
-                params.insert(name, value);
-            }
+        if matches!(name.as_str(), "source" | "image") {
+            let (body, fate) = file(field);
+            let object = fate.judge(rack.store_object(app, "", body).await)?;
+            stored.push((name, object.url));
+        } else {
+            params.insert(name, parts.text(field).await?);
         }
     }
+    Ok(params)
+}
+
+async fn from_parts(rack: &Rack, app: &str, parts: Parts, foreign: bool) -> Result<Response> {
+    let mut stored = Vec::new();
+    let params = read_parts(rack, app, parts, &mut stored).await;
+    // The last one counts; nobody else knows of the others.
+    let source = params.is_ok().then(|| stored.pop()).flatten();
+    for (_, url) in stored {
+        rack.delete_object(app, key_of(app, &url)?).await?;
+    }
+    let params = params?;
     match source {
         Some((part, url)) if part == "source" => Ok(reply::json(
             &rack.create_build(app, &url, &options(&params)).await?,
@@ -165,18 +194,23 @@ async fn from_parts(
     }
 }
 
+/// The key of an object of an app in its address.
+fn key_of<'a>(app: &str, url: &'a str) -> Result<&'a str> {
+    let key = url
+        .strip_prefix("object://")
+        .and_then(|rest| rest.split_once('/'))
+        .filter(|(owner, _)| *owner == app)
+        .map(|(_, key)| key);
+    Ok(key.ok_or_else(|| Failure::Invalid(format!("{url} is not an object of app {app}")))?)
+}
+
 async fn import_object(
     rack: &Rack,
     app: &str,
     url: &str,
     foreign: bool,
 ) -> Result<rack_api::Build> {
-    let key = url
-        .strip_prefix("object://")
-        .and_then(|rest| rest.split_once('/'))
-        .filter(|(owner, _)| *owner == app)
-        .map(|(_, key)| key)
-        .ok_or_else(|| Failure::Invalid(format!("{url} is not an object of app {app}")))?;
+    let key = key_of(app, url)?;
     let file = rack.object(app, key).await?;
     let imported = rack.import_build(app, file, foreign).await;
     // Uploaded for this import only.
@@ -195,9 +229,8 @@ pub(super) async fn import(
     let foreign = Params::of_query(request.uri())
         .boolean("force")
         .unwrap_or(false);
-    if let Some(boundary) = boundary(request.headers()) {
-        let parts = multer::Multipart::new(request.into_body().into_data_stream(), boundary);
-        return from_parts(&rack, &app, parts, foreign).await;
+    if let Some(parts) = Parts::of(request.headers()) {
+        return from_parts(&rack, &app, parts(request.into_body()), foreign).await;
     }
     let form = request
         .headers()

@@ -28,6 +28,7 @@ pub(super) async fn set(
     Path((app, name)): Path<(String, String)>,
     request: Request,
 ) -> Result<Response> {
+    rack.app(&app).await?;
     let params = Params::of_request(request).await?;
     let value = params
         .text("value")

@@ -43,6 +43,7 @@ fn status(failure: &Failure) -> StatusCode {
         Failure::Conflict(_) => StatusCode::CONFLICT,
         Failure::Forbidden(_) => StatusCode::FORBIDDEN,
         Failure::Unauthorized | Failure::Token(_) | Failure::Unallowed => StatusCode::UNAUTHORIZED,
+        Failure::Elsewhere(_) => StatusCode::MISDIRECTED_REQUEST,
         Failure::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         Failure::Shutdown | Failure::Engine(EngineError::Unreachable { .. }) => {
             StatusCode::SERVICE_UNAVAILABLE

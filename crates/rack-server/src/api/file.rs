@@ -21,6 +21,7 @@ pub(super) async fn download(
     Path((app, pid)): Path<(String, String)>,
     uri: Uri,
 ) -> Result<Response> {
+    rack.app(&app).await?;
     let params = Params::of_query(&uri);
     let tar = rack.files(&app, &pid, params.required("file")?).await?;
     let body = Body::from_stream(ReaderStream::with_capacity(tar, PIECE));
@@ -51,6 +52,7 @@ pub(super) async fn delete(
     Path((app, pid)): Path<(String, String)>,
     uri: Uri,
 ) -> Result<Response> {
+    rack.app(&app).await?;
     let params = Params::of_query(&uri);
     let files: Vec<&str> = params.required("files")?.split(',').collect();
     rack.remove_files(&app, &pid, &files).await?;

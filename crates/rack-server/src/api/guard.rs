@@ -52,6 +52,10 @@ pub(super) async fn admit(
     }
     match scope::grant(&guard, request.headers(), request.uri()).await {
         Ok(granted) => {
+            if !is_text(request.uri().path()) {
+                let failure = Failure::Invalid("the path of the request is not text".into());
+                return ApiError::from(failure).into_response();
+            }
             request.extensions_mut().insert(granted);
         }
         Err(refusal) => {
@@ -68,6 +72,12 @@ pub(super) async fn admit(
         }
     }
     limit(&guard, request, next).await
+}
+
+/// Whether a path means text without control characters.
+fn is_text(path: &str) -> bool {
+    let decoded = percent_encoding::percent_decode_str(path).decode_utf8();
+    decoded.is_ok_and(|text| !text.chars().any(char::is_control))
 }
 
 fn peer(request: &Request) -> IpAddr {

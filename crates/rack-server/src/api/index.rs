@@ -2,12 +2,10 @@
 
 use axum::extract::Request;
 use axum::response::Response;
-use futures::TryStreamExt as _;
 use rack_api::index::Index;
-use tokio_util::io::StreamReader;
 
-use super::build::{boundary, broken};
 use super::error::Result;
+use super::multipart::{Parts, file};
 use super::params::Params;
 use super::reply;
 use super::scope::Scope;
@@ -30,14 +28,15 @@ pub(super) async fn diff(Scope(rack): Scope, request: Request) -> Result<Respons
 /// `POST /index/update`: the part `update` holds the files, named by their hashes.
 pub(super) async fn update(Scope(rack): Scope, request: Request) -> Result<Response> {
     let missing = || Failure::Invalid("the upload has no update part".into());
-    let boundary = boundary(request.headers()).ok_or_else(missing)?;
-    let mut parts = multer::Multipart::new(request.into_body().into_data_stream(), boundary);
-    while let Some(field) = parts.next_field().await.map_err(|error| broken(&error))? {
+    let parts = Parts::of(request.headers()).ok_or_else(missing)?;
+    let mut parts = parts(request.into_body());
+    while let Some(field) = parts.next().await? {
         if field.name() == Some("update") {
-            let body = StreamReader::new(field.map_err(std::io::Error::other));
-            rack.index_update(body).await?;
+            let (body, fate) = file(field);
+            fate.judge(rack.index_update(body).await)?;
             return Ok(reply::ok());
         }
+        parts.text(field).await?;
     }
     Err(missing().into())
 }

@@ -15,6 +15,10 @@ use crate::operations::{Failure, Result};
 use crate::rack::Rack;
 use crate::rack::log::{Chunk, Lines};
 
+fn not_a_cursor() -> Failure {
+    Failure::Invalid("the cursor is none that this server has told".into())
+}
+
 fn options(headers: &HeaderMap) -> Result<Options> {
     // The client of late 2017 knows no such header: its racks told times and streams.
     let prefixed = is_2017(headers);
@@ -33,7 +37,8 @@ fn options(headers: &HeaderMap) -> Result<Options> {
             previous: headers.boolean("previous").unwrap_or(false),
             cursor: headers
                 .text("cursor")
-                .and_then(|text| Cursor::decode(&text)),
+                .map(|text| Cursor::decode(&text).ok_or_else(not_a_cursor))
+                .transpose()?,
         })
     };
     read().map_err(|_| {

@@ -280,9 +280,42 @@ fn responses(route: &Route, schemas: &mut SchemaGenerator) -> Value {
         ),
         Answer::Empty(status) => (status, json!({ "description": "Done" })),
         Answer::Socket => (101, json!({ "description": "A websocket" })),
+        Answer::Registry => (404, registry_failure()),
     };
-    json!({
+    let mut responses = json!({
         status.to_string(): answer,
         "default": { "$ref": "#/components/responses/Failure" },
+    });
+    if matches!(route.answer, Answer::Socket) {
+        responses["404"] = json!({ "description": "Empty: there was no upgrade" });
+    }
+    responses
+}
+
+/// How registries tell failures.
+fn registry_failure() -> Value {
+    json!({
+        "description": "What registries say of what they do not support",
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "errors": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "properties": {
+                                    "code": { "type": "string" },
+                                    "message": { "type": "string" },
+                                },
+                                "required": ["code", "message"],
+                            },
+                        },
+                    },
+                    "required": ["errors"],
+                },
+            },
+        },
     })
 }

@@ -116,6 +116,8 @@ pub enum Answer {
     Empty(u16),
     /// A websocket.
     Socket,
+    /// A refusal in the words of registries, always.
+    Registry,
 }
 
 /// A route with its handler.
@@ -360,6 +362,12 @@ impl Route {
     /// Answers a status only.
     pub(super) fn empty(mut self, status: u16) -> Self {
         self.answer = Answer::Empty(status);
+        self
+    }
+
+    /// Refuses in the words of registries.
+    pub(super) fn refuses_as_registry(mut self) -> Self {
+        self.answer = Answer::Registry;
         self
     }
 

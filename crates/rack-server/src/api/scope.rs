@@ -8,6 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use tokio_util::sync::CancellationToken;
 
 use super::State;
 use super::error::ApiError;
@@ -194,6 +195,12 @@ fn find(console: &State, headers: &HeaderMap, uri: &Uri, reach: &Reach) -> Resul
             named.unwrap_or_default()
         ))),
     }
+}
+
+/// What ends a caller's access before its time, if anything does.
+pub(super) fn until(request: &Request) -> Option<CancellationToken> {
+    let granted = request.extensions().get::<Granted>()?;
+    granted.access.as_ref()?.until.clone()
 }
 
 fn missing() -> ApiError {

@@ -13,6 +13,8 @@ use hyper_util::rt::TokioIo;
 use rack_api::socket::{Event, Role, Socket, SocketReader, SocketWriter, accept_key};
 
 use super::error::message;
+use super::revocable::Revocable;
+use super::scope;
 use crate::operations::Result;
 use crate::rack::log::{Chunk, Lines};
 
@@ -25,7 +27,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(5);
 /// dropped before loses what is still on the way, the status of a command included.
 const FAREWELL: Duration = Duration::from_secs(600);
 
-type Io = TokioIo<Upgraded>;
+type Io = Revocable<TokioIo<Upgraded>>;
 /// Receiving direction of a socket.
 pub(super) type Reader = SocketReader<Io>;
 /// Sending direction of a socket.
@@ -54,11 +56,13 @@ where
     let Some(accept) = key.filter(|_| asks).map(accept_key) else {
         return StatusCode::NOT_FOUND.into_response();
     };
+    let until = scope::until(&request);
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {
         match upgrade.await {
             Ok(upgraded) => {
-                let (reader, writer) = Socket::new(TokioIo::new(upgraded), Role::Server).split();
+                let io = Revocable::new(TokioIo::new(upgraded), until);
+                let (reader, writer) = Socket::new(io, Role::Server).split();
                 work(reader, writer).await;
             }
             Err(error) => tracing::debug!(%error, "a socket was not upgraded"),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rack_api::app::App;
 use rack_api::balancer::Balancer;
-use rack_api::build::Build;
+use rack_api::build::{Build, Ticket};
 use rack_api::capacity::Capacity;
 use rack_api::certificate::{Certificate, SecurePort};
 use rack_api::config::AppConfig;
@@ -220,8 +220,19 @@ fn builds() -> Vec<Route> {
             .takes_bytes()
             .gives::<Build>()
             .used_by(ALL),
+        get("/apps/{app}/builds/{id}/ticket", build::ticket)
+            .says("gives leave to copy a build to another rack; an addition of this server")
+            .gives::<Ticket>()
+            .tells_secrets()
+            .used_by(&[Own]),
+        post("/apps/{app}/builds/copy", build::copy)
+            .says("copies the build that a ticket is for; `force` takes one of another app; an addition of this server")
+            .form("ticket* force:bool")
+            .gives::<Build>()
+            .used_by(&[Own]),
         get("/apps/{app}/builds/{id}", build::get)
-            .says("describes a build, or with `.tgz` after the id exports it")
+            .says("describes a build, or with `.tgz` after the id exports it, in a `format` of default, v2 or v3")
+            .query("format")
             .gives::<Build>()
             .used_by(ALL),
         put("/apps/{app}/builds/{id}", build::update)
@@ -577,6 +588,7 @@ fn absent() -> Vec<Route> {
             route
                 .says("refuses pushed images, in the words of registries")
                 .open()
+                .refuses_as_registry()
                 .used_by(&[V3])
         }));
     }

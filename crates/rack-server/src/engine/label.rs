@@ -20,6 +20,10 @@ pub const RELEASE: &str = "twinrack.release";
 pub const PORT: &str = "twinrack.port";
 /// Seconds between terminate and kill.
 pub const GRACE: &str = "twinrack.grace";
+/// Processor share asked for, 1024 for one processor.
+pub const CPU: &str = "twinrack.cpu";
+/// Memory asked for in MiB.
+pub const MEMORY: &str = "twinrack.memory";
 /// Digest of everything that makes a resource what it is; it is replaced when this changes.
 pub const FINGERPRINT: &str = "twinrack.fingerprint";
 /// Display text of the command.

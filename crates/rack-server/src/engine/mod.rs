@@ -277,10 +277,23 @@ pub struct Exec {
 /// One piece of a process's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogChunk {
-    /// When the engine saw it.
-    pub time: Timestamp,
+    /// Where it stands.
+    pub place: LogPlace,
     /// Bytes of one line without its line end; very long lines come in pieces.
     pub line: Bytes,
+    /// Chunks before this one are gone: more was said than the engine keeps, faster than
+    /// it could be read.
+    pub gap: bool,
+}
+
+/// A place in a process's log. Times alone do not tell one: pieces of a line share
+/// theirs, and of two streams the earlier line may stand behind the later one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogPlace {
+    /// When the engine saw the chunk.
+    pub time: Timestamp,
+    /// Which one of the chunks with that very time it is, from one on.
+    pub nth: u64,
 }
 
 /// Something happened to a process of this server.
@@ -384,11 +397,12 @@ pub trait Engine: Send + Sync + 'static {
     /// Runs a command inside a running process.
     async fn exec(&self, id: &str, spec: ExecSpec) -> Result<Exec>;
 
-    /// Streams a process's log from `since` (exclusive) on; ends when the process has ended.
+    /// Streams a process's log from behind a place on, each chunk once and in the order
+    /// of the log; ends when the process has ended.
     async fn logs(
         &self,
         id: &str,
-        since: Option<Timestamp>,
+        after: Option<LogPlace>,
         follow: bool,
     ) -> Result<BoxStream<'static, Result<LogChunk>>>;
 
@@ -410,7 +424,8 @@ pub trait Engine: Send + Sync + 'static {
     /// else, nor the reverse. Files are given the process's user unless it is root.
     async fn write_files(&self, id: &str, path: &str, tar: Reader) -> Result<()>;
 
-    /// Removes files of a running process; those that are gone already are no error,
-    /// a directory is.
+    /// Removes files of a running process, named from its root or, without a leading
+    /// slash, from its working directory; those that are gone already are no error, a
+    /// directory is.
     async fn remove_files(&self, id: &str, paths: &[String]) -> Result<()>;
 }

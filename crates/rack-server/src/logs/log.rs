@@ -11,7 +11,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::sync::watch;
 
 use super::line::{self, Line, TimeText};
-use super::segment::{Segments, Summary};
+use super::segment::{Last, Segments, Summary};
 
 /// How much a log may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,10 +135,51 @@ pub(super) struct Growth {
 #[derive(Debug, Default)]
 struct State {
     segments: Option<Segments>,
+    recent: Recent,
     closed: bool,
     buffer: Vec<u8>,
     /// Lines that could not be written since the last one that could.
     lost: u64,
+}
+
+/// What was written last, as it is stored; kept while somebody follows.
+#[derive(Debug, Default)]
+struct Recent {
+    /// Offset of the first byte.
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl Recent {
+    /// How much of it there is for sure.
+    const KEPT: usize = 64 * 1024;
+
+    /// Takes in a line that stands at an offset.
+    fn add(&mut self, offset: u64, stored: &[u8]) {
+        if self.start + self.bytes.len() as u64 != offset {
+            self.bytes.clear();
+            self.start = offset;
+        }
+        self.bytes.extend_from_slice(stored);
+        if self.bytes.len() > 2 * Self::KEPT {
+            let spare = self.bytes.len() - Self::KEPT;
+            // Whole lines go.
+            let end = self.bytes[spare..].iter().position(|&byte| byte == b'\n');
+            let spare = end.map_or(self.bytes.len(), |end| spare + end + 1);
+            self.bytes.drain(..spare);
+            self.start += spare as u64;
+        }
+    }
+
+    /// Whole lines from an offset on, as many as there are or fit; `None` when it is
+    /// not known what stands there.
+    fn read(&self, offset: u64, most: usize) -> Option<Vec<u8>> {
+        let from = usize::try_from(offset.checked_sub(self.start)?).ok()?;
+        let rest = self.bytes.get(from..).filter(|_| !self.bytes.is_empty())?;
+        let rest = &rest[..rest.len().min(most)];
+        let whole = rest.iter().rposition(|&byte| byte == b'\n');
+        Some(rest[..whole.map_or(0, |at| at + 1)].to_vec())
+    }
 }
 
 impl Log {
@@ -211,10 +252,11 @@ impl Log {
             .map_or(Ok(()), Segments::sync)
     }
 
-    /// The time of the newest line of a stream, so that collecting can go on from there.
-    pub async fn last_time(&self, stream: &str) -> io::Result<Option<Timestamp>> {
+    /// The time of the last line of a stream, and how many lines in a row have that time,
+    /// so that collecting can go on from there.
+    pub async fn last_place(&self, stream: &str) -> io::Result<Option<(Timestamp, u64)>> {
         let (inner, stream) = (Arc::clone(&self.inner), line::stream_name(stream));
-        blocking(move || inner.last_time(&stream)).await
+        blocking(move || inner.last_place(&stream)).await
     }
 
     /// The last messages of a stream, oldest first.
@@ -257,17 +299,35 @@ impl Inner {
         let mut buffer = std::mem::take(&mut state.buffer);
         buffer.clear();
         line.store(&mut buffer);
-        let result = self
-            .opened(state)
-            .and_then(|segments| segments.append(line, &buffer));
+        let result = self.opened(state).and_then(|segments| {
+            segments.append(line, &buffer)?;
+            Ok(segments.end() - buffer.len() as u64)
+        });
+        if self.growth.receiver_count() == 0 {
+            state.recent = Recent::default();
+        } else if let Ok(offset) = result {
+            state.recent.add(offset, &buffer);
+        }
         state.buffer = buffer;
-        result
+        result.map(drop)
+    }
+
+    /// Whole lines just written, from an offset on: none at the end of the log, and
+    /// `None` when they are not at hand any more.
+    pub(super) fn recent(&self, offset: u64, most: usize) -> Option<Vec<u8>> {
+        self.lock().recent.read(offset, most)
+    }
+
+    /// How many follow the log.
+    pub(super) fn followers(&self) -> u32 {
+        u32::try_from(self.growth.receiver_count()).unwrap_or(u32::MAX)
     }
 
     fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
         state.segments = None;
+        state.recent = Recent::default();
         self.growth.send_modify(|growth| growth.closed = true);
     }
 
@@ -283,13 +343,16 @@ impl Inner {
         Ok(summary)
     }
 
-    fn last_time(&self, stream: &str) -> io::Result<Option<Timestamp>> {
-        if let Some(time) = self
-            .with(|segments| segments.newest_in_active(stream))?
+    fn last_place(&self, stream: &str) -> io::Result<Option<(Timestamp, u64)>> {
+        let shown = |last: Last| last.time.timestamp().map(|time| (time, last.count));
+        if let Some(last) = self
+            .with(|segments| segments.last_in_active(stream))?
             .flatten()
+            .filter(|last| !last.only)
         {
-            return Ok(time.timestamp());
+            return Ok(shown(last));
         }
+        let mut found: Option<Last> = None;
         for (place, summary) in self
             .with(|segments| segments.newest_first())?
             .unwrap_or_default()
@@ -298,11 +361,23 @@ impl Inner {
                 Some(summary) => summary,
                 None => self.summary(place.start, &place.path)?,
             };
-            if let Some(time) = summary.streams.get(stream) {
-                return Ok(time.timestamp());
+            let Some(before) = summary.streams.get(stream) else {
+                continue;
+            };
+            found = match found {
+                None => Some(*before),
+                // Lines of one time may stand in two segments.
+                Some(last) if last.time == before.time => Some(Last {
+                    count: last.count + before.count,
+                    ..*before
+                }),
+                Some(last) => return Ok(shown(last)),
+            };
+            if let Some(last) = found.filter(|last| !last.only) {
+                return Ok(shown(last));
             }
         }
-        Ok(None)
+        Ok(found.and_then(shown))
     }
 
     fn last_lines(&self, stream: &str, count: usize) -> io::Result<Vec<Vec<u8>>> {
@@ -364,4 +439,57 @@ pub(super) async fn blocking<T: Send + 'static>(
 /// Locks; a panic of another holder leaves nothing half changed that matters here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_was_written_last_is_at_hand_in_whole_lines(
+            start in 0_u64..1000,
+            lengths in proptest::collection::vec(1_usize..9000, 1..60),
+            most in 9000_usize..20_000,
+        ) {
+            let mut recent = Recent::default();
+            let mut written = Vec::new();
+            for (number, length) in lengths.iter().enumerate() {
+                let offset = start + written.len() as u64;
+                let mut line = vec![b'a' + (number % 26) as u8; *length];
+                line.push(b'\n');
+                recent.add(offset, &line);
+                prop_assert!(recent.bytes.len() <= 3 * Recent::KEPT);
+                written.extend(line);
+                // Who is there is given exactly what follows; who is behind nothing.
+                let mut at = offset;
+                while let Some(lines) = recent.read(at, most).filter(|lines| !lines.is_empty()) {
+                    let from = (at - start) as usize;
+                    prop_assert!(lines.len() <= most);
+                    prop_assert_eq!(&lines, &written[from..from + lines.len()]);
+                    at += lines.len() as u64;
+                }
+                prop_assert_eq!(at, start + written.len() as u64);
+            }
+            prop_assert_eq!(recent.read(start + written.len() as u64 + 1, most), None);
+            if written.len() > 2 * Recent::KEPT {
+                prop_assert_eq!(recent.read(start, most), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_elsewhere_begins_anew() {
+        let mut recent = Recent::default();
+        assert_eq!(recent.read(0, 100), None, "nothing is known");
+        recent.add(0, b"one\n");
+        assert_eq!(recent.read(4, 100).as_deref(), Some(&b""[..]), "the end");
+        recent.add(10, b"two\n");
+        assert_eq!(recent.read(0, 100), None);
+        assert_eq!(recent.read(10, 100).as_deref(), Some(&b"two\n"[..]));
+    }
 }

@@ -4,12 +4,18 @@
 //! segments at its own pace and waits for growth when it has caught up, so a slow
 //! reader costs the writer nothing, and nothing is lost or repeated between what
 //! was there and what comes.
+//!
+//! What has just been written is read from memory, and the more followers a log has
+//! the longer each of them waits before it looks again: what costs is to wake a thousand
+//! of them, not what they are woken for.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::stream::try_unfold;
@@ -17,15 +23,20 @@ use futures::{Stream, TryStreamExt as _};
 use jiff::Timestamp;
 use rack_api::log::{self, Cursor, DEFAULT_SINCE, Filter, Options};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::line::{Line, MAX_LINE, TimeText};
-use super::log::{Growth, Inner, Log, blocking};
+use super::log::{Growth, Inner, Log};
 use super::plain::plain;
 use super::segment::Place;
 
 /// Bytes read at once; holds at least one whole line.
 const BLOCK: usize = 64 * 1024;
+/// How long a follower waits between two looks, for each follower of the log.
+const PACE: Duration = Duration::from_micros(50);
+/// It never waits longer.
+const LONGEST_PACE: Duration = Duration::from_millis(100);
 /// Stream of the notice that something is missing.
 const SKIPPED: &str = "system/log/skipped";
 const _: () = assert!(BLOCK >= MAX_LINE);
@@ -134,6 +145,7 @@ impl Log {
             end,
             position: None,
             stop: None,
+            looked: Instant::now(),
         };
         try_unfold(reader, Reader::next)
     }
@@ -178,6 +190,32 @@ struct Reader {
     position: Option<Position>,
     /// Where it ends, once that is known.
     stop: Option<u64>,
+    /// When it has looked for something new.
+    looked: Instant,
+}
+
+/// Says to work on another thread that nobody waits for it any more.
+struct Abandoned(Arc<AtomicBool>);
+
+impl Abandoned {
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads on another thread; a client that goes away meanwhile ends that.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce(&Abandoned) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    struct Waiting(Arc<AtomicBool>);
+    impl Drop for Waiting {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let waiting = Waiting(Arc::default());
+    let abandoned = Abandoned(Arc::clone(&waiting.0));
+    super::log::blocking(move || work(&abandoned)).await
 }
 
 /// Where a reader is in the files.
@@ -192,11 +230,21 @@ struct Position {
     leave_out: usize,
 }
 
+/// What memory says of what comes next.
+enum Recent {
+    /// Wanted lines.
+    Shown(Bytes),
+    /// There is nothing more.
+    Nothing,
+    /// It does not reach that far back.
+    Unknown,
+}
+
 impl Reader {
     async fn next(mut self) -> io::Result<Option<((Bytes, log::Place), Self)>> {
         if std::mem::take(&mut self.tells) {
-            self = blocking(move || {
-                self.position = Some(self.start()?);
+            self = blocking(move |abandoned| {
+                self.position = Some(self.start(abandoned)?);
                 Ok(self)
             })
             .await?;
@@ -209,12 +257,20 @@ impl Reader {
                 let end = self.log.with(|segments| segments.end())?.unwrap_or(0);
                 self.stop.get_or_insert(end);
             }
-            let (reader, chunk) = blocking(move || {
-                let chunk = self.fill()?;
-                Ok((self, chunk))
-            })
-            .await?;
-            self = reader;
+            self.looked = Instant::now();
+            let chunk = match self.fill_from_memory() {
+                Recent::Shown(chunk) => Some(chunk),
+                Recent::Nothing => None,
+                Recent::Unknown => {
+                    let (reader, chunk) = blocking(move |abandoned| {
+                        let chunk = self.fill(abandoned)?;
+                        Ok((self, chunk))
+                    })
+                    .await?;
+                    self = reader;
+                    chunk
+                }
+            };
             match chunk {
                 Some(chunk) => {
                     return Ok(Some(((chunk, self.place()), self)));
@@ -222,12 +278,41 @@ impl Reader {
                 None if self.stop.is_some() => return Ok(None),
                 None => {}
             }
+            let pace = PACE.saturating_mul(self.log.followers()).min(LONGEST_PACE);
+            let growth = async {
+                let changed = self.growth.changed().await;
+                tokio::time::sleep_until(self.looked + pace).await;
+                changed
+            };
             tokio::select! {
                 // The log outlives its readers, so an error cannot happen; it would mean the end.
-                changed = self.growth.changed() => if changed.is_err() { return Ok(None) },
+                changed = growth => if changed.is_err() { return Ok(None) },
                 () = self.end.cancelled() => {}
             }
         }
+    }
+
+    /// Shows what has been written since the last look, if that is at hand.
+    fn fill_from_memory(&mut self) -> Recent {
+        let Some(position) = self.position.as_mut().filter(|_| self.stop.is_none()) else {
+            return Recent::Unknown;
+        };
+        let mut shown = Vec::new();
+        while shown.is_empty() {
+            match self.log.recent(position.offset, BLOCK) {
+                None => return Recent::Unknown,
+                Some(stored) if stored.is_empty() => return Recent::Nothing,
+                Some(stored) => {
+                    // The files are opened again should it fall behind.
+                    position.open = None;
+                    position.show(&stored, &self.view, |message, line| {
+                        let line = Line { message, ..*line };
+                        line.show(self.view.prefix, &mut shown);
+                    });
+                }
+            }
+        }
+        Recent::Shown(shown.into())
     }
 
     /// The place it has come to.
@@ -243,15 +328,16 @@ impl Reader {
     }
 
     /// Reads until there is something to show or nothing more to read.
-    fn fill(&mut self) -> io::Result<Option<Bytes>> {
+    fn fill(&mut self, abandoned: &Abandoned) -> io::Result<Option<Bytes>> {
         let mut position = match self.position.take() {
             Some(position) => position,
-            None => self.start()?,
+            None => self.start(abandoned)?,
         };
         let stop = self.stop.unwrap_or(u64::MAX);
         let mut shown = Vec::new();
         let mut block = vec![0; BLOCK];
         while shown.is_empty()
+            && !abandoned.is_set()
             && position.step(&self.log, &self.view, stop, &mut block, |message, line| {
                 let line = Line { message, ..*line };
                 line.show(self.view.prefix, &mut shown);
@@ -262,7 +348,7 @@ impl Reader {
     }
 
     /// Finds where to begin.
-    fn start(&self) -> io::Result<Position> {
+    fn start(&self, abandoned: &Abandoned) -> io::Result<Position> {
         let mut position = Position {
             offset: self.log.with(|segments| segments.first())?.unwrap_or(0),
             ..Position::default()
@@ -277,15 +363,29 @@ impl Reader {
         }
         if let Some(tail) = self.tail {
             // Counted first, read again after: memory does not depend on the number of lines.
-            let end = self.log.with(|segments| segments.end())?.unwrap_or(0);
-            let mut counter = Position {
-                offset: position.offset,
-                ..Position::default()
-            };
+            // From the last segment backwards, and no further than needed.
+            let places = self.log.with(|segments| segments.newest_first())?;
             let (mut wanted, mut block) = (0_usize, vec![0; BLOCK]);
-            let mut count =
-                |_: &[u8], line: &Line<'_>| wanted += usize::from(line.stream != SKIPPED);
-            while counter.step(&self.log, &self.view, end, &mut block, &mut count)? {}
+            for (place, _) in places.unwrap_or_default() {
+                let mut counter = Position {
+                    offset: place.start,
+                    ..Position::default()
+                };
+                let mut count =
+                    |_: &[u8], line: &Line<'_>| wanted += usize::from(line.stream != SKIPPED);
+                while !abandoned.is_set()
+                    && counter.step(&self.log, &self.view, place.end, &mut block, &mut count)?
+                {
+                }
+                if counter.open.is_none() {
+                    // Too old, and what is before it is older.
+                    break;
+                }
+                position.offset = place.start;
+                if wanted >= tail || abandoned.is_set() {
+                    break;
+                }
+            }
             position.leave_out = wanted.saturating_sub(tail);
         }
         Ok(position)
@@ -300,7 +400,7 @@ impl Position {
         view: &View,
         stop: u64,
         block: &mut [u8],
-        mut show: impl FnMut(&[u8], &Line<'_>),
+        show: impl FnMut(&[u8], &Line<'_>),
     ) -> io::Result<bool> {
         let Some(place) = log.with(|segments| segments.find(self.offset))?.flatten() else {
             return Ok(false);
@@ -337,7 +437,13 @@ impl Position {
             .iter()
             .rposition(|&byte| byte == b'\n')
             .map_or(block.len(), |at| at + 1);
-        for bytes in block[..whole].split_inclusive(|&byte| byte == b'\n') {
+        self.show(&block[..whole], view, show);
+        Ok(true)
+    }
+
+    /// Shows the wanted ones of the stored lines that come next.
+    fn show(&mut self, stored: &[u8], view: &View, mut show: impl FnMut(&[u8], &Line<'_>)) {
+        for bytes in stored.split_inclusive(|&byte| byte == b'\n') {
             let Some(line) = bytes.strip_suffix(b"\n").and_then(Line::parse) else {
                 self.skipped += bytes.len() as u64;
                 continue;
@@ -365,8 +471,7 @@ impl Position {
             }
             show(&message, &line);
         }
-        self.offset += whole as u64;
-        Ok(true)
+        self.offset += stored.len() as u64;
     }
 
     /// Opens a segment, or passes over it when everything in it is too old or it has just been

@@ -14,18 +14,35 @@ use super::log::Limits;
 pub(super) struct Summary {
     /// The newest time in it.
     pub(super) newest: Option<TimeText>,
-    /// The newest time of each stream in it.
-    pub(super) streams: HashMap<Box<str>, TimeText>,
+    /// Where each stream ends in it.
+    pub(super) streams: HashMap<Box<str>, Last>,
+}
+
+/// The last line of a stream in a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Last {
+    /// Its time.
+    pub(super) time: TimeText,
+    /// How many lines in a row, this one included, have that time.
+    pub(super) count: u64,
+    /// No line of the stream in the segment has another one.
+    pub(super) only: bool,
 }
 
 impl Summary {
     /// Takes a line in.
     fn add(&mut self, line: &Line<'_>) {
         self.newest = self.newest.max(Some(line.time));
+        let one = |only| Last {
+            time: line.time,
+            count: 1,
+            only,
+        };
         match self.streams.get_mut(line.stream) {
-            Some(newest) => *newest = line.time.max(*newest),
+            Some(last) if last.time == line.time => last.count += 1,
+            Some(last) => *last = one(false),
             None => {
-                self.streams.insert(line.stream.into(), line.time);
+                self.streams.insert(line.stream.into(), one(true));
             }
         }
     }
@@ -277,8 +294,8 @@ impl Segments {
         active.chain(sealed).collect()
     }
 
-    /// The newest time of a stream in the active segment, which needs no reading.
-    pub(super) fn newest_in_active(&self, stream: &str) -> Option<TimeText> {
+    /// Where a stream ends in the active segment, which needs no reading.
+    pub(super) fn last_in_active(&self, stream: &str) -> Option<Last> {
         self.active.as_ref()?.summary.streams.get(stream).copied()
     }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use manifest::{Build as Recipe, Manifest};
@@ -27,6 +28,10 @@ use super::{Operation, event};
 use crate::engine::{BuildSpec, EngineError, Image};
 use crate::store::{BuildRow, ImageRow, NewRelease};
 
+/// How often an image is built if it is removed before it can be tagged.
+const ATTEMPTS: u32 = 5;
+/// Pause before it is built again, longer each time.
+const LOST_PAUSE: Duration = Duration::from_millis(100);
 /// Chunks of log text in flight between the engine and the log.
 const LOG_QUEUE: usize = 64;
 
@@ -196,6 +201,7 @@ impl Operation for Build {
     const KIND: &'static str = "build";
     const STEPS: &'static [&'static str] = &["images", "record"];
     const RESUMES: bool = false;
+    const KEEPS_UNDOING: bool = true;
 
     fn app(&self) -> &str {
         &self.app
@@ -262,6 +268,14 @@ impl Operation for Build {
         }
         event::tell_build(context, &self.app, &self.id, failure).await
     }
+}
+
+/// Whether the engine has lost an image that was just built.
+fn is_lost(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::Engine(EngineError::NotFound { kind: "image", .. })
+    )
 }
 
 /// Makes a reason the last line of a build's log, and the build failed.
@@ -344,32 +358,50 @@ impl Build {
         let mut rows = Vec::new();
         let mut built: Vec<(Recipe, Image)> = Vec::new();
         for service in manifest.services.values() {
-            let image = if let Some(reference) = &service.image {
+            if let Some(reference) = &service.image {
                 handle.log.line(&format!("Pulling: {reference}")).await?;
-                registry::pull(context, reference).await?
-            } else if let Some((_, image)) =
-                built.iter().find(|(recipe, _)| *recipe == service.build)
-            {
-                image.clone()
-            } else {
-                let image = self
-                    .image(context, handle, &source, &service.build, &variables)
-                    .await?;
-                built.push((service.build.clone(), image.clone()));
-                image
-            };
-            let mut kept = self.keep(context, &service.name, image).await;
-            if service.image.is_none()
-                && matches!(&kept, Err(Failure::Engine(EngineError::NotFound { .. })))
-            {
-                // Until it is tagged it goes with the last tag of another build that had
-                // the very same result.
-                let again = self
-                    .image(context, handle, &source, &service.build, &variables)
-                    .await?;
-                kept = self.keep(context, &service.name, again).await;
+                let image = registry::pull(context, reference).await?;
+                rows.push(self.keep(context, &service.name, image).await?);
+                continue;
             }
-            rows.push(kept?);
+            let recipe = &service.build;
+            let mut known = built
+                .iter()
+                .find(|(of, _)| of == recipe)
+                .map(|(_, image)| image.clone());
+            let mut attempt = 1;
+            let (image, row) = loop {
+                let made = async {
+                    let image = match known.take() {
+                        Some(image) => image,
+                        None => {
+                            self.image(context, handle, &source, recipe, &variables)
+                                .await?
+                        }
+                    };
+                    let row = self.keep(context, &service.name, image.clone()).await?;
+                    Ok((image, row))
+                };
+                match made.await {
+                    // Until it is tagged it goes with the last tag of another build that had
+                    // the very same result.
+                    Err(failure) if is_lost(&failure) => {
+                        if attempt == ATTEMPTS {
+                            return Err(Failure::Failed(format!(
+                                "the image was removed from the engine each of the {ATTEMPTS} times it had been \
+                                 built: stop what removes unused images there, then build again"
+                            )));
+                        }
+                        tokio::time::sleep(LOST_PAUSE * attempt).await;
+                        attempt += 1;
+                    }
+                    other => break other?,
+                }
+            };
+            if built.iter().all(|(of, _)| of != recipe) {
+                built.push((recipe.clone(), image));
+            }
+            rows.push(row);
         }
 
         handle.log.sync().await?;

@@ -66,6 +66,8 @@ pub struct Context {
     pub builds: super::build::Running,
     /// What was measured.
     pub history: History,
+    /// What processes used when they were measured last.
+    pub measured: super::metric::Measured,
     /// Permits for imports of images under way.
     pub image_imports: Arc<tokio::sync::Semaphore>,
     /// The server's certificate authority.
@@ -90,6 +92,8 @@ pub struct Context {
     pub recovered: watch::Sender<bool>,
     /// Whether an image has a shell, by its id.
     pub shells: Mutex<HashMap<String, bool>>,
+    /// Apps that an `apps import` may be filling.
+    pub newborn: super::newborn::Newborn,
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
@@ -134,6 +138,7 @@ impl Context {
             fleet: Fleet::default(),
             builds: super::build::Running::default(),
             history: History::default(),
+            measured: super::metric::Measured::default(),
             image_imports: Arc::new(tokio::sync::Semaphore::new(
                 super::image_import::MOST_AT_ONCE,
             )),
@@ -148,6 +153,7 @@ impl Context {
             started: Timestamp::now(),
             recovered: watch::channel(false).0,
             shells: Mutex::default(),
+            newborn: super::newborn::Newborn::default(),
             locks: Mutex::default(),
         })
     }

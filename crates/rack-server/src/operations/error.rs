@@ -36,6 +36,9 @@ pub enum Failure {
     /// The credentials are good, but not for this.
     #[error("you are unauthorized to access this")]
     Unallowed,
+    /// It is for another server, or another engine of this one.
+    #[error("{0}")]
+    Elsewhere(String),
     /// More was sent than is taken.
     #[error("{0}")]
     TooLarge(String),

@@ -186,6 +186,13 @@ impl Upload {
                 )));
             }
         }
+        // The engine would find out half way.
+        let through = files.iter().find(|file| directories.contains_key(*file));
+        if let Some(through) = through {
+            return Err(Failure::Invalid(format!(
+                "/{through} is a file in the upload and a directory of others"
+            )));
+        }
         if count == 0 && file.metadata().is_ok_and(|found| found.len() == 0) {
             return Err(Failure::Invalid("the upload is empty: send a tar".into()));
         }

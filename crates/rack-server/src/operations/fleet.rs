@@ -5,7 +5,7 @@
 //! who is on the way out. It is rebuilt from the engine's labels at start.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +28,10 @@ pub struct Member {
     pub release: String,
     /// Rollout that started it.
     pub rollout: String,
+    /// Processor share asked for, 1024 for one processor.
+    pub cpu: u64,
+    /// Memory asked for in MiB.
+    pub memory: u64,
     /// Time between terminate and kill.
     pub grace: Duration,
     /// Time open requests get before it is stopped.
@@ -44,6 +48,8 @@ pub struct Member {
     pub exit: watch::Sender<Option<i64>>,
     /// True once its log is stored to the end.
     pub collected: watch::Sender<bool>,
+    /// Lines of its log that are stored so far.
+    pub copied: AtomicU64,
     /// Ends the tasks that look after it.
     pub done: CancellationToken,
 }

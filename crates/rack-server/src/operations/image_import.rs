@@ -123,6 +123,7 @@ impl Operation for ImageImport {
     const KIND: &'static str = "import-image";
     const STEPS: &'static [&'static str] = &["pull", "record"];
     const RESUMES: bool = false;
+    const KEEPS_UNDOING: bool = true;
 
     fn app(&self) -> &str {
         &self.app

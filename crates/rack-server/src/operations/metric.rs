@@ -3,6 +3,7 @@
 //! | name | of | unit |
 //! |---|---|---|
 //! | `cluster:cpu:utilization`, `cluster:mem:utilization` | rack | percent of what the engine has |
+//! | `cluster:cpu:reservation`, `cluster:mem:reservation` | rack | percent of what the engine has that processes of services have asked for; more than 100 where more is promised than there is |
 //! | `instances:standard:cpu`, `instances:standard:mem` | rack | the same: the engine is the one instance |
 //! | `process:running` | rack | processes, one-offs and resources included |
 //! | `process:healthy`, `process:unhealthy` | app, service | processes of services |
@@ -13,8 +14,8 @@
 //! Names are those of version 2 where it has one (`rack-api.md` §4.8).
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -31,6 +32,9 @@ use crate::router::{Key, Traffic};
 pub const CLUSTER_CPU: &str = "cluster:cpu:utilization";
 /// Memory of everything on the rack.
 pub const CLUSTER_MEMORY: &str = "cluster:mem:utilization";
+/// Units of one processor.
+const CPU: f64 = 1024.0;
+const MEBIBYTE: f64 = (1 << 20) as f64;
 /// Processes asked at the same time.
 const AT_ONCE: usize = 8;
 
@@ -59,6 +63,34 @@ pub fn begin(context: &Arc<Context>) {
             }
         }
     });
+}
+
+/// What each process used when it was measured last, by its full id. A process that
+/// has just begun is not in it.
+#[derive(Default)]
+pub struct Measured(Mutex<HashMap<String, Measure>>);
+
+/// What a process used.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Measure {
+    /// Percent of one processor, so up to 100 for each.
+    pub cpu: f64,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// The same as a fraction of all memory the engine has.
+    pub of_all: f64,
+}
+
+impl Measured {
+    /// What a process used, if it has been measured.
+    pub fn get(&self, id: &str) -> Option<Measure> {
+        let measured = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        measured.get(id).copied()
+    }
+
+    fn set(&self, measured: HashMap<String, Measure>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = measured;
+    }
 }
 
 /// Remembers of each process what it had used when it was asked last.
@@ -102,17 +134,27 @@ impl Meter {
         let now = context.now();
         let mut loads = HashMap::new();
         let mut seen = HashMap::new();
+        let mut measured = HashMap::new();
         for (id, usage) in asked {
             let Some(usage) = usage? else { continue };
             let before = self.before.get(&id);
-            loads.insert(id.clone(), load(&machine, before, now, usage));
+            let load = load(&machine, before, now, usage);
+            let measure = Measure {
+                cpu: load.cpu * machine.cpus as f64,
+                memory: usage.memory,
+                of_all: load.memory / 100.0,
+            };
+            measured.insert(id.clone(), measure);
+            loads.insert(id.clone(), load);
             seen.insert(id, (now, usage));
         }
         self.before = seen;
+        context.measured.set(measured);
         context.history.record(now.as_second(), || {
             // Not those that were deleted while they were asked.
             let there = |member: &Arc<Member>| context.fleet.get(&member.id).is_some();
-            readings(context, members.into_iter().filter(there).collect(), &loads)
+            let members = members.into_iter().filter(there).collect();
+            readings(context, &machine, members, &loads)
         });
         Ok(())
     }
@@ -144,8 +186,27 @@ fn load(
     }
 }
 
+/// Share of the machine that is asked for: processor units and MiB.
+fn reserved(machine: &EngineInfo, asked: impl Iterator<Item = (u64, u64)>) -> Load {
+    let (cpu, memory) = asked.fold((0.0, 0.0), |(cpu, memory), (more, mebibytes)| {
+        (cpu + more as f64, memory + mebibytes as f64 * MEBIBYTE)
+    });
+    let share = |part: f64, whole: f64| {
+        if whole > 0.0 {
+            part / whole * 100.0
+        } else {
+            0.0
+        }
+    };
+    Load {
+        cpu: share(cpu, machine.cpus as f64 * CPU),
+        memory: share(memory, machine.memory as f64),
+    }
+}
+
 fn readings(
     context: &Context,
+    machine: &EngineInfo,
     members: Vec<Arc<Member>>,
     loads: &HashMap<String, Load>,
 ) -> Vec<(Scope, &'static str, Reading)> {
@@ -154,8 +215,14 @@ fn readings(
         rack.cpu += load.cpu;
         rack.memory += load.memory;
     }
+    let asked = reserved(
+        machine,
+        members.iter().map(|member| (member.cpu, member.memory)),
+    );
     let mut all = Vec::new();
     for (name, value) in [
+        ("cluster:cpu:reservation", asked.cpu),
+        ("cluster:mem:reservation", asked.memory),
         (CLUSTER_CPU, rack.cpu.min(100.0)),
         (CLUSTER_MEMORY, rack.memory.min(100.0)),
         ("instances:standard:cpu", rack.cpu.min(100.0)),
@@ -272,6 +339,14 @@ mod tests {
             10.0,
             0.0,
         );
+        // What is asked for is a share too, and may be more than there is.
+        let asked = [(512, 0), (512, 100)].into_iter();
+        let small = EngineInfo {
+            memory: 400 << 20,
+            ..machine()
+        };
+        close(reserved(&small, asked), 50.0, 25.0);
+        close(reserved(&small, [(4096, 800)].into_iter()), 200.0, 200.0);
         // No time has passed, or the machine is not known.
         close(
             load(&machine(), Some(&before), at(110), usage(5, 0)),

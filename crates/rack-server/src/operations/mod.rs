@@ -7,9 +7,11 @@
 //! idempotent, so a server that was killed anywhere takes up the row again
 //! ([`recover`]) and brings it to a terminal state. Nothing here knows HTTP.
 
+pub mod arrival;
 pub mod build;
 pub mod build_log;
 pub mod context;
+pub mod copy;
 pub mod delete;
 pub mod error;
 pub mod event;
@@ -23,9 +25,12 @@ pub mod image_import;
 pub mod import;
 pub mod index;
 pub mod metric;
+pub mod newborn;
+pub mod pipe;
 pub mod plan;
 pub mod promote;
 pub mod rack_resource;
+pub mod reception;
 pub mod recover;
 pub mod registry;
 pub mod remove_build;
@@ -33,10 +38,12 @@ pub mod resource;
 pub mod rollout;
 pub mod run;
 pub mod source;
+pub mod spool;
 pub mod supervise;
 pub mod webhook;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -47,6 +54,11 @@ pub use error::{Failure, Result};
 
 use crate::store::{OperationRow, Outcome};
 
+/// Pause before undos that have failed are tried again.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
 /// A long operation: its data and what each of its steps does and undoes.
 #[async_trait]
 pub trait Operation: Serialize + DeserializeOwned + Send + Sync + 'static {
@@ -56,6 +68,9 @@ pub trait Operation: Serialize + DeserializeOwned + Send + Sync + 'static {
     const STEPS: &'static [&'static str];
     /// After a restart: take the remaining steps (true) or undo those taken.
     const RESUMES: bool;
+    /// Whether undos that fail are tried again until they succeed, in the background:
+    /// only where they concern nothing but what the operation itself has made.
+    const KEEPS_UNDOING: bool = false;
 
     /// App it changes; empty for what concerns the rack.
     fn app(&self) -> &str;
@@ -102,7 +117,16 @@ async fn carry_on<O: Operation>(
     if failure.is_none() {
         for (index, step) in O::STEPS.iter().enumerate().skip(from) {
             reached = index;
-            save(context, &id, &operation, Outcome::Running, index, "").await?;
+            let begun = save(context, &id, &operation, Outcome::Running, index, "").await;
+            if let Err(reason) = begun {
+                // What will not be resumed must not be left half done, whatever became
+                // of the disk.
+                if O::RESUMES {
+                    return Err(reason);
+                }
+                failure = Some(reason);
+                break;
+            }
             let taken = async {
                 context.settings.failpoints.hit(O::KIND, step)?;
                 operation.step(context, step).await?;
@@ -124,24 +148,64 @@ async fn carry_on<O: Operation>(
         return Err(failure);
     }
     let reason = failure.to_string();
-    save(
-        context,
-        &id,
-        &operation,
-        Outcome::Unwinding,
-        reached,
-        &reason,
-    )
-    .await?;
+    let unwinding = Outcome::Unwinding;
+    let begun = save(context, &id, &operation, unwinding, reached, &reason).await;
+    if let Err(error) = begun {
+        if O::RESUMES {
+            return Err(error);
+        }
+        tracing::error!(operation = O::KIND, %error, "could not record that steps are undone");
+    }
+    let mut left = Vec::new();
     for step in O::STEPS[..=reached].iter().rev() {
         if let Err(error) = operation.undo(context, step).await {
             // An undo that fails must not keep the others from being tried.
             tracing::error!(operation = O::KIND, step, %error, "could not undo a step");
+            left.push(*step);
         }
     }
     operation.finish(context, Some(&failure)).await?;
-    save(context, &id, &operation, Outcome::Failed, reached, &reason).await?;
+    if O::KEEPS_UNDOING && !left.is_empty() {
+        undo_later(context, id, operation, left, (reached, reason));
+    } else {
+        save(context, &id, &operation, Outcome::Failed, reached, &reason).await?;
+    }
     Err(failure)
+}
+
+/// Goes on with undos that have failed, most likely because the engine was away. The row
+/// stays open until they succeed, so a later server knows of them too.
+fn undo_later<O: Operation>(
+    context: &Arc<Context>,
+    id: String,
+    mut operation: O,
+    mut left: Vec<&'static str>,
+    (reached, reason): (usize, String),
+) {
+    let context = Arc::clone(context);
+    let tasks = context.tasks.clone();
+    tasks.spawn(async move {
+        let mut pause = FIRST_PAUSE;
+        while !left.is_empty() {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = context.shutdown.cancelled() => return,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            let mut again = Vec::new();
+            for step in left {
+                if let Err(error) = operation.undo(&context, step).await {
+                    tracing::debug!(operation = O::KIND, step, %error, "still could not undo a step");
+                    again.push(step);
+                }
+            }
+            left = again;
+        }
+        let ended = save(&context, &id, &operation, Outcome::Failed, reached, &reason);
+        if let Err(error) = ended.await {
+            tracing::error!(operation = O::KIND, %error, "could not record the end of an operation");
+        }
+    });
 }
 
 /// Records where an operation stands; before its first step, so that it is not

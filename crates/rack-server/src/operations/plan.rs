@@ -178,6 +178,8 @@ impl ServicePlan {
         labels.insert(label::NAME.into(), service.name.clone());
         labels.insert(label::RELEASE.into(), release.into());
         labels.insert(label::GRACE.into(), service.grace.to_string());
+        labels.insert(label::CPU.into(), self.cpu.to_string());
+        labels.insert(label::MEMORY.into(), self.memory.to_string());
         let mut ports: Vec<u16> = service.port.iter().map(|port| port.port).collect();
         ports.extend(&service.ports);
         ports.dedup();

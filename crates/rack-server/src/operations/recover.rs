@@ -9,6 +9,7 @@ use rack_api::app::status;
 
 use super::build::Build;
 use super::context::{Context, VERSION};
+use super::copy::Copy;
 use super::delete::Delete;
 use super::error::Result;
 use super::image_import::ImageImport;
@@ -126,6 +127,7 @@ async fn end(context: &Arc<Context>, row: OperationRow) {
     let outcome = match row.kind.as_str() {
         Build::KIND => take_up::<Build>(context, row).await.map(drop),
         ImageImport::KIND => take_up::<ImageImport>(context, row).await.map(drop),
+        Copy::KIND => take_up::<Copy>(context, row).await.map(drop),
         Import::KIND => take_up::<Import>(context, row).await.map(drop),
         Promote::KIND => take_up::<Promote>(context, row).await.map(drop),
         Delete::KIND => take_up::<Delete>(context, row).await.map(drop),

@@ -76,6 +76,14 @@ pub async fn start(context: &Arc<Context>, app: &str, request: Request) -> Resul
     if let Some(thousandths) = positive(request.cpu) {
         spec.cpu_shares = Some(thousandths.saturating_mul(1024) / 1000);
     }
+    for (name, asked) in [
+        (label::CPU, spec.cpu_shares),
+        (label::MEMORY, spec.memory_reservation),
+    ] {
+        if let Some(asked) = asked {
+            spec.labels.insert(name.into(), asked.to_string());
+        }
+    }
     spec.privileged = request.privileged.unwrap_or(spec.privileged);
     if request.without_volumes {
         spec.volumes.clear();
@@ -125,6 +133,12 @@ pub async fn start(context: &Arc<Context>, app: &str, request: Request) -> Resul
     if let Err(error) = started.await {
         context.engine.remove(&id).await?;
         return Err(match error {
+            Failure::Engine(error) if spec.privileged => {
+                tracing::warn!(%error, "a privileged process could not start");
+                Failure::Invalid(
+                    "the engine can not run privileged processes, as it is confined itself: leave privileged out".into(),
+                )
+            }
             Failure::Engine(error) => {
                 Failure::Failed(format!("{}: could not start: {error}", request.service))
             }

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -22,7 +22,7 @@ use super::health;
 use super::plan::{Plan, RACK_RESOURCE, SERVICE, ServicePlan};
 use super::resource::{self, Owner};
 use super::rollout;
-use crate::engine::{EngineError, Labels, Phase, ProcessState, label};
+use crate::engine::{EngineError, Labels, LogPlace, Phase, ProcessState, label};
 use crate::logs::Log;
 use crate::router::{Scheme, Target};
 
@@ -30,17 +30,21 @@ use crate::router::{Scheme, Target};
 const ENGINE_PAUSE: Duration = Duration::from_secs(1);
 /// Longest pause before a crashing service is started again.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
-/// How long the end of a log may lag behind the end of its process.
+/// How long a process that crashed waits for its log before another is started.
 const LOG_LAG: Duration = Duration::from_secs(2);
+/// How long a log that is copied may stand still before its end is given up.
+const STANDSTILL: Duration = Duration::from_secs(30);
 /// Seconds open requests get when the manifest is not at hand.
 const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
-/// Copies a process's log into a durable one until the process has ended.
-async fn collect(context: &Context, log: &Log, stream: &str, id: &str) {
-    let mut since = log.last_time(stream).await.unwrap_or_else(|error| {
+/// Copies a process's log into a durable one until the process has ended, and counts
+/// the lines as they come.
+async fn collect(context: &Context, log: &Log, stream: &str, id: &str, copied: &AtomicU64) {
+    let stored = log.last_place(stream).await.unwrap_or_else(|error| {
         tracing::error!(%error, stream, "could not read back a log");
         None
     });
+    let mut after = stored.map(|(time, nth)| LogPlace { time, nth });
     loop {
         // Asked first: a process seen ended now has its whole log in the engine.
         let running = match context.engine.process(id).await {
@@ -48,7 +52,7 @@ async fn collect(context: &Context, log: &Log, stream: &str, id: &str) {
             Ok(None) => return,
             Err(_) => true,
         };
-        if let Ok(mut chunks) = context.engine.logs(id, since, running).await {
+        if let Ok(mut chunks) = context.engine.logs(id, after, running).await {
             loop {
                 // A follower of a process that goes on must not hold up a server that stops.
                 let next = tokio::select! {
@@ -56,8 +60,16 @@ async fn collect(context: &Context, log: &Log, stream: &str, id: &str) {
                     () = context.shutdown.cancelled() => return,
                 };
                 let Some(Ok(chunk)) = next else { break };
-                since = Some(chunk.time);
-                log.append(chunk.time, stream, &chunk.line);
+                if chunk.gap {
+                    let notice = format!(
+                        "lines of {stream} are missing here: there were more than the engine \
+                         keeps, and they came faster than they could be read"
+                    );
+                    log.append(chunk.place.time, "system/log/lost", notice.as_bytes());
+                }
+                after = Some(chunk.place);
+                log.append(chunk.place.time, stream, &chunk.line);
+                copied.fetch_add(1, Ordering::Relaxed);
             }
             if !running {
                 return;
@@ -112,6 +124,9 @@ pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels, drain: Option<u6
         service: text(label::NAME),
         release: text(label::RELEASE),
         rollout: text(label::ROLLOUT),
+        // Servers before these labels asked for as much without saying so.
+        cpu: text(label::CPU).parse().unwrap_or_default(),
+        memory: text(label::MEMORY).parse().unwrap_or_default(),
         grace: Duration::from_secs(text(label::GRACE).parse().unwrap_or(30)),
         drain: drain.map_or(DEFAULT_DRAIN, Duration::from_secs),
         target,
@@ -120,13 +135,14 @@ pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels, drain: Option<u6
         retiring: AtomicBool::new(false),
         exit: watch::channel(None).0,
         collected: watch::channel(false).0,
+        copied: AtomicU64::new(0),
         done: CancellationToken::new(),
     });
     context.fleet.add(Arc::clone(&member));
     let (at, of) = (Arc::clone(context), Arc::clone(&member));
     context.tasks.spawn(async move {
         let log = at.logs.app(&of.app);
-        collect(&at, &log, &of.stream(), &of.id).await;
+        collect(&at, &log, &of.stream(), &of.id, &of.copied).await;
         of.collected.send_replace(true);
     });
     let (at, of) = (Arc::clone(context), Arc::clone(&member));
@@ -141,26 +157,49 @@ pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels, drain: Option<u6
     member
 }
 
-/// Waits until a process's log is stored to its end, within reason.
-async fn collected(member: &Member) {
+/// Waits until a process's log is stored to its end. The engine's copy goes with the
+/// process, so it is waited for as long as it is being read.
+async fn collected(context: &Context, member: &Member) {
     let mut collected = member.collected.subscribe();
-    let waited = tokio::time::timeout(LOG_LAG, async {
-        collected.wait_for(|done| *done).await.is_ok()
-    })
-    .await;
-    if waited.is_err() {
-        tracing::warn!(
-            process = member.short_id(),
-            "the end of a process's log is late"
-        );
+    let whole = async {
+        // The sender lives as long as the member does.
+        let _ = collected.wait_for(|done| *done).await;
+    };
+    if !patiently(whole, &member.copied).await {
+        lost_end(context, &member.app, &member.stream());
     }
+}
+
+/// Waits for a log to be copied to its end; false when it stands still.
+async fn patiently(whole: impl Future<Output = ()>, copied: &AtomicU64) -> bool {
+    let mut seen = copied.load(Ordering::Relaxed);
+    tokio::pin!(whole);
+    loop {
+        if tokio::time::timeout(STANDSTILL, &mut whole).await.is_ok() {
+            return true;
+        }
+        let now = copied.load(Ordering::Relaxed);
+        if std::mem::replace(&mut seen, now) == now {
+            return false;
+        }
+    }
+}
+
+fn lost_end(context: &Context, app: &str, stream: &str) {
+    let notice = format!("the end of {stream} is missing here: the engine does not give it");
+    context
+        .logs
+        .app(app)
+        .append(context.now(), "system/log/lost", notice.as_bytes());
 }
 
 /// A process has ended: if nobody wanted that, it is replaced, later and later.
 async fn ended(context: &Arc<Context>, member: &Arc<Member>, status: i64) -> Result<()> {
     member.healthy.store(false, Ordering::SeqCst);
     fleet::publish(context, &member.app, &member.service)?;
-    collected(member).await;
+    // What it has said last stands before what is said of its end, if it comes soon.
+    let mut whole = member.collected.subscribe();
+    let _ = tokio::time::timeout(LOG_LAG, whole.wait_for(|done| *done)).await;
     if member.retiring.load(Ordering::SeqCst) {
         return Ok(());
     }
@@ -246,7 +285,7 @@ async fn end(context: &Context, member: &Member) -> std::result::Result<(), Engi
         Ok(()) | Err(EngineError::NotFound { .. }) => {}
         Err(error) => return Err(error),
     }
-    collected(member).await;
+    collected(context, member).await;
     context.engine.remove(&member.id).await
 }
 
@@ -504,16 +543,19 @@ pub fn look_after_run(context: &Arc<Context>, app: &str, service: &str, id: &str
     let (context, app, id) = (Arc::clone(context), app.to_owned(), id.to_owned());
     let tasks = context.tasks.clone();
     tasks.spawn(async move {
+        let copied = Arc::new(AtomicU64::new(0));
         let collector = {
-            let (context, id) = (Arc::clone(&context), id.clone());
-            let log = context.logs.app(&app);
-            tokio::spawn(async move { collect(&context, &log, &stream, &id).await })
+            let (context, id, stream) = (Arc::clone(&context), id.clone(), stream.clone());
+            let (log, copied) = (context.logs.app(&app), Arc::clone(&copied));
+            tokio::spawn(async move { collect(&context, &log, &stream, &id, &copied).await })
         };
         let Some(status) = wait_end(&context, &id).await else {
             return;
         };
-        if tokio::time::timeout(LOG_LAG, collector).await.is_err() {
-            tracing::warn!(id, "the end of a process's log is late");
+        // A collector that panicked has read what it will.
+        let whole = async { drop(collector.await) };
+        if !patiently(whole, &copied).await {
+            lost_end(&context, &app, &stream);
         }
         if let Err(error) = context
             .store

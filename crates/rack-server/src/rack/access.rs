@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 /// What a caller may do (`rack-api.md` §1.3). Passwords give everything; tokens say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -48,10 +50,12 @@ impl Default for Limits {
 }
 
 /// Whom credentials let in.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Access {
     /// Where.
     pub reach: Reach,
     /// What for.
     pub role: Role,
+    /// What ends it before its time, where something can.
+    pub until: Option<CancellationToken>,
 }

@@ -100,6 +100,10 @@ impl Rack {
         {
             return Err(Failure::Conflict(format!("app already exists: {name}")));
         }
+        match generation {
+            Some(_) => self.context.newborn.add(name),
+            None => self.context.newborn.remove(name),
+        }
         self.context.rack_log(&format!("app {name} created"));
         event::tell_success(&self.context, "app:create", &[("name", name)]).await;
         self.app(name).await

@@ -1,5 +1,6 @@
 //! Builds.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -12,15 +13,23 @@ use super::Rack;
 use super::release::updating;
 use crate::operations::export::{self, Export};
 use crate::operations::remove_build::RemoveBuild;
-use crate::operations::{self, Failure, Result, build, import};
+use crate::operations::{self, Failure, Result, build, import, newborn, reception};
 use crate::store::BuildRow;
 
 /// Builds listed when the caller sets no limit (`rack-api.md` §3.2).
 pub const DEFAULT_LIMIT: i64 = 10;
 
 impl Rack {
+    /// Image digests of a build, by service.
+    pub(super) async fn image_digests(&self, build: &str) -> Result<BTreeMap<String, String>> {
+        let images = self.context.store.images(build).await?.into_values();
+        Ok(images
+            .map(|image| (image.service, image.config_digest))
+            .collect())
+    }
+
     pub(super) async fn show_build(&self, row: BuildRow) -> Result<Build> {
-        let images = self.context.store.images(&row.id).await?;
+        let images = self.image_digests(&row.id).await?;
         Ok(Build {
             id: row.id,
             app: row.app,
@@ -35,10 +44,7 @@ impl Rack {
             status: row.status,
             started: Some(row.started),
             ended: row.ended,
-            images: images
-                .into_values()
-                .map(|image| (image.service, image.config_digest))
-                .collect(),
+            images,
             provenance: row.provenance,
             missing_environment: row.missing,
             repository: String::new(),
@@ -220,11 +226,23 @@ impl Rack {
         Ok(shown)
     }
 
-    /// Prepares the archive of a build. Returns its name and what will stream it.
-    pub async fn export_build(&self, app: &str, id: &str) -> Result<(String, Export)> {
+    /// Prepares the archive of a build in a format, the default one if it has no name.
+    /// Returns the archive's name and what will stream it.
+    pub async fn export_build(
+        &self,
+        app: &str,
+        id: &str,
+        format: &str,
+    ) -> Result<(String, Export)> {
+        let format = match format {
+            "" => artifact::Format::Default,
+            name => name
+                .parse()
+                .map_err(|error: artifact::ArtifactError| Failure::Invalid(error.to_string()))?,
+        };
         self.context.ready().await?;
         let row = self.build_row(app, id).await?;
-        let export = export::prepare(&self.context, &row).await?;
+        let export = export::prepare(&self.context, &row, format).await?;
         Ok((format!("{}.tgz", row.id), export))
     }
 
@@ -237,8 +255,11 @@ impl Rack {
     ) -> Result<Build> {
         self.context.ready().await?;
         self.not_deleting(app).await?;
-        let received = import::receive(&self.context, archive).await?;
+        // Before the archive comes, which may take any time.
+        let foreign = foreign || newborn::is_filling(&self.context, app).await?;
+        let received = reception::receive(&self.context, app, archive).await?;
         let row = import::import(&self.context, app, received, foreign).await?;
+        self.context.newborn.remove(app);
         self.show_build(row).await
     }
 }

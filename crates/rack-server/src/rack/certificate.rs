@@ -73,6 +73,7 @@ impl Rack {
                 Ok(pair) => shown.push(router::Certificate {
                     id: row.id,
                     names: pair.names,
+                    generated: row.generated,
                     expires: pair.expires,
                     key: pair.certified,
                 }),

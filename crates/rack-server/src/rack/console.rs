@@ -26,6 +26,7 @@ use super::Rack;
 use super::access::{Access, Limits, Reach, Role};
 use super::password::PasswordHash;
 use super::refusal::Refusals;
+use super::ticket::Tickets;
 use super::token::{Presented, TokenError};
 use crate::engine::docker::Docker;
 use crate::engine::simulated::Simulated;
@@ -73,6 +74,7 @@ pub struct Console {
     settings: Arc<Settings>,
     limits: Limits,
     refusals: Refusals,
+    tickets: Tickets,
     shutdown: CancellationToken,
     /// Making and removing racks happens one at a time.
     change: tokio::sync::Mutex<()>,
@@ -195,6 +197,7 @@ impl Console {
                 options.shutdown.clone(),
             ),
             limits: options.limits,
+            tickets: Tickets::new()?,
             shutdown: options.shutdown,
             change: tokio::sync::Mutex::new(()),
             _lock: lock,
@@ -334,6 +337,7 @@ impl Console {
         reach.map(|reach| Access {
             reach,
             role: Role::Admin,
+            until: None,
         })
     }
 
@@ -353,17 +357,20 @@ impl Console {
         };
         let mut signer = None;
         for rack in racks {
+            // Taken before the key is: one that goes meanwhile takes this with it.
+            let reign = rack.token_reign();
             let key = rack.token_key().await?;
             if key.is_some_and(|key| presented.is_signed_by(&key)) && signer.is_none() {
-                signer = Some(rack);
+                signer = Some((rack, reign));
             }
         }
-        let Some(rack) = signer else {
+        let Some((rack, reign)) = signer else {
             return Ok(Err(TokenError::Signature));
         };
         Ok(presented.role(rack.context.now()).map(|role| Access {
             reach: Reach::Rack(rack.name().to_owned()),
             role,
+            until: Some(reign),
         }))
     }
 
@@ -375,6 +382,11 @@ impl Console {
     /// Who has failed to say who they are.
     pub fn refusals(&self) -> &Refusals {
         &self.refusals
+    }
+
+    /// What gives leave to copy builds between racks.
+    pub(super) fn tickets(&self) -> &Tickets {
+        &self.tickets
     }
 
     /// Makes a rack. Its password is in the answer and nowhere else.

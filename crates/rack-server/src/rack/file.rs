@@ -8,7 +8,7 @@ use crate::operations::file::{LONGEST_PATH, Unpacking, Upload, renamed};
 use crate::operations::{Failure, Result};
 
 /// A path of a process, as clients write them.
-fn absolute(path: &str) -> Result<String> {
+fn checked(path: &str) -> Result<&str> {
     if path.is_empty() || path.contains('\0') {
         return Err(Failure::Invalid("a file is required".into()));
     }
@@ -17,7 +17,21 @@ fn absolute(path: &str) -> Result<String> {
             "the path is longer than {LONGEST_PATH} bytes"
         )));
     }
-    Ok(format!("/{}", path.trim_matches('/')))
+    Ok(path)
+}
+
+/// The same from the root.
+fn absolute(path: &str) -> Result<String> {
+    Ok(format!("/{}", checked(path)?.trim_matches('/')))
+}
+
+/// A name to remove: one without a leading slash is below the working directory of the
+/// process, where `convox start` means the files that it has seen go.
+fn removable(path: &str) -> Result<String> {
+    match checked(path)? {
+        from_root if from_root.starts_with('/') => absolute(from_root),
+        relative => Ok(relative.trim_end_matches('/').to_owned()),
+    }
 }
 
 impl Rack {
@@ -54,7 +68,7 @@ impl Rack {
         let paths: Vec<String> = files
             .iter()
             .filter(|path| !path.is_empty())
-            .map(|path| absolute(path))
+            .map(|path| removable(path))
             .collect::<Result<_>>()?;
         if paths.is_empty() {
             return Err(Failure::Invalid("files is required".into()));

@@ -111,6 +111,8 @@ impl Rack {
     /// Reads what the processes of one service have logged.
     pub async fn service_log(&self, app: &str, service: &str, options: &Options) -> Result<Lines> {
         self.context.app(app).await?;
+        // A name that is none would be silent for ever.
+        self.known_service(app, service).await?;
         let prefix = format!("service/{service}/");
         if options.previous {
             return self.ended_log(app, &prefix, options).await;

@@ -35,6 +35,7 @@ pub mod resource;
 pub mod run;
 pub mod service;
 pub mod system;
+pub mod ticket;
 pub mod token;
 
 use std::sync::Arc;

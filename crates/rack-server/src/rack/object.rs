@@ -19,6 +19,11 @@ fn clean(key: &str) -> Result<String> {
     Ok(parts.join("/"))
 }
 
+/// The build whose log a key is.
+fn build_of_log(key: &str) -> Option<&str> {
+    key.strip_prefix("build/")?.strip_suffix("/logs")
+}
+
 /// Whether there is nothing of that name; a file has nothing below it.
 fn is_absent(error: &std::io::Error) -> bool {
     use std::io::ErrorKind;
@@ -55,6 +60,7 @@ impl Rack {
         } else {
             clean(key)?
         };
+        self.refuse_settled(app, &key).await?;
         let path = self.object_path(app, &key)?;
         let parent = path
             .parent()
@@ -87,6 +93,21 @@ impl Rack {
         })
     }
 
+    /// Refuses to touch the log of a build that has ended: it says what was tested.
+    /// Builders elsewhere store it before they end their build (`rack-api.md` §7.1).
+    async fn refuse_settled(&self, app: &str, key: &str) -> Result<()> {
+        let Some(id) = build_of_log(key) else {
+            return Ok(());
+        };
+        match self.build(app, id).await {
+            Ok(build) if build.ended.is_some() => Err(Failure::Conflict(format!(
+                "build {id} has ended: its log is what it is"
+            ))),
+            Ok(_) | Err(Failure::NotFound(_)) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// Opens an object.
     pub async fn object(&self, app: &str, key: &str) -> Result<tokio::fs::File> {
         self.context.app(app).await?;
@@ -106,6 +127,7 @@ impl Rack {
     /// Removes an object.
     pub async fn delete_object(&self, app: &str, key: &str) -> Result<()> {
         self.context.app(app).await?;
+        self.refuse_settled(app, &clean(key)?).await?;
         let path = self.object_path(app, key)?;
         match tokio::fs::remove_file(&path).await {
             Ok(()) => Ok(()),

@@ -10,6 +10,7 @@ use crate::engine::{Phase, ProcessState, label};
 use crate::operations::plan::{RESOURCE, RUN, SERVICE};
 use crate::operations::{Failure, Result, run, supervise};
 
+const MEBIBYTE: f64 = (1 << 20) as f64;
 /// Digits of a process id.
 pub(super) const ID_LENGTH: usize = 12;
 
@@ -28,6 +29,8 @@ impl Rack {
             (Phase::Created, _) => status::PENDING,
             // One that is being replaced ends as it should.
             (_, Some(member)) if member.retiring.load(Ordering::SeqCst) => status::STOPPING,
+            // A one-off that has done its work.
+            (Phase::Exited(0), None) if text(state, label::KIND) == RUN => status::COMPLETE,
             (Phase::Exited(_), _) => status::CRASHED,
             (Phase::Running, Some(member)) if member.healthy.load(Ordering::SeqCst) => {
                 status::RUNNING
@@ -42,6 +45,13 @@ impl Rack {
             "" => state.command.join(" "),
             command => command.to_owned(),
         };
+        let measure = self.context.measured.get(&state.id).unwrap_or_default();
+        let asked = text(state, label::MEMORY).parse().unwrap_or(0_u32);
+        let memory = if asked > 0 {
+            measure.memory as f64 / (f64::from(asked) * MEBIBYTE)
+        } else {
+            measure.of_all
+        };
         let port = text(state, label::PORT)
             .split_once(':')
             .map(|(_, port)| port.to_owned());
@@ -49,11 +59,11 @@ impl Rack {
             id: state.id[..state.id.len().min(ID_LENGTH)].to_owned(),
             app: text(state, label::APP).to_owned(),
             command,
-            cpu: 0.0,
+            cpu: measure.cpu,
             host: String::new(),
             image: state.image.clone(),
             instance: self.context.engine.kind().to_owned(),
-            memory: 0.0,
+            memory,
             name: text(state, label::NAME).to_owned(),
             ports: if text(state, label::KIND) == SERVICE {
                 port.into_iter().collect()

@@ -24,6 +24,7 @@ fn show(row: ReleaseRow) -> Release {
         description: row.description,
         created: Some(row.created),
         reason: row.reason,
+        ..Release::default()
     }
 }
 
@@ -58,10 +59,29 @@ impl Rack {
             .collect())
     }
 
-    /// Looks a release up.
+    /// Looks a release up, with what its build is made of and where that came from.
     pub async fn release(&self, app: &str, id: &str) -> Result<Release> {
-        self.context.app(app).await?;
-        self.release_row(app, id).await.map(show)
+        let row = match self.release_row(app, id).await {
+            // A release is gone with its app: only then it matters which one is missing.
+            Err(Failure::NotFound(reason)) => {
+                self.context.app(app).await?;
+                return Err(Failure::NotFound(reason));
+            }
+            found => found?,
+        };
+        if row.build.is_empty() {
+            return Ok(show(row));
+        }
+        let build = async { Ok::<_, Failure>(self.context.store.build(app, &row.build).await?) };
+        let (build, images) = futures::try_join!(build, self.image_digests(&row.build))?;
+        let Some(build) = build else {
+            return Ok(show(row));
+        };
+        Ok(Release {
+            images,
+            provenance: build.provenance,
+            ..show(row)
+        })
     }
 
     /// Makes a release from the latest one and what is given (`builds-releases-runtime.md` §3.2).

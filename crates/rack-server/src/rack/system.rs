@@ -46,7 +46,8 @@ impl Rack {
     /// machine can only be asked to be what it is.
     pub async fn update_system(&self, options: UpdateOptions) -> Result<()> {
         let kind = self.context.engine.kind();
-        if options.count.is_some_and(|count| count != 1) {
+        // The client of 2017 sends -1 for a count that is not to change.
+        if options.count.is_some_and(|count| !matches!(count, -1 | 1)) {
             return Err(Failure::Invalid(
                 "count cannot be changed on a local rack: this machine is its one instance".into(),
             ));
@@ -56,12 +57,10 @@ impl Rack {
                 "type cannot be changed on a local rack: it is {kind}, the engine the rack was made with"
             )));
         }
-        if options.version.is_some_and(|asked| asked != VERSION) {
-            return Err(Failure::Invalid(format!(
-                "version cannot be changed on a local rack: it runs {VERSION}, install another server to change it"
-            )));
-        }
         check_parameters(&options.parameters)?;
+        if let Some(asked) = &options.version {
+            self.update_version(asked).await?;
+        }
         let mut changed = options.parameters;
         // What a client read masked and sends back is what it was.
         changed.retain(|name, value| !(is_secret(name) && value == MASKED));
@@ -72,6 +71,36 @@ impl Rack {
         self.context.store.set_parameters(changed).await?;
         self.context.rack_log(&format!("parameters set: {names}"));
         Ok(())
+    }
+
+    /// Updates the rack to the version it has. A rack has the version of the server that
+    /// runs it, so any other one is refused: a client that was told `ok` waits for the
+    /// rack to be running, which it is, and would call that an update.
+    async fn update_version(&self, asked: &str) -> Result<()> {
+        let plain = |version: &str| {
+            let version = version.strip_prefix('v').unwrap_or(version);
+            version.strip_suffix("-local").unwrap_or(version).to_owned()
+        };
+        if plain(asked) == plain(VERSION) {
+            self.context
+                .rack_log(&format!("the rack already runs version {VERSION}"));
+            return Ok(());
+        }
+        let known = self.system_releases().await?;
+        let known = known
+            .iter()
+            .any(|release| plain(&release.id) == plain(asked));
+        Err(Failure::Invalid(if known {
+            format!(
+                "version {asked} ran this rack before and {VERSION} runs it now: to go back, \
+                 stop rack-server and start the one of version {asked} on the same data"
+            )
+        } else {
+            format!(
+                "version {asked} is not known here: a local rack has the version of its \
+                 rack-server, {VERSION}; to update it install another rack-server"
+            )
+        }))
     }
 
     /// Lists the rack's own process, or with `all` those of its apps too.

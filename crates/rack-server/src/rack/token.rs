@@ -7,7 +7,7 @@
 //! what is wrong with a token. Whatever is not HMAC is refused, `none` above all.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -16,6 +16,7 @@ use rack_api::system::Token;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 use tokio::sync::RwLock;
+use tokio_util::sync::CancellationToken;
 
 use super::Rack;
 use super::access::Role;
@@ -191,7 +192,17 @@ impl<'a> Presented<'a> {
 
 /// The key of a rack in memory.
 #[derive(Default)]
-pub(super) struct Keyring(RwLock<Held>);
+pub(super) struct Keyring {
+    held: RwLock<Held>,
+    /// Lasts as long as the key does.
+    reign: Mutex<CancellationToken>,
+}
+
+impl Keyring {
+    fn reign(&self) -> MutexGuard<'_, CancellationToken> {
+        self.reign.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 #[derive(Default)]
 enum Held {
@@ -207,12 +218,12 @@ enum Held {
 impl Rack {
     /// The key that signs this rack's tokens, if it ever made one.
     pub(super) async fn token_key(&self) -> Result<Option<Key>> {
-        match &*self.keyring.0.read().await {
+        match &*self.keyring.held.read().await {
             Held::Unread => {}
             Held::Absent => return Ok(None),
             Held::Present(key) => return Ok(Some(key.clone())),
         }
-        let mut held = self.keyring.0.write().await;
+        let mut held = self.keyring.held.write().await;
         if matches!(*held, Held::Unread) {
             *held = match self.context.store.setting(KEY).await? {
                 Some(text) => Held::Present(Key(text.into())),
@@ -223,6 +234,11 @@ impl Rack {
             Held::Present(key) => Some(key.clone()),
             Held::Unread | Held::Absent => None,
         })
+    }
+
+    /// Ends when the key of tokens does.
+    pub(super) fn token_reign(&self) -> CancellationToken {
+        self.keyring.reign().clone()
     }
 
     /// Makes a token: `role` is `read`, `write` or `admin`, and only who is an
@@ -261,7 +277,7 @@ impl Rack {
     }
 
     async fn first_key(&self) -> Result<Key> {
-        let mut held = self.keyring.0.write().await;
+        let mut held = self.keyring.held.write().await;
         let store = &self.context.store;
         let text = store.setting_or(KEY, Key::fresh().0.to_string()).await?;
         let key = Key(text.into());
@@ -272,11 +288,13 @@ impl Rack {
     /// Makes a new key: earlier tokens open nothing from here on.
     pub async fn rotate_token_key(&self) -> Result<()> {
         // Held over the write, so that no token is checked with a key that is going.
-        let mut held = self.keyring.0.write().await;
+        let mut held = self.keyring.held.write().await;
         let key = Key::fresh();
         let store = &self.context.store;
         store.set_setting(KEY, key.0.to_string()).await?;
         *held = Held::Present(key);
+        // What tokens have opened closes with them.
+        std::mem::take(&mut *self.keyring.reign()).cancel();
         drop(held);
         self.context
             .rack_log("token key rotated: earlier tokens are no longer good");

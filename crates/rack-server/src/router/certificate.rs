@@ -17,6 +17,8 @@ pub struct Certificate {
     pub id: String,
     /// Names it is for; `*.` stands for one label.
     pub names: Vec<String>,
+    /// Whether the rack has made it itself.
+    pub generated: bool,
     /// When its life ends.
     pub expires: Timestamp,
     /// The certificate itself.
@@ -101,8 +103,9 @@ impl Certificates {
     }
 
     /// The best certificate a service has for a name: the one it names itself if that
-    /// fits, else an exact one, else a wildcard; of several the one that lives longest.
-    /// None that has expired.
+    /// fits, else one that was handed in before any that the rack made; of these an exact
+    /// one before a wildcard, and of several the one that lives longest. None that has
+    /// expired.
     pub fn best(&self, key: &Key, name: &str, now: Timestamp) -> Option<Arc<Certificate>> {
         let table = self.table.load();
         let name = host::normal(name);
@@ -114,7 +117,8 @@ impl Certificates {
             .filter(|certificate| certificate.expires > now)
             .filter_map(|certificate| Some((certificate.fit(&name)?, certificate)))
             .max_by_key(|(fit, certificate)| {
-                (Some(&certificate.id) == chosen, *fit, certificate.expires)
+                let (chosen, handed_in) = (Some(&certificate.id) == chosen, !certificate.generated);
+                (chosen, handed_in, *fit, certificate.expires)
             })
             .map(|(_, certificate)| Arc::clone(certificate))
     }
@@ -130,6 +134,7 @@ mod tests {
         Certificate {
             id: id.to_owned(),
             names: names.iter().map(|name| (*name).to_owned()).collect(),
+            generated: id.starts_with("made"),
             expires: Timestamp::from_second(expires).expect("a time"),
             key: crate::tls::pair::Pair::new(&pem.0, &pem.1, None)
                 .expect("a pair")
@@ -147,6 +152,10 @@ mod tests {
                 certificate("exact", &["www.shop.example", "shop.example"], 500),
                 certificate("longer", &["www.shop.example"], 600),
                 certificate("over", &["www.shop.example"], 100),
+                // Whatever the rack makes, what was handed in wins while it lives.
+                certificate("made", &["www.shop.example", "api.shop.example"], 990),
+                certificate("made-alone", &["new.example", "old.example"], 300),
+                certificate("old", &["old.example"], 150),
             ],
         );
         certificates.replace(
@@ -166,6 +175,8 @@ mod tests {
             ("shop.example", Some("exact")),
             ("api.shop.example", Some("wild")),
             ("a.b.shop.example", None),
+            ("new.example", Some("made-alone")),
+            ("old.example", Some("made-alone")),
             ("other.example", None),
             ("localhost", None),
         ] {
@@ -174,6 +185,8 @@ mod tests {
         certificates.choose(&web, Some("exact"));
         assert_eq!(best(&web, "www.shop.example").as_deref(), Some("exact"));
         assert_eq!(best(&web, "api.shop.example").as_deref(), Some("wild"));
+        certificates.choose(&web, Some("made"));
+        assert_eq!(best(&web, "api.shop.example").as_deref(), Some("made"));
         certificates.choose(&web, None);
         assert_eq!(best(&web, "www.shop.example").as_deref(), Some("longer"));
         certificates.remove_rack("staging");

@@ -46,7 +46,7 @@ pub struct OperationRow {
     pub id: String,
     /// App it changes; empty for what concerns the rack.
     pub app: String,
-    /// `build`, `import`, `promote`, `delete`, `provide`, `remove`.
+    /// `build`, `import`, `copy`, `promote`, `delete`, `provide`, `remove`.
     pub kind: String,
     /// Where it stands.
     pub outcome: Outcome,

@@ -1,18 +1,23 @@
 //! Builds that travel: export and import.
 
+use std::io::{Read as _, Write as _};
+
 use serde_json::json;
 
 use super::engines::{Engine, on_both_engines};
 use super::flow::{MANIFEST, PLAIN, multipart, text};
-use super::world::{Client, World, files_below, tags};
+use super::world::{Client, World, files_below, tags, until};
 
 on_both_engines!(
     a_build_travels_with_the_same_bits,
+    a_build_travels_in_every_format,
     imports_come_as_2017_and_2018_sent_them,
+    a_client_that_goes_away_leaves_nothing,
+    mutated_archives_change_nothing,
 );
 
 /// A deployed app's archive.
-async fn archive(rack: &Client, app: &str) -> (serde_json::Value, Vec<u8>) {
+pub(crate) async fn archive(rack: &Client, app: &str) -> (serde_json::Value, Vec<u8>) {
     rack.create(app).await;
     let (build, log) = rack.build(app, PLAIN).await;
     assert_eq!(build["status"], "complete", "{log}");
@@ -48,9 +53,13 @@ async fn a_build_travels_with_the_same_bits(engine: Engine) {
     assert_eq!(imported["images"], build["images"]);
     assert_eq!(imported["manifest"], build["manifest"]);
     assert_ne!(imported["id"], build["id"]);
+    let digest = artifact::Digest::of(&bytes).to_string();
     assert_eq!(
         imported["provenance"],
-        json!({ "app": "myapp", "build": build["id"], "rack": "personal/staging" })
+        json!({
+            "app": "myapp", "build": build["id"], "rack": "personal/staging", "archive": digest,
+            "imported": imported["ended"], "images-present": true,
+        })
     );
     let release = text(&imported, "release");
     let app = production.promote("myapp", &release).await;
@@ -64,11 +73,36 @@ async fn a_build_travels_with_the_same_bits(engine: Engine) {
         .text();
     let digest = text(&build["images"], "web");
     let expected = format!(
-        "Imported build {} of app myapp from personal/staging\nVerified web: {digest}\n",
+        "Imported build {} of app myapp from personal/staging\nVerified web: {digest}\n\
+         All images were on the engine already\n",
         text(&build, "id")
     );
     assert_eq!(log, expected);
     assert_eq!(world.tags("production", "myapp").await.len(), 1);
+}
+
+async fn a_build_travels_in_every_format(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    let (build, default) = archive(&rack, "myapp").await;
+    let path = format!("/apps/myapp/builds/{}.tgz", text(&build, "id"));
+    rack.get(&format!("{path}?format=v4"))
+        .await
+        .fails(400, "unknown archive format \"v4\": use default, v2 or v3");
+    for (format, layout, indexed) in [
+        ("default", artifact::Layout::Combined, true),
+        ("", artifact::Layout::Combined, true),
+        ("v2", artifact::Layout::Combined, false),
+        ("v3", artifact::Layout::Oci, false),
+    ] {
+        let bytes = rack.get(&format!("{path}?format={format}")).await.body;
+        let contents = artifact::verify(&bytes[..], &artifact::Limits::default())
+            .unwrap_or_else(|error| panic!("{format}: {error}"));
+        assert_eq!(contents.layout, layout, "{format}");
+        assert_eq!(contents.index.is_some(), indexed, "{format}");
+        assert_eq!(bytes == default, indexed, "{format}");
+        let imported = rack.upload("/apps/myapp/builds/import", &bytes).await;
+        assert_eq!(imported.json()["images"], build["images"], "{format}");
+    }
 }
 
 async fn imports_come_as_2017_and_2018_sent_them(engine: Engine) {
@@ -114,6 +148,160 @@ async fn imports_come_as_2017_and_2018_sent_them(engine: Engine) {
         json!([]),
         "uploads go after use"
     );
+}
+
+/// At every sixteenth of its archive, in a body of known and of unknown length.
+async fn a_client_that_goes_away_leaves_nothing(engine: Engine) {
+    let (world, staging) = engine.with_rack().await;
+    let production = world.rack("production").await;
+    let (_, bytes) = archive(&staging, "myapp").await;
+    staging.delete("/apps/myapp").await.ok();
+    production.create("myapp").await;
+    let directory = world.rack_directory("production");
+    for sixteenth in 0..16 {
+        let chunked = sixteenth % 2 == 0;
+        let sent = &bytes[..bytes.len() * sixteenth / 16];
+        let length = bytes.len();
+        let mut request = if chunked {
+            let mut request = b"Transfer-Encoding: chunked\r\n\r\n".to_vec();
+            request.extend(format!("{length:x}\r\n").into_bytes());
+            request
+        } else {
+            format!("Content-Length: {length}\r\n\r\n").into_bytes()
+        };
+        request.extend_from_slice(sent);
+        production
+            .sends_and_leaves("POST", "/apps/myapp/builds/import", &request)
+            .await;
+    }
+    // All of them have been heard before this one is.
+    until("nothing to be under way", async || {
+        files_below(&directory.join("tmp")).is_empty()
+    })
+    .await;
+    assert_eq!(production.get("/apps/myapp/builds").await.json(), json!([]));
+    assert_eq!(
+        production.get("/apps/myapp/releases").await.json(),
+        json!([])
+    );
+    assert_eq!(
+        world.tags("production", "myapp").await,
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        files_below(&directory.join("objects")),
+        Vec::<String>::new()
+    );
+    let imported = production
+        .upload("/apps/myapp/builds/import", &bytes)
+        .await
+        .json();
+    assert_eq!(imported["status"], "complete");
+    assert_eq!(world.tags("production", "myapp").await.len(), 1);
+}
+
+/// Numbers that are the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+}
+
+/// An edit of the tar beneath the compression, with header checksums put right, so that
+/// it reaches what reads the content.
+fn mutated(tar: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+    let mut bytes = tar.to_vec();
+    for _ in 0..=numbers.below(3) {
+        let at = numbers.below(bytes.len() - 512);
+        match numbers.below(5) {
+            0 => bytes[at] ^= 1 << numbers.below(8),
+            1 => bytes.truncate(at.max(1024)),
+            2 => drop(bytes.drain(at..at + 512)),
+            3 => {
+                let block = bytes[at / 512 * 512..at / 512 * 512 + 512].to_vec();
+                bytes.splice(at / 512 * 512..at / 512 * 512, block);
+            }
+            _ => {
+                let block = &mut bytes[at / 512 * 512..at / 512 * 512 + 512];
+                block[at % 512] = (at % 251) as u8;
+            }
+        }
+        for block in bytes.chunks_exact_mut(512) {
+            if &block[257..262] == b"ustar" {
+                let blanks = 8 * u32::from(b' ');
+                let (before, after) = (block[..148].iter(), block[156..].iter());
+                let sum = before
+                    .chain(after)
+                    .map(|&byte| u32::from(byte))
+                    .sum::<u32>()
+                    + blanks;
+                // What is right stays: it may be part of a layer.
+                let stated = std::str::from_utf8(&block[148..154]).unwrap_or_default();
+                if u32::from_str_radix(stated, 8) != Ok(sum)
+                    && !block[148..156].starts_with(format!("{sum:07o}").as_bytes())
+                {
+                    block[148..156].copy_from_slice(format!("{sum:07o}\0").as_bytes());
+                }
+            }
+        }
+        if bytes.len() < 2048 {
+            break;
+        }
+    }
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
+    encoder.write_all(&bytes).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+async fn mutated_archives_change_nothing(engine: Engine) {
+    let (world, staging) = engine.with_rack().await;
+    let production = world.rack("production").await;
+    let (build, bytes) = archive(&staging, "myapp").await;
+    production.create("myapp").await;
+    let mut tar = Vec::new();
+    flate2::read::MultiGzDecoder::new(&bytes[..])
+        .read_to_end(&mut tar)
+        .expect("gzip");
+    let mut numbers = Numbers(0x5eed_0bad_cafe_f00d);
+    let mut taken = 0;
+    // The images on Docker are megabytes, so there are fewer of them.
+    let rounds = if tar.len() > 1 << 20 { 12 } else { 300 };
+    for round in 0..rounds {
+        let body = mutated(&tar, &mut numbers);
+        let answer = production.upload("/apps/myapp/builds/import", &body).await;
+        if answer.status == 200 {
+            // The zeros that fill a block, or a blank more in the source's name, say nothing.
+            assert_eq!(answer.json()["images"], build["images"], "round {round}");
+            taken += 1;
+            continue;
+        }
+        assert_eq!(answer.status, 400, "round {round}: {}", answer.text());
+        let said = answer.text();
+        assert!(
+            said.starts_with("cannot import: ") && said.lines().count() == 1 && said.len() < 1000,
+            "round {round}: {said}"
+        );
+    }
+    assert!(taken * 4 < rounds, "{taken} of {rounds} had no effect");
+    for noun in ["builds", "releases"] {
+        let list = production
+            .get(&format!("/apps/myapp/{noun}?limit=1000"))
+            .await
+            .json();
+        assert_eq!(list.as_array().map(Vec::len), Some(taken), "{noun}");
+    }
+    assert_eq!(world.tags("production", "myapp").await.len(), taken);
+    assert_eq!(
+        files_below(&world.rack_directory("production").join("tmp")),
+        Vec::<String>::new()
+    );
+    let stored = files_below(&world.rack_directory("production").join("objects"));
+    assert_eq!(stored.len(), taken, "the log of each build: {stored:?}");
 }
 
 #[tokio::test]

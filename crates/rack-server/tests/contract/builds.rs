@@ -8,6 +8,7 @@ use super::world::files_below;
 
 on_both_engines!(
     a_build_becomes_a_release,
+    the_log_of_a_build_that_has_ended_is_what_it_is,
     builds_are_listed_newest_first,
     what_cannot_be_built_is_refused_at_once,
     builds_that_fail_say_why_in_their_last_line,
@@ -121,6 +122,27 @@ async fn a_build_becomes_a_release(engine: Engine) {
             "{name}"
         );
     }
+}
+
+async fn the_log_of_a_build_that_has_ended_is_what_it_is(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    rack.create("myapp").await;
+    let (build, log) = rack.build("myapp", PLAIN).await;
+    let id = text(&build, "id");
+    let key = format!("/apps/myapp/objects/build/{id}/logs");
+    let refusal = format!("build {id} has ended: its log is what it is");
+    for key in [key.clone(), key.replace("/build/", "//build//")] {
+        rack.upload(&key, b"forged").await.fails(409, &refusal);
+        rack.delete(&key).await.fails(409, &refusal);
+    }
+    let again = rack
+        .stream(&format!("/apps/myapp/builds/{id}/logs"), &[])
+        .await;
+    assert_eq!(again.text(), log);
+    // A build that is not there has no log to keep.
+    let other = "/apps/myapp/objects/build/BAAAAAAAAAA/logs";
+    rack.upload(other, b"x").await.json();
+    rack.delete(other).await.ok();
 }
 
 async fn builds_are_listed_newest_first(engine: Engine) {

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use rack_api::trust::any_certificate;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -19,6 +19,7 @@ use super::world::{Client, FORM, World, until, within};
 on_both_engines!(
     a_domain_is_shown_the_racks_certificate_until_it_is_deleted,
     racks_do_not_share_certificates,
+    one_that_was_handed_in_wins_over_a_generated_one,
     certificates_are_listed_with_their_names_and_never_their_keys,
     a_generated_certificate_is_trusted_and_renewed_under_its_id,
     a_certificate_that_a_service_names_is_shown_and_kept,
@@ -31,65 +32,21 @@ fn manifest(more: &str) -> String {
     format!("{MANIFEST}    domain: shop.example, www.shop.example\n{more}")
 }
 
-/// Trusts everyone, and proves nothing: to look at what a server shows.
-#[derive(Debug)]
-struct Curious;
-
-impl ServerCertVerifier for Curious {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = ring::default_provider().signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, &known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = ring::default_provider().signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, &known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ring::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
-}
-
 /// Shakes hands as a client that asks for a name; returns the chain it is shown.
 async fn shake_hands(
     world: &World,
     name: &str,
     roots: Option<RootCertStore>,
 ) -> std::io::Result<Vec<Vec<u8>>> {
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions");
     let config = match roots {
-        Some(roots) => builder.with_root_certificates(roots),
-        None => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Curious)),
-    }
-    .with_no_client_auth();
+        Some(roots) => ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth(),
+        // To look at what a server shows, whatever it is.
+        None => any_certificate(),
+    };
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     within("a handshake", async {
         let stream = TcpStream::connect(world.address).await?;
@@ -267,6 +224,40 @@ async fn a_domain_is_shown_the_racks_certificate_until_it_is_deleted(engine: Eng
             .unwrap_or_else(|error| panic!("{name}: {error}"));
     }
     assert_eq!(rack.get("/certificates").await.json(), json!([]));
+}
+
+async fn one_that_was_handed_in_wins_over_a_generated_one(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
+    deploy(&rack, "myapp", &manifest("")).await;
+    let domains = "shop.example,www.shop.example";
+    let made = generate(&rack, domains, "&duration=9000h").await;
+    let generated = shown(&world, "www.shop.example").await[0].clone();
+    shows_local(&world, "www.shop.example").await;
+    // It lives less long and fits less well, and still somebody has chosen it.
+    let exact = elsewhere(&["shop.example"], 20);
+    let wild = elsewhere(&["*.shop.example"], 10);
+    let mut imported = Vec::new();
+    for (name, certificate) in [("shop.example", &exact), ("www.shop.example", &wild)] {
+        imported.push(import(&rack, certificate).await);
+        let first = shown(&world, name).await[0].clone();
+        assert_eq!(first, der(&certificate.leaf)[0], "{name}");
+    }
+    // Made later, it changes nothing.
+    let again = generate(&rack, domains, "&duration=9500h").await;
+    let first = shown(&world, "www.shop.example").await[0].clone();
+    assert_eq!(first, der(&wild.leaf)[0]);
+    let services = rack.get("/apps/myapp/services").await.json();
+    assert_eq!(
+        services[0]["ports"][1]["certificate"], imported[0]["id"],
+        "what is listed is what is shown"
+    );
+    for gone in imported.iter().chain([&again]) {
+        let id = text(gone, "id");
+        rack.delete(&format!("/certificates/{id}")).await.ok();
+    }
+    assert_eq!(shown(&world, "www.shop.example").await[0], generated);
+    let id = text(&made, "id");
+    rack.delete(&format!("/certificates/{id}")).await.ok();
 }
 
 async fn racks_do_not_share_certificates(engine: Engine) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rack_server::operations::Operation;
 use rack_server::operations::build::Build;
+use rack_server::operations::copy::Copy;
 use rack_server::operations::delete::Delete;
 use rack_server::operations::import::Import;
 use rack_server::operations::promote::Promote;
@@ -16,8 +17,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 
 use super::builds::SLOW;
+use super::copies::ticket;
 use super::flow::{PLAIN, text};
-use super::sweep::{Scene, is_gone, nothing_pends, points, runs_only};
+use super::sweep::{Scene, is_gone, kept, nothing_pends, points, runs_only};
 use super::world::{Client, SERVER_PASSWORD, World, tags, until, within};
 
 /// The real program on a data directory.
@@ -29,8 +31,22 @@ pub(crate) struct Program {
 
 impl Program {
     pub(crate) async fn start(data: &Path, failpoints: &str) -> Self {
+        let program = Command::new(env!("CARGO_BIN_EXE_rack-server"));
+        Self::begin(program, data, failpoints).await
+    }
+
+    /// The program where no file can become larger than so many KiB, as on a disk that
+    /// is full.
+    async fn start_confined(data: &Path, largest: u32) -> Self {
+        let mut program = Command::new("bash");
+        let script = format!("trap '' XFSZ; ulimit -f {largest}; exec \"$@\"");
+        program.args(["-c", &script, "bash", env!("CARGO_BIN_EXE_rack-server")]);
+        Self::begin(program, data, "").await
+    }
+
+    async fn begin(mut program: Command, data: &Path, failpoints: &str) -> Self {
         let log = data.join("stderr");
-        let child = Command::new(env!("CARGO_BIN_EXE_rack-server"))
+        let child = program
             .args([
                 "--listen",
                 "127.0.0.1:0",
@@ -109,14 +125,26 @@ pub(crate) async fn crash(
     point: &str,
     request: (&str, &str, &[u8]),
 ) -> (World, Client) {
+    crash_during(scene, point, async |rack| {
+        let (method, target, body) = request;
+        send(rack, method, target, body).await;
+    })
+    .await
+}
+
+/// The same for more than one request.
+async fn crash_during(
+    scene: &Scene,
+    point: &str,
+    requests: impl AsyncFnOnce(&Client),
+) -> (World, Client) {
     let data: Arc<TempDir> = scene.copy();
     let program = Program::start(data.path(), &format!("{point}=abort")).await;
     let rack = scene.client(program.address);
     if !scene.active.is_empty() {
         runs_only(&rack, &scene.active, point).await;
     }
-    let (method, target, body) = request;
-    send(&rack, method, target, body).await;
+    requests(&rack).await;
     program.died(point).await;
     scene.open(data, "").await
 }
@@ -167,6 +195,7 @@ async fn a_promote_survives_a_crash_from_its_activation_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_during_an_import_leaves_it_whole_or_undone() {
     let scene = Scene::empty().await;
+    let before = kept(scene.data.path());
     for (point, past) in points::<Import>("record") {
         let request = (
             "POST",
@@ -175,6 +204,9 @@ async fn a_crash_during_an_import_leaves_it_whole_or_undone() {
         );
         let (world, rack) = crash(&scene, &point, request).await;
         nothing_pends(world.data.path(), &point).await;
+        if !past {
+            assert_eq!(kept(world.data.path()), before, "{point}");
+        }
         let builds = rack.get("/apps/myapp/builds").await.json();
         assert_eq!(
             builds.as_array().map(Vec::len),
@@ -192,6 +224,68 @@ async fn a_crash_during_an_import_leaves_it_whole_or_undone() {
             .json();
         let app = rack.promote("myapp", &text(&imported, "release")).await;
         assert_eq!(app["release"], imported["release"], "{point}");
+        world.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_said_and_an_import_leaves_nothing() {
+    // Half of it is left of random digits, however well they are compressed.
+    let noise = rack_api::id::hex(12 << 20);
+    let files = [PLAIN[0], PLAIN[1], ("noise", noise.as_str())];
+    let scene = Scene::awaiting(&files).await;
+    assert!(scene.archive.len() > 5 << 20, "{}", scene.archive.len());
+    let before = kept(scene.data.path());
+    let data: Arc<TempDir> = scene.copy();
+    let program = Program::start_confined(data.path(), 4 << 10).await;
+    let rack = scene.client(program.address);
+    let answer = rack
+        .upload("/apps/myapp/builds/import", &scene.archive)
+        .await;
+    let said = answer.text();
+    assert_ne!(answer.status, 200, "{said}");
+    assert!(said.to_lowercase().contains("file too large"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    nothing_pends(data.path(), "a full disk").await;
+    assert_eq!(kept(data.path()), before);
+    assert_eq!(rack.get("/apps/myapp/builds").await.json(), json!([]));
+    program.kill().await;
+    let (world, rack) = scene.open(data, "").await;
+    let imported = rack
+        .upload("/apps/myapp/builds/import", &scene.archive)
+        .await
+        .json();
+    assert_eq!(imported["status"], "complete");
+    nothing_pends(world.data.path(), "room again").await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_during_a_copy_leaves_it_whole_or_undone() {
+    let scene = Scene::to_copy().await;
+    let before = kept(scene.data.path());
+    for (point, past) in points::<Copy>("record") {
+        let (world, rack) = crash_during(&scene, &point, async |rack| {
+            let ticket = ticket(rack, "myapp", &scene.next).await;
+            let target = format!("/apps/other/builds/copy?force=true&ticket={ticket}");
+            send(rack, "POST", &target, b"").await;
+        })
+        .await;
+        nothing_pends(world.data.path(), &point).await;
+        let builds = rack.get("/apps/other/builds").await.json();
+        assert_eq!(
+            builds.as_array().map(Vec::len),
+            Some(usize::from(past)),
+            "{point}: {builds}"
+        );
+        if !past {
+            assert_eq!(kept(world.data.path()), before, "{point}");
+        }
+        let ticket = ticket(&rack, "myapp", &scene.next).await;
+        let form = format!("force=true&ticket={ticket}");
+        let copied = rack.post("/apps/other/builds/copy", &form).await.json();
+        let app = rack.promote("other", &text(&copied, "release")).await;
+        assert_eq!(app["release"], copied["release"], "{point}");
         world.stop().await;
     }
 }

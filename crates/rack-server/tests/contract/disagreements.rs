@@ -212,16 +212,28 @@ async fn prefix_is_absent_by_default(engine: Engine) {
 
 async fn since_is_two_minutes_by_default(engine: Engine) {
     let (world, rack) = engine.with_rack().await;
-    rack.create("myapp").await;
-    let (build, _) = rack.build("myapp", PLAIN).await;
+    let release = rack.deploy("myapp").await;
+    let release = rack.get(&format!("/apps/myapp/releases/{release}")).await;
+    let build = text(&release.json(), "build");
+    let command = [("Command", "true")];
+    let run = "/apps/myapp/services/web/processes";
+    let run = rack.send("POST", run, &command, b"").await.json();
+    let run = text(&run, "id");
+    let record = format!("/apps/myapp/runs/{run}");
+    until("the run to end", async || {
+        rack.get(&record).await.json()["status"] == 0
+    })
+    .await;
     let directory = world.rack_directory("staging").join("logs");
     let data = world.stop().await;
     // What an app has said some time ago, written by the log itself.
     let logs = rack_server::logs::Logs::open(&directory).expect("logs");
     for (age, word) in [(180.seconds(), "older"), (60.seconds(), "newer")] {
         let time = Timestamp::now().checked_sub(age).expect("a time");
-        let app = logs.app("myapp");
-        app.append(time, "service/web/0123456789ab", word.as_bytes());
+        let stream = format!("service/web/{run}");
+        for log in [logs.app("myapp"), logs.rack()] {
+            log.append(time, &stream, word.as_bytes());
+        }
     }
     logs.flush().expect("written");
     drop(logs);
@@ -231,14 +243,21 @@ async fn since_is_two_minutes_by_default(engine: Engine) {
         ..rack
     };
     let still = ("Follow", "false");
-    for target in ["/apps/myapp/logs", "/apps/myapp/services/web/logs"] {
+    let process = format!("/apps/myapp/processes/{run}/logs");
+    for target in [
+        "/apps/myapp/logs",
+        "/apps/myapp/services/web/logs",
+        "/system/logs",
+        &process,
+    ] {
         let log = rack.stream(target, &[still]).await.text();
-        assert!(log.contains("newer\n") && !log.contains("older"), "{log}");
+        let only_newer = log.contains("newer\n") && !log.contains("older");
+        assert!(only_newer, "{target}: {log}");
         let log = rack.stream(target, &[still, ("Since", "1h")]).await.text();
-        assert!(log.contains("older\nnewer\n"), "{log}");
+        assert!(log.contains("older\nnewer\n"), "{target}: {log}");
     }
     // Build logs are whole, whatever their age and the options.
-    let target = format!("/apps/myapp/builds/{}/logs", text(&build, "id"));
+    let target = format!("/apps/myapp/builds/{build}/logs");
     let whole = rack.stream(&target, &[]).await.text();
     let since = rack.stream(&target, &[("Since", "1ns")]).await.text();
     assert!(!whole.is_empty() && whole == since);

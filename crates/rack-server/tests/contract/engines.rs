@@ -10,6 +10,7 @@ use std::time::Duration;
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions};
 use futures::FutureExt as _;
 use rack_server::engine::docker::Docker;
+use rack_server::engine::simulated::Simulated;
 use rack_server::engine::{Engine as _, Labels, label};
 use rack_server::rack::console::Console;
 use serde_json::Value;
@@ -175,6 +176,33 @@ impl Engine {
         tags.retain(|tag| tag.starts_with(&prefix));
         tags.sort();
         tags
+    }
+
+    /// Whether the engine of a data directory has an image, by its id.
+    pub(crate) async fn has_image(&self, data: &Path, id: &str) -> bool {
+        if self.is_docker() {
+            let found = connect().await.inspect_image(id).await;
+            return match found {
+                Ok(_) => true,
+                Err(bollard::errors::Error::DockerResponseServerError {
+                    status_code: 404, ..
+                }) => false,
+                Err(error) => panic!("{error}"),
+            };
+        }
+        engine_state(data).to_string().contains(id)
+    }
+
+    /// Removes an image behind the back of the server of a data directory, which is stopped.
+    pub(crate) async fn prune(&self, data: &Path, tag: &str) {
+        if self.is_docker() {
+            let options = None::<RemoveImageOptions>;
+            let removed = connect().await.remove_image(tag, options, None).await;
+            removed.expect("an image less");
+        } else {
+            let engine = Simulated::open(&data.join("simulated")).expect("the engine");
+            engine.untag(tag).await.expect("an image less");
+        }
     }
 
     /// Names of the volumes that the engine keeps for the server of a data directory.

@@ -264,6 +264,17 @@ async fn what_is_asked_wrongly_is_refused_and_changes_nothing(engine: Engine) {
         kind: tar::EntryType::Fifo,
         ..file("/data/pipe", b"")
     };
+    let link = Entry {
+        kind: tar::EntryType::Symlink,
+        ..file("/data/link", b"")
+    };
+    files
+        .put(&[file("/data/new", b"new"), link, file("/data/link/x", b"")])
+        .await
+        .fails(
+            400,
+            "/data/link is a file in the upload and a directory of others",
+        );
     files.put(&[file("/data/new", b"new"), pipe]).await.fails(
         400,
         "/data/pipe is a device or a pipe, which cannot be uploaded",

@@ -6,11 +6,13 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use rack_server::api::{self, Answer, Route};
+use rack_server::api::{self, Answer, Largest, Route, Whose};
+use rack_server::rack::access::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 
+use super::roles::fill;
 use super::world::{Client, World, within};
 
 /// Names of parameters that mean something somewhere.
@@ -485,6 +487,110 @@ fn no_request_is_too_strange_3() {
 #[test]
 fn no_request_is_too_strange_4() {
     strange_requests(3);
+}
+
+/// Bodies of parts, for the routes that take files in them.
+#[test]
+fn no_multipart_body_is_too_strange() {
+    let scene = Scene::new();
+    for target in [
+        "/apps/myapp/builds",
+        "/apps/myapp/builds/import",
+        "/index/update",
+    ] {
+        let strategy = (
+            pairs(NAMES.to_vec()),
+            multipart(),
+            prop::collection::vec(any::<u8>(), 0..40),
+            prop::sample::select(vec!["x", "", "\"x\"", "x; boundary=y", "\u{1}"]),
+            any::<bool>(),
+        );
+        run(60, &strategy, |(query, parts, rest, boundary, chunked)| {
+            let body = [parts, rest].concat();
+            let kind = format!("multipart/form-data; boundary={boundary}");
+            let mut request = scene.head("POST", target.as_bytes(), &query, &[], true);
+            let (head, body) = if chunked {
+                let size = format!("{:x}\r\n", body.len());
+                let end: &[u8] = if body.is_empty() { b"" } else { b"0\r\n\r\n" };
+                (
+                    format!("Content-Type: {kind}\r\nTransfer-Encoding: chunked\r\n"),
+                    [size.as_bytes(), &body, b"\r\n", end].concat(),
+                )
+            } else {
+                let Sent { head, body, .. } = Sent::plain(&kind, body);
+                (head, body)
+            };
+            request.extend_from_slice(head.as_bytes());
+            request.extend_from_slice(b"Connection: close\r\n\r\n");
+            request.extend_from_slice(&body);
+            scene.ask(&request, true)
+        });
+    }
+    scene.end();
+}
+
+/// Every route says how much it takes, and takes no more: neither when it is told before
+/// nor when it comes unannounced.
+#[test]
+fn no_route_takes_more_than_its_limit() {
+    let scene = Scene::new();
+    for route in api::table() {
+        if matches!(route.answer, Answer::Socket) {
+            continue;
+        }
+        let path = fill(route.path, |_, name| {
+            // Who is not asked for a body may well do what is asked.
+            let there = name == "app" && route.method != "DELETE";
+            let name = if there { "myapp" } else { "nothing" };
+            name.to_owned()
+        });
+        let most = match route.largest {
+            Largest::Form => 64 << 10,
+            Largest::LargeForm => 4 << 20,
+            Largest::Upload => Limits::default().largest_upload,
+        };
+        let server = scene.world.server();
+        let asks = match route.whose {
+            Whose::Server => &server,
+            _ => &scene.rack,
+        };
+        let (name, value) = &asks.headers[0];
+        assert_eq!(name, "Authorization");
+        let headers = [("Authorization", value.clone().into_bytes())];
+        let head = scene.head(route.method.as_str(), path.as_bytes(), &[], &headers, false);
+        let announced = format!("Connection: close\r\nContent-Length: {}\r\n\r\n", most + 1);
+        let request = [&head, announced.as_bytes()].concat();
+        let received = scene.runtime.block_on(scene.exchange(&request, false));
+        let shown = String::from_utf8_lossy(&received);
+        assert!(
+            shown.starts_with("HTTP/1.1 413 "),
+            "{} {path}: {shown}",
+            route.method
+        );
+        // Some ask for nothing of what they are sent.
+        if let Ok(most) = usize::try_from(most)
+            && !matches!(route.largest, Largest::Upload)
+        {
+            let chunk = format!(
+                "Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n",
+                most + 1
+            );
+            let filler = vec![b'a'; most + 1];
+            let request = [&head, chunk.as_bytes(), &filler, b"\r\n0\r\n\r\n"].concat();
+            let received = scene.runtime.block_on(scene.exchange(&request, true));
+            let shown = String::from_utf8_lossy(&received);
+            let status = shown
+                .split(' ')
+                .nth(1)
+                .and_then(|status| status.parse::<u16>().ok());
+            assert!(
+                status.is_some_and(|status| status < 500),
+                "{} {path}: {shown}",
+                route.method
+            );
+        }
+    }
+    scene.end();
 }
 
 #[test]

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rack_server::rack::access::Limits;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::engines::Engine;
-use super::flow::{PLAIN, multipart, source};
-use super::world::{Client, FORM, World, files_below, until};
+use super::flow::{PLAIN, multipart, source, text};
+use super::world::{Client, FORM, World, files_below, parse, until, within};
 
 async fn limited(limits: Limits) -> World {
     let data = Arc::new(tempfile::tempdir().expect("a directory"));
@@ -33,6 +35,41 @@ fn stored(world: &World) -> Vec<String> {
     let mut files = files_below(&world.rack_directory("staging").join("objects"));
     files.extend(files_below(&world.rack_directory("staging").join("tmp")));
     files
+}
+
+#[tokio::test]
+async fn a_path_must_be_text() {
+    let (world, rack) = World::with_rack().await;
+    for path in [
+        "/apps/%ff",
+        "/apps/%00",
+        "/apps/a%0ab/builds",
+        "/apps/%80/logs",
+    ] {
+        rack.get(path)
+            .await
+            .fails(400, "the path of the request is not text");
+    }
+    let json = rack
+        .with("Accept", "application/json")
+        .get("/apps/%ff")
+        .await;
+    assert_eq!(json.json()["error"], "the path of the request is not text");
+    // Strangers learn nothing by it.
+    let refused = world.stranger().get("/apps/%ff").await;
+    assert_eq!(refused.status, 401);
+}
+
+#[tokio::test]
+async fn a_request_names_its_host() {
+    let (_world, rack) = World::with_rack().await;
+    let authorization = &rack.headers[0].1;
+    for (version, status) in [("1.1", 403), ("1.0", 200)] {
+        let head = format!(
+            "GET /system HTTP/{version}\r\nAuthorization: {authorization}\r\nConnection: close\r\n\r\n"
+        );
+        assert_eq!(rack.raw(head.as_bytes()).await.status, status, "{version}");
+    }
 }
 
 #[tokio::test]
@@ -121,6 +158,111 @@ async fn uploads_end_at_the_limit_and_leave_nothing() {
     )
     .await
     .json();
+}
+
+#[tokio::test]
+async fn texts_beside_an_upload_are_bounded() {
+    let (world, rack) = World::with_rack().await;
+    rack.create("myapp").await;
+    let archive = source(PLAIN);
+    let most = "x".repeat(4 << 20);
+    let half = "x".repeat(3 << 20);
+    for target in [
+        "/apps/myapp/builds",
+        "/apps/myapp/builds/import",
+        "/index/update",
+    ] {
+        for fields in [
+            &[("description", most.as_str())][..],
+            &[("one", half.as_str()), ("two", half.as_str())][..],
+        ] {
+            let (kind, body) = multipart("other", b"", fields);
+            rack.send("POST", target, &[("Content-Type", &kind)], &body)
+                .await
+                .fails(413, "the text fields of the upload are larger than 4 MiB");
+        }
+        // What never becomes a part is no less bounded.
+        let endless = "x-no-end: x\r\n".repeat(100_000);
+        let body = format!("--frontier\r\n{endless}");
+        let kind = [("Content-Type", "multipart/form-data; boundary=frontier")];
+        rack.send("POST", target, &kind, body.as_bytes())
+            .await
+            .fails(
+                400,
+                "the upload is not readable: the head of a part is larger than 64 KiB",
+            );
+    }
+    // What was stored before goes.
+    let (kind, body) = multipart("source", &archive, &[("description", &most)]);
+    let kind = [("Content-Type", kind.as_str())];
+    rack.send("POST", "/apps/myapp/builds", &kind, &body)
+        .await
+        .fails(413, "the text fields of the upload are larger than 4 MiB");
+    assert_eq!(stored(&world), Vec::<String>::new());
+    let builds = rack.get("/apps/myapp/builds").await.json();
+    assert_eq!(builds, serde_json::json!([]));
+    // Of two files the last one counts, and the other goes.
+    let (kind, body) = multipart("source", b"first", &[]);
+    let end = body.len() - b"--\r\n".len();
+    let (_, second) = multipart("image", b"no archive", &[]);
+    let both = [&body[..end], &second[b"--frontier".len()..]].concat();
+    let answer = rack
+        .send(
+            "POST",
+            "/apps/myapp/builds",
+            &[("Content-Type", &kind)],
+            &both,
+        )
+        .await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(
+        answer.text().starts_with("cannot import: "),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(stored(&world), Vec::<String>::new());
+    // Files are no texts, whatever their size.
+    let large = [archive, vec![0; 9 << 20]].concat();
+    let (kind, body) = multipart("source", &large, &[("description", "mine")]);
+    let kind = [("Content-Type", kind.as_str())];
+    let build = rack.send("POST", "/apps/myapp/builds", &kind, &body).await;
+    assert_eq!(text(&build.json(), "description"), "mine");
+}
+
+#[tokio::test]
+async fn a_file_in_a_multipart_body_is_stored_while_it_comes() {
+    let (world, rack) = World::with_rack().await;
+    rack.create("myapp").await;
+    let (kind, body) = multipart("source", &source(PLAIN), &[]);
+    let head = format!(
+        "POST /apps/myapp/builds HTTP/1.1\r\nHost: {}\r\nAuthorization: {}\r\nContent-Type: {kind}\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n",
+        world.address,
+        rack.headers[0].1,
+        body.len() + (4 << 20)
+    );
+    // Zeros behind a gzip stream belong to it.
+    let end = body.len() - b"\r\n--frontier--\r\n".len();
+    let mut stream = TcpStream::connect(world.address).await.expect("connected");
+    for bytes in [head.as_bytes(), &body[..end], &vec![0; 4 << 20]] {
+        stream.write_all(bytes).await.expect("taken");
+    }
+    let directory = world.rack_directory("staging");
+    until("all but the end to be on disk", async || {
+        let size = |file: &String| {
+            let metadata = std::fs::metadata(directory.join(file));
+            metadata.is_ok_and(|metadata| metadata.len() >= 4 << 20)
+        };
+        files_below(&directory).iter().any(size)
+    })
+    .await;
+    stream.write_all(&body[end..]).await.expect("taken");
+    let mut received = Vec::new();
+    within("an answer", stream.read_to_end(&mut received))
+        .await
+        .expect("an answer");
+    let build = parse(&received).json();
+    assert_eq!(text(&build, "status"), "running");
 }
 
 #[tokio::test]

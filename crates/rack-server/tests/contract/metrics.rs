@@ -223,4 +223,25 @@ async fn capacity_counts_what_is_promised(engine: Engine) {
     let busy = rack.get("/system/capacity").await.json();
     assert_eq!(promised(&busy), [2, 256, 128, 2]);
     assert_eq!(machine(&busy), machine(&idle));
+    // The same as shares of the machine, over time.
+    for (name, promised, all) in [
+        ("cluster:cpu:reservation", 256.0, cpu as f64),
+        ("cluster:mem:reservation", 128.0, memory as f64),
+    ] {
+        let expected = promised / all * 100.0;
+        until(name, async || {
+            let measured = rack
+                .get(&format!("/system/metrics?metrics={name}&period=5"))
+                .await
+                .json();
+            metric(&measured, name).is_some_and(|values| {
+                let close = |value: &Value| {
+                    // The capacity is in whole mebibytes.
+                    (number(value, "max") - expected).abs() < expected / 100.0
+                };
+                values.iter().any(close)
+            })
+        })
+        .await;
+    }
 }

@@ -17,6 +17,7 @@ on_both_engines!(
     a_stopped_process_of_a_service_is_replaced,
     services_are_described_scaled_and_restarted,
     resources_are_described,
+    a_one_off_that_has_ended_well_is_complete,
 );
 
 const DATABASE: &str = "services:
@@ -492,6 +493,31 @@ async fn resources_are_described(engine: Engine) {
     let next = text(&rack.set_env("myapp", "A=1").await, "id");
     rack.promote("myapp", &next).await;
     assert_eq!(rack.get("/apps/myapp/resources").await.json(), list);
+}
+
+#[tokio::test]
+async fn a_service_that_is_none_has_no_log() {
+    let (_world, rack) = World::with_rack().await;
+    rack.deploy("myapp").await;
+    let stream = rack.stream("/apps/myapp/services/nope/logs", &[]).await;
+    assert_eq!(stream.text(), "ERROR: service not found: nope\n");
+}
+
+async fn a_one_off_that_has_ended_well_is_complete(engine: Engine) {
+    let (_world, rack) = engine.with_rack().await;
+    rack.deploy("myapp").await;
+    for (command, wanted) in [("true", "complete"), ("exit 3", "crashed")] {
+        let target = "/apps/myapp/services/web/processes";
+        let run = rack
+            .send("POST", target, &[("Command", command)], b"")
+            .await;
+        let status = text(&run.json(), "status");
+        // It may run still when the answer is made.
+        assert!(
+            status == wanted || status == "running",
+            "{command}: {status}"
+        );
+    }
 }
 
 #[tokio::test]

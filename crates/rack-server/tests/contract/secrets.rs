@@ -8,6 +8,9 @@ use super::roles::fill;
 use super::world::{Client, SERVER_PASSWORD, World, files_below, until};
 
 const VALUE: &str = "sentinel-of-an-environment-value";
+const REGISTRY_PASSWORD: &str = "sentinel-of-a-registry-password";
+const HOOK_PASSWORD: &str = "sentinel-of-a-webhook-password";
+const HOOK_PATH: &str = "sentinel-of-a-webhook-path";
 const MANIFEST: &str = "environment:
   - SECRET_KEY
 services:
@@ -86,6 +89,8 @@ async fn nothing_secret_is_told() {
         let client = made.with("Authorization", &format!("Basic {credentials}"));
         told.push(("token".into(), client.post("/apps", "name=x").await.body));
     }
+
+    told.extend(logins_and_hooks(&rack).await);
 
     // A run that works, failing ones, a failing build, a failing promote, refused requests.
     let headers = [
@@ -185,9 +190,17 @@ async fn nothing_secret_is_told() {
             |(what, text)| what == "stderr" && text.windows(9).any(|part| part == b"listening")
         )
     );
+    assert!(
+        told.iter().any(|(what, text)| what == "system log"
+            && String::from_utf8_lossy(text).contains("delivered to http://")),
+        "the webhook was spoken of"
+    );
     for secret in [
         VALUE,
         SERVER_PASSWORD,
+        REGISTRY_PASSWORD,
+        HOOK_PASSWORD,
+        HOOK_PATH,
         &password,
         &database_password,
         &token,
@@ -206,6 +219,57 @@ async fn nothing_secret_is_told() {
             );
         }
     }
+}
+
+/// Registries and webhooks that are kept, and ones that are refused; what is said of them.
+async fn logins_and_hooks(rack: &Client) -> Vec<(String, Vec<u8>)> {
+    let form = |fields: &[(&str, &str)]| {
+        form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(fields)
+            .finish()
+    };
+    let mut told = Vec::new();
+    let login = |server| {
+        let fields = [
+            ("server", server),
+            ("username", "deploy"),
+            ("password", REGISTRY_PASSWORD),
+        ];
+        form(&fields)
+    };
+    let server = "registry.example.com";
+    rack.post("/registries", &login(server)).await.json();
+    let url = format!("https://deploy:{REGISTRY_PASSWORD}@registry.example.com");
+    for refused in ["registry.invalid", &url, ""] {
+        let answer = rack.post("/registries", &login(refused)).await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        told.push((format!("login to {refused:?}"), answer.body));
+    }
+    let hook = |scheme: &str, port: &str| {
+        let url = format!("{scheme}://hook:{HOOK_PASSWORD}@127.0.0.1:{port}/{HOOK_PATH}?a=b");
+        form(&[
+            ("kind", "webhook"),
+            ("name", "hook"),
+            ("parameters", &form(&[("Url", &url)])),
+        ])
+    };
+    for (scheme, port) in [("ftp", "9"), ("http", "none")] {
+        let answer = rack.post("/resources", &hook(scheme, port)).await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+        told.push((format!("webhook {scheme} {port}"), answer.body));
+    }
+    rack.post("/resources", &hook("http", "9")).await.json();
+    let again = rack.post("/resources", &hook("http", "9")).await;
+    told.push(("the same webhook".into(), again.body));
+    // Its address is for who asks for it by name.
+    told.push(("resources".into(), rack.get("/resources").await.body));
+    rack.post("/events", "action=test:secrets").await.ok();
+    until("the webhook to be spoken of", async || {
+        let log = rack.stream("/system/logs", &[("Follow", "false")]).await;
+        log.text().contains("delivered to http://")
+    })
+    .await;
+    told
 }
 
 #[cfg(unix)]

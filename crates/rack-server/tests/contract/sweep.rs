@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rack_server::operations::Operation;
 use rack_server::operations::build::Build;
+use rack_server::operations::copy::Copy;
 use rack_server::operations::delete::Delete;
 use rack_server::operations::import::Import;
 use rack_server::operations::promote::Promote;
@@ -13,9 +14,10 @@ use rack_server::operations::remove_build::RemoveBuild;
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::copies::ticket;
 use super::flow::{PLAIN, text};
 use super::releases::running;
-use super::world::{Client, World, files_below, tags, until};
+use super::world::{Client, World, engine_state, files_below, tags, until};
 
 /// A data directory with one rack, as tests find it again and again.
 pub(crate) struct Scene {
@@ -74,9 +76,15 @@ impl Scene {
 
     /// `myapp` is empty, and an archive waits.
     pub(crate) async fn empty() -> Self {
+        Self::awaiting(PLAIN).await
+    }
+
+    /// The same with an archive of a build of these files.
+    pub(crate) async fn awaiting(files: &[(&str, &str)]) -> Self {
         let (elsewhere, far) = World::with_rack().await;
         far.create("myapp").await;
-        let (build, _) = far.build("myapp", PLAIN).await;
+        let (build, log) = far.build("myapp", files).await;
+        assert_eq!(build["status"], "complete", "{log}");
         let archive = far
             .get(&format!("/apps/myapp/builds/{}.tgz", text(&build, "id")))
             .await
@@ -90,6 +98,22 @@ impl Scene {
             active: String::new(),
             next: String::new(),
             archive,
+        }
+    }
+
+    /// `myapp` has a build, whose id is `next`, and `other` is empty.
+    pub(crate) async fn to_copy() -> Self {
+        let (world, rack) = World::with_rack().await;
+        rack.create("myapp").await;
+        rack.create("other").await;
+        let (build, log) = rack.build("myapp", PLAIN).await;
+        assert_eq!(build["status"], "complete", "{log}");
+        Self {
+            data: world.stop().await,
+            rack,
+            active: String::new(),
+            next: text(&build, "id"),
+            archive: Vec::new(),
         }
     }
 
@@ -142,6 +166,42 @@ pub(crate) async fn nothing_pends(data: &Path, what: &str) {
         files_below(&scratch).is_empty()
     })
     .await;
+}
+
+/// All that a rack and its engine keep, but for the record of operations and events.
+pub(crate) fn kept(data: &Path) -> Vec<String> {
+    let rack = data.join("racks").join("staging");
+    let database = rusqlite::Connection::open(rack.join("rack.db")).expect("a database");
+    let mut kept = Vec::new();
+    for (table, key) in [
+        ("builds", "id"),
+        ("releases", "id"),
+        ("images", "build || service"),
+        ("images", "reference"),
+    ] {
+        let mut query = database
+            .prepare(&format!("SELECT {key} FROM {table} ORDER BY 1"))
+            .expect("a table");
+        let rows = query.query_map([], |row| row.get::<_, String>(0));
+        let rows = rows.expect("rows").map(|row| row.expect("a row"));
+        kept.extend(rows.map(|row| format!("{table} {row}")));
+    }
+    for directory in ["objects", "tmp"] {
+        kept.extend(files_below(&rack.join(directory)));
+    }
+    let engine = engine_state(data);
+    for part in ["references", "images"] {
+        // An engine that has never had one has not written any down.
+        let names = engine[part].as_object().map(|names| names.keys().cloned());
+        kept.extend(
+            names
+                .into_iter()
+                .flatten()
+                .map(|name| format!("{part} {name}")),
+        );
+    }
+    kept.extend(files_below(&data.join("simulated").join("blobs")));
+    kept
 }
 
 /// Exactly one process runs, of this release.
@@ -257,6 +317,7 @@ async fn a_promote_that_fails_anywhere_serves_on() {
 #[tokio::test]
 async fn an_import_that_fails_anywhere_is_whole_or_nothing() {
     let scene = Scene::empty().await;
+    let before = kept(scene.data.path());
     for (point, past) in points::<Import>("record") {
         let (world, rack) = scene.open(scene.copy(), &format!("{point}=fail")).await;
         rack.upload("/apps/myapp/builds/import", &scene.archive)
@@ -283,6 +344,9 @@ async fn an_import_that_fails_anywhere_is_whole_or_nothing() {
         let objects = files_below(&world.rack_directory("staging").join("objects"));
         assert_eq!(objects.len(), kept, "{point}: {objects:?}");
         nothing_pends(world.data.path(), &point).await;
+        if !past {
+            assert_eq!(super::sweep::kept(world.data.path()), before, "{point}");
+        }
 
         let data = world.stop().await;
         let (world, rack) = scene.open(data, "").await;
@@ -292,6 +356,45 @@ async fn an_import_that_fails_anywhere_is_whole_or_nothing() {
             .json();
         let app = rack.promote("myapp", &text(&imported, "release")).await;
         assert_eq!(app["release"], imported["release"], "{point}");
+        nothing_pends(world.data.path(), &point).await;
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_fails_anywhere_is_whole_or_nothing() {
+    let scene = Scene::to_copy().await;
+    let before = kept(scene.data.path());
+    for (point, past) in points::<Copy>("record") {
+        let (world, rack) = scene.open(scene.copy(), &format!("{point}=fail")).await;
+        let form = format!(
+            "force=true&ticket={}",
+            ticket(&rack, "myapp", &scene.next).await
+        );
+        rack.post("/apps/other/builds/copy", &form)
+            .await
+            .fails(500, &format!("failpoint {point}"));
+        nothing_pends(world.data.path(), &point).await;
+        if past {
+            assert_ne!(kept(world.data.path()), before, "{point}");
+        } else {
+            assert_eq!(kept(world.data.path()), before, "{point}");
+        }
+        let builds = rack.get("/apps/other/builds").await.json();
+        assert_eq!(
+            builds.as_array().map(Vec::len),
+            Some(usize::from(past)),
+            "{point}"
+        );
+
+        let data = world.stop().await;
+        let (world, rack) = scene.open(data, "").await;
+        let form = format!(
+            "force=true&ticket={}",
+            ticket(&rack, "myapp", &scene.next).await
+        );
+        let copied = rack.post("/apps/other/builds/copy", &form).await.json();
+        let app = rack.promote("other", &text(&copied, "release")).await;
+        assert_eq!(app["release"], copied["release"], "{point}");
         nothing_pends(world.data.path(), &point).await;
     }
 }

@@ -52,13 +52,15 @@ async fn parameters_are_merged_and_stay(engine: Engine) {
 }
 
 async fn what_is_a_fact_cannot_be_changed(engine: Engine) {
-    let (_world, rack) = engine.with_rack().await;
+    let (world, rack) = engine.with_rack().await;
     let system = rack.get("/system").await.json();
     let (version, kind) = (text(&system, "version"), text(&system, "type"));
     assert_eq!(kind, engine.name());
     for same in [
         String::new(),
         "count=1".into(),
+        // The client of 2017 sends this for a count that nobody gave.
+        "count=-1&type=".into(),
         format!("type={kind}"),
         format!("force=false&version={version}"),
     ] {
@@ -78,7 +80,8 @@ async fn what_is_a_fact_cannot_be_changed(engine: Engine) {
         (
             "version=20260101000000&parameters=a%3D1",
             format!(
-                "version cannot be changed on a local rack: it runs {version}, install another server to change it"
+                "version 20260101000000 is not known here: a local rack has the version of its \
+                 rack-server, {version}; to update it install another rack-server"
             ),
         ),
         (
@@ -100,6 +103,34 @@ async fn what_is_a_fact_cannot_be_changed(engine: Engine) {
     assert_eq!(text(&releases[0], "id"), version);
     assert!(text(&releases[0], "created").as_str() > "2020");
     assert_eq!(rack.get("/system/releases?").await.json(), releases);
+
+    // One that was there before is known, and still no request brings it back.
+    let database = world.rack_directory("staging").join("rack.db");
+    let headers = rack.headers.clone();
+    let data = world.stop().await;
+    let written = rusqlite::Connection::open(database)
+        .expect("a database")
+        .execute(
+            "INSERT INTO versions (version, created) VALUES ('3.20.0-local', 1)",
+            [],
+        );
+    written.expect("written");
+    let world = engine.open(data, "").await;
+    let mut rack = world.server();
+    rack.headers = headers;
+    let releases = rack.get("/system/releases").await.json();
+    let ids = [&releases[0]["id"], &releases[1]["id"]];
+    assert_eq!(ids, [&json!(version), &json!("3.20.0-local")]);
+    rack.put("/system", "version=3.20.0").await.fails(
+        400,
+        &format!(
+            "version 3.20.0 ran this rack before and {version} runs it now: to go back, \
+             stop rack-server and start the one of version 3.20.0 on the same data"
+        ),
+    );
+    rack.put("/system", &format!("version={version}"))
+        .await
+        .ok();
 }
 
 async fn calls_about_clouds_are_answered(engine: Engine) {

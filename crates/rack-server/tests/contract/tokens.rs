@@ -5,7 +5,7 @@ use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use ring::hmac;
 use serde_json::{Value, json};
 
-use super::world::{Client, World};
+use super::world::{Client, World, within};
 
 /// A client that presents a user name and a password.
 pub(crate) fn presenting(world: &World, user: &str, password: &str) -> Client {
@@ -216,6 +216,30 @@ async fn a_new_key_ends_all_earlier_tokens() {
     presenting(&world, "jwt", &fresh).get("/auth").await.ok();
     let old = world.stranger().with("Authorization", &old);
     old.get("/auth").await.fails(401, gone);
+}
+
+#[tokio::test]
+async fn a_new_key_closes_what_tokens_have_opened() {
+    let (world, rack) = World::with_rack().await;
+    rack.deploy("myapp").await;
+    let pid = rack.get("/apps/myapp/processes").await.json()[0]["id"].clone();
+    let pid = pid.as_str().expect("an id");
+    let old = presenting(&world, "jwt", &token(&rack, "write").await);
+    let exec = format!("/apps/myapp/processes/{pid}/exec");
+    let cat = [("Command", "cat"), ("Tty", "false")];
+    let mut by_token = old.socket(&exec, &cat).await;
+    let mut by_password = rack.socket(&exec, &cat).await;
+    for socket in [&mut by_token, &mut by_password] {
+        socket.writer.data(b"before\n").await.expect("sent");
+        socket.until("before\n").await;
+    }
+    let follower = old.socket("/apps/myapp/logs", &[]).await;
+    rack.put("/system/jwt/rotate", "").await.ok();
+    // Neither goes on: they end although nothing has happened to what they show.
+    within("the end of the command", by_token.rest()).await;
+    within("the end of the log", follower.rest()).await;
+    by_password.writer.data(b"after\n").await.expect("sent");
+    by_password.until("after\n").await;
 }
 
 #[tokio::test]

@@ -172,6 +172,11 @@ impl World {
         self.engine.tags(self.data.path(), rack, app).await
     }
 
+    /// Whether the engine has an image, by its id.
+    pub(crate) async fn has_image(&self, id: &str) -> bool {
+        self.engine.has_image(self.data.path(), id).await
+    }
+
     /// Names of the volumes that the engine keeps.
     pub(crate) async fn volumes(&self) -> Vec<String> {
         self.engine.volumes(self.data.path()).await
@@ -472,6 +477,29 @@ impl Client {
         .await
         .expect("an answer");
         parse(&received)
+    }
+
+    /// Writes a request's last headers and what of its body is wanted, and hangs up.
+    pub(crate) async fn sends_and_leaves(&self, method: &str, target: &str, rest: &[u8]) {
+        let mut bytes = self.head(
+            method,
+            target,
+            &[("Content-Type", "application/octet-stream")],
+        );
+        bytes.extend_from_slice(rest);
+        within("a request", async {
+            let mut stream = TcpStream::connect(self.address)
+                .await
+                .expect("a connection");
+            stream.write_all(&bytes).await.expect("written");
+            // In good order: nothing of it is lost on the way.
+            stream.shutdown().await.expect("the end of the request");
+            let mut answer = Vec::new();
+            // Refused, or dropped without a word.
+            let _ = stream.read_to_end(&mut answer).await;
+            assert!(!answer.starts_with(b"HTTP/1.1 200"), "it was not whole");
+        })
+        .await;
     }
 
     /// Sends a request.

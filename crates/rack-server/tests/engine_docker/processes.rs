@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use rack_server::engine::{
-    Engine, EngineError, ExecSpec, Labels, Phase, ProcessEventKind, ProcessSpec,
+    Engine, EngineError, ExecSpec, Labels, LogChunk, Phase, ProcessEventKind, ProcessSpec,
 };
 
 use crate::world::{DEADLINE, World, eventually, lines, texts, words};
@@ -237,7 +237,7 @@ async fn logs_have_lines_times_and_an_end() {
             let all = lines(docker.logs(&id, None, false).await.expect("logs")).await;
             assert_eq!(all, seen);
             for (at, chunk) in all.iter().enumerate() {
-                let later = lines(docker.logs(&id, Some(chunk.time), true).await.expect("logs")).await;
+                let later = lines(docker.logs(&id, Some(chunk.place), true).await.expect("logs")).await;
                 assert_eq!(later, all[at + 1..], "tty {tty}, after line {at}");
             }
         }
@@ -322,6 +322,68 @@ async fn what_a_process_uses_is_told_while_it_runs() {
         assert_eq!(docker.usage(&id).await.expect("asked"), None);
         docker.remove(&id).await.expect("removed");
         assert_eq!(docker.usage(&id).await.expect("asked"), None);
+    })
+    .await;
+}
+
+/// Numbered lines of 600 bytes, four files of a log in all.
+const OUTGROWING: &str = "awk 'BEGIN { while (length(p) < 594) p = p \"x\"; for (n = 1; n <= 55000; n++) printf \"%05d %s\\n\", n, p }'; touch /said; while [ ! -e /go ]; do sleep 0.02; done; echo 55001";
+
+#[tokio::test]
+#[ignore = "needs Docker"]
+async fn a_log_that_outgrows_its_files_comes_whole_and_once() {
+    World::enter(|world| async move {
+        let docker = &world.docker;
+        let id = world.run(&world.script("rotates", OUTGROWING).await).await;
+        let inside = |words: &'static [&'static str]| ExecSpec {
+            command: words.iter().map(|word| (*word).to_owned()).collect(),
+            ..ExecSpec::default()
+        };
+        let number = |chunk: &LogChunk| -> u32 {
+            let text = std::str::from_utf8(&chunk.line[..5]).expect("digits");
+            text.parse().expect("a number")
+        };
+        // One reader stands still until all is said, so the engine falls behind with it;
+        // another one leaves now and then and comes back.
+        let mut slow = docker.logs(&id, None, true).await.expect("followed");
+        let mut seen = 0;
+        while seen < 10 {
+            let chunk = slow.next().await.expect("more").expect("a line");
+            seen += 1;
+            assert_eq!(number(&chunk), seen);
+        }
+        let leaving = async {
+            let (mut place, mut read) = (None, 0);
+            while read < 55_001 {
+                let log = docker.logs(&id, place, true).await.expect("followed");
+                let mut some = log.take(9000);
+                while let Some(chunk) = some.next().await {
+                    let chunk = chunk.expect("a line");
+                    read += 1;
+                    assert_eq!(number(&chunk), read, "the one that leaves");
+                    assert!(!chunk.gap);
+                    place = Some(chunk.place);
+                }
+            }
+        };
+        let standing = async {
+            eventually("all is said", async || {
+                let said = world.exec(&id, inside(&["test", "-e", "/said"]), b"");
+                said.await.1 == 0
+            })
+            .await;
+            while let Some(chunk) = slow.next().await {
+                let chunk = chunk.expect("a line");
+                seen += 1;
+                assert_eq!(number(&chunk), seen, "the one that stood still");
+                assert!(!chunk.gap);
+                if seen == 55_000 {
+                    world.exec(&id, inside(&["touch", "/go"]), b"").await;
+                }
+            }
+            assert_eq!(seen, 55_001);
+        };
+        futures::join!(leaving, standing);
     })
     .await;
 }

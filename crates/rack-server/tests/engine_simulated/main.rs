@@ -11,8 +11,8 @@ use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use rack_server::engine::simulated::{CONTEXT_FILE, Clock, Simulated, VARIABLE};
 use rack_server::engine::{
-    BuildSpec, Engine, EngineError, Exec, ExecSpec, Image, Labels, LogChunk, Phase, ProcessEvent,
-    ProcessEventKind, ProcessSpec, Reader, Result, label,
+    BuildSpec, Engine, EngineError, Exec, ExecSpec, Image, Labels, LogChunk, LogPlace, Phase,
+    ProcessEvent, ProcessEventKind, ProcessSpec, Reader, Result, label,
 };
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -186,10 +186,10 @@ async fn run(engine: &Simulated, id: &str, words: &[&str], input: &str) -> (i64,
 async fn texts(
     engine: &Simulated,
     id: &str,
-    since: Option<Timestamp>,
+    after: Option<LogPlace>,
     follow: bool,
 ) -> Vec<LogChunk> {
-    let stream = engine.logs(id, since, follow).await.expect("a log");
+    let stream = engine.logs(id, after, follow).await.expect("a log");
     within(
         "the end of the log",
         stream.map(|chunk| chunk.expect("a line")).collect(),

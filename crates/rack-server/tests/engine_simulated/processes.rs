@@ -250,7 +250,7 @@ async fn logs_follow_to_the_end_and_start_after_a_time() {
     let all = within("the follower", followed).await.expect("no panic");
     assert_eq!(lines(&all), ["one", "two", "threesimulated: httpd"]);
     assert!(
-        all.is_sorted_by(|a, b| a.time < b.time),
+        all.is_sorted_by(|a, b| a.place.time < b.place.time),
         "times differ even when the clock stands still"
     );
 
@@ -263,8 +263,12 @@ async fn logs_follow_to_the_end_and_start_after_a_time() {
         .expect("no end")
         .expect("no error");
     engine.stop(&id, Duration::ZERO).await.expect("stopped");
-    let later = texts(&engine, &id, Some(first.time), true).await;
-    assert!(later.iter().all(|chunk| chunk.time > first.time));
+    let later = texts(&engine, &id, Some(first.place), true).await;
+    assert!(
+        later
+            .iter()
+            .all(|chunk| chunk.place.time > first.place.time)
+    );
 }
 
 #[tokio::test]

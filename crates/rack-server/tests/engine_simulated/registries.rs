@@ -57,6 +57,24 @@ async fn a_registry_nobody_declared_takes_every_login() {
 }
 
 #[tokio::test]
+async fn a_registry_that_there_is_not_takes_and_gives_nothing() {
+    let engine = Simulated::in_memory();
+    let host = "registry.invalid:5000";
+    let error = engine.login(host, &login("any")).await;
+    assert_eq!(
+        error.expect_err("not there").to_string(),
+        "the login could not be checked with registry.invalid:5000: lookup registry.invalid: no such host"
+    );
+    let error = engine
+        .pull("registry.invalid/team/base:1", Some(&login("any")))
+        .await;
+    assert_eq!(
+        error.expect_err("not there").to_string(),
+        "cannot pull registry.invalid/team/base:1: lookup registry.invalid: no such host"
+    );
+}
+
+#[tokio::test]
 async fn declared_registries_are_read_whenever_they_are_needed() {
     let directory = tempfile::tempdir().expect("a directory");
     let engine = Simulated::open(directory.path()).expect("opened");

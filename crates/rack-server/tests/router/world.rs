@@ -15,11 +15,10 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
-use jiff::Timestamp;
 use rack_server::engine::{
     BuildSpec, Connection, Credentials, Engine, EngineError, EngineInfo, Exec, ExecSpec, Image,
-    Labels, LogChunk, LogSink, PathKind, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
-    Usage,
+    Labels, LogChunk, LogPlace, LogSink, PathKind, ProcessEvent, ProcessSpec, ProcessState, Reader,
+    Result, Usage,
 };
 use rack_server::listener;
 use rack_server::router::{Key, Router, Scheme, Target};
@@ -328,7 +327,7 @@ impl Engine for Fleet {
     async fn logs(
         &self,
         _: &str,
-        _: Option<Timestamp>,
+        _: Option<LogPlace>,
         _: bool,
     ) -> Result<BoxStream<'static, Result<LogChunk>>> {
         absent()

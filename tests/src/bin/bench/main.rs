@@ -1,7 +1,7 @@
 //! Measures what people wait for, beside a floor measured in the same run, and
 //! prints a table. `make bench` runs it on release builds; it fails only when
 //! something does not work, never because something is slow. Words choose what is
-//! measured: `flow`, `followers`, `lists`.
+//! measured: `artifacts`, `copies`, `flow`, `followers`, `lists`, `streams`.
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 
 use end_to_end::{World, workflow_script};
 
+mod artifacts;
+mod copies;
 mod followers;
 mod lists;
+mod streams;
 
 /// One measured thing.
 struct Row {
@@ -32,6 +35,9 @@ fn main() {
     if wants("flow") {
         rows.extend(flow());
     }
+    if wants("copies") {
+        rows.extend(copies::rows(&World::docker()));
+    }
     if wants("followers") {
         let world = World::docker();
         world.install(&["staging"]);
@@ -39,6 +45,12 @@ fn main() {
     }
     if wants("lists") {
         rows.extend(lists::rows(&World::simulated()));
+    }
+    if wants("streams") {
+        rows.extend(streams::rows(&World::docker()));
+    }
+    if wants("artifacts") {
+        rows.extend(artifacts::rows(&World::docker()));
     }
     println!(
         "{:<60}{:>12}{:>12}{:>8}  target",
@@ -111,6 +123,10 @@ fn median(times: usize, mut work: impl FnMut()) -> Duration {
 
 fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
 }
 
 fn quiet(program: &str, words: &[&str]) {

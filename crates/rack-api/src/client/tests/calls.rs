@@ -472,7 +472,10 @@ async fn bodies_are_streamed_both_ways() {
 
     let server = Server::answering(200, body.clone()).await;
     let client = server.client();
-    let mut download = client.build_export("foo", "BABC").await.expect("export");
+    let mut download = client
+        .build_export("foo", "BABC", None)
+        .await
+        .expect("export");
     assert_eq!(download.length(), Some(1_000_000));
     let mut got = Vec::new();
     while let Some(piece) = download.chunk().await.expect("a piece") {
@@ -480,6 +483,15 @@ async fn bodies_are_streamed_both_ways() {
     }
     assert!(got == body);
     assert_eq!(server.last().line, "GET /apps/foo/builds/BABC.tgz");
+    let format = Some("v3");
+    client
+        .build_export("foo", "BABC", format)
+        .await
+        .expect("export");
+    assert_eq!(
+        server.last().line,
+        "GET /apps/foo/builds/BABC.tgz?format=v3"
+    );
     client
         .object_fetch("foo", "/tmp/x.tgz")
         .await

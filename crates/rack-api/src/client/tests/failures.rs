@@ -95,7 +95,10 @@ async fn lost_connections_are_told_apart() {
     let error = half.system_get().await.expect_err("half an answer");
     assert!(matches!(error, ClientError::Lost { .. }), "{error:?}");
 
-    let mut download = half.build_export("foo", "BABC").await.expect("a head");
+    let mut download = half
+        .build_export("foo", "BABC", None)
+        .await
+        .expect("a head");
     let end = loop {
         match download.chunk().await {
             Ok(Some(_)) => {}
@@ -106,7 +109,7 @@ async fn lost_connections_are_told_apart() {
 
     let unfinished = raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n").await;
     let mut download = unfinished
-        .build_export("foo", "BABC")
+        .build_export("foo", "BABC", None)
         .await
         .expect("a head");
     let end = loop {

@@ -7,7 +7,9 @@
 //! engine stop what it is doing and leaves no session behind.
 //!
 //! The image is made without a tag and returned by its id. It stays usable by that
-//! id until something prunes untagged images, so the caller tags it right away.
+//! id until something prunes untagged images, so the caller tags it right away. If it is
+//! gone before the build is over, as when another program removes an image with the very
+//! same content, the answer is "no such image": building again helps.
 
 use std::collections::HashMap;
 
@@ -83,14 +85,14 @@ impl Docker {
                     }
                 }
                 Some(Err(bollard::errors::Error::DockerStreamError { error })) => {
-                    return Err(source.blame(|| EngineError::Failed(progress::failure(&error))));
+                    return Err(source.blame(|| failed(&error)));
                 }
                 Some(Err(error)) => {
-                    let failed = |error| match self.failure("build", "context", error) {
-                        EngineError::Failed(text) => EngineError::Failed(progress::failure(&text)),
+                    let why = |error| match self.failure("build", "context", error) {
+                        EngineError::Failed(text) => failed(&text),
                         other => other,
                     };
-                    return Err(source.blame(|| failed(error)));
+                    return Err(source.blame(|| why(error)));
                 }
             }
         }
@@ -101,6 +103,17 @@ impl Docker {
                 .blame(|| EngineError::Failed("docker ended the build without an image".into()))),
         }
     }
+}
+
+/// Why a builder failed.
+fn failed(text: &str) -> EngineError {
+    if progress::lost_the_image(text) {
+        return EngineError::NotFound {
+            kind: "image",
+            name: "the one just built".into(),
+        };
+    }
+    EngineError::Failed(progress::failure(text))
 }
 
 /// Takes in what the builder says.
@@ -116,7 +129,7 @@ impl Report {
             let text = detail
                 .message
                 .unwrap_or_else(|| "the build failed without a reason".into());
-            return Err(EngineError::Failed(progress::failure(&text)));
+            return Err(failed(&text));
         }
         match info.aux {
             Some(BuildInfoAux::BuildKit(status)) => {
@@ -184,7 +197,68 @@ fn logins(
 mod tests {
     use std::collections::BTreeMap;
 
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
     use super::*;
+
+    /// An engine that has the classic builder only, and what that says.
+    async fn build_on(answer: &'static str) -> Result<Image> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = format!("tcp://{}", listener.local_addr().expect("an address"));
+        let engine = tokio::spawn(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.expect("a client");
+                let mut request = Vec::new();
+                let whole = |request: &[u8]| {
+                    let build = request.starts_with(b"POST");
+                    request.ends_with(if build { b"\r\n0\r\n\r\n" } else { b"\r\n\r\n" })
+                };
+                while !whole(&request) {
+                    request.push(stream.read_u8().await.expect("a request"));
+                }
+                let body = if request.starts_with(b"POST") {
+                    answer
+                } else {
+                    r#"{"ApiVersion": "1.38", "Os": "linux"}"#
+                };
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n";
+                stream.write_all(head.as_bytes()).await.expect("sent");
+                stream.write_all(body.as_bytes()).await.expect("sent");
+            }
+        });
+        let spec = BuildSpec {
+            dockerfile: "Dockerfile".into(),
+            args: BTreeMap::new(),
+            target: None,
+            no_cache: false,
+            registries: BTreeMap::new(),
+            context: Box::pin(std::io::Cursor::new(vec![0; 1024])),
+        };
+        let docker = Docker::connect(Some(&address)).expect("an address");
+        let (log, mut lines) = mpsc::channel(16);
+        let reading = async { while lines.recv().await.is_some() {} };
+        let building = docker.image_build(spec, log, CancellationToken::new());
+        let (built, ()) = futures::join!(building, reading);
+        engine.abort();
+        built
+    }
+
+    #[tokio::test]
+    async fn an_image_that_is_lost_during_its_build_is_not_found() {
+        let lost = r#"{"stream": "Step 1/1 : FROM scratch\n"}
+            {"errorDetail": {"message": "failed to export image: failed to get digest sha256:0123: no such file or directory"},
+             "error": "failed to export image: failed to get digest sha256:0123: no such file or directory"}"#;
+        let error = build_on(lost).await.expect_err("lost");
+        assert!(
+            matches!(error, EngineError::NotFound { kind: "image", .. }),
+            "{error:?}"
+        );
+        let other = r#"{"errorDetail": {"message": "no space left on device"}, "error": "no space left on device"}"#;
+        let error = build_on(other).await.expect_err("failed");
+        assert_eq!(error.to_string(), "no space left on device");
+    }
 
     #[test]
     fn logins_go_under_the_names_builders_ask_for() {

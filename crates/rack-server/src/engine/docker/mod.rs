@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     BuildSpec, Connection, Credentials, Engine, EngineInfo, Exec, ExecSpec, Image, Labels,
-    LogChunk, LogSink, PathKind, ProcessEvent, ProcessSpec, ProcessState, Reader, Result, Usage,
+    LogChunk, LogPlace, LogSink, PathKind, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
+    Usage,
 };
 
 mod address;
@@ -31,6 +31,7 @@ mod exec;
 mod files;
 mod image;
 mod log;
+mod log_frames;
 mod port;
 mod process;
 mod progress;
@@ -143,10 +144,10 @@ impl Engine for Docker {
     async fn logs(
         &self,
         id: &str,
-        since: Option<Timestamp>,
+        after: Option<LogPlace>,
         follow: bool,
     ) -> Result<BoxStream<'static, Result<LogChunk>>> {
-        self.process_logs(id, since, follow).await
+        self.process_logs(id, after, follow).await
     }
 
     async fn dial(&self, id: &str, port: u16) -> Result<Connection> {

@@ -234,7 +234,7 @@ fn body(spec: &ProcessSpec) -> ContainerCreateBody {
     });
     let rotation = HashMap::from([
         ("max-size".into(), "10m".into()),
-        ("max-file".into(), "2".into()),
+        ("max-file".into(), "5".into()),
     ]);
     let endpoint = EndpointSettings {
         aliases: Some(spec.aliases.clone()),

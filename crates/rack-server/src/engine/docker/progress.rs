@@ -228,6 +228,19 @@ pub(super) fn failure(text: &str) -> String {
     }
 }
 
+/// Whether a builder failed because the image it had made was removed at that moment, as
+/// happens when somebody else removes the last name of one with the very same content.
+pub(super) fn lost_the_image(text: &str) -> bool {
+    let text = failure(text);
+    let missing = ["no such file or directory", "does not exist", "not found"];
+    // What a command of the build says of itself is no such thing.
+    !text.starts_with("process \"")
+        && (text.contains("failed to get digest")
+            || text.contains("failed to read metadata")
+            || (text.contains("failed to export image")
+                && missing.iter().any(|words| text.contains(words))))
+}
+
 /// The classic builder's way to say that a command failed.
 fn classic(text: &str) -> Option<String> {
     let (command, status) = text
@@ -330,6 +343,26 @@ mod tests {
             failure("The command '/bin/sh -c exit 3' returned a non-zero code: 3"),
             "process \"/bin/sh -c exit 3\" did not complete successfully: exit code: 3"
         );
+    }
+
+    #[test]
+    fn lost_images_are_told_from_other_failures() {
+        for lost in [
+            "failed to get digest sha256:0123: open /var/lib/docker/image/overlay2/imagedb/content/sha256/0123: no such file or directory",
+            "rpc error: code = Unknown desc = failed to export image: failed to read metadata: open 0123: no such file or directory",
+            "failed to export image: failed to create image: failed to get digest sha256:0123",
+            "failed to export image: layer does not exist",
+        ] {
+            assert!(lost_the_image(lost), "{lost}");
+        }
+        for other in [
+            "executor failed running [/bin/sh -c echo failed to get digest sha256:0123]: exit code: 1",
+            "The command '/bin/sh -c echo failed to get digest' returned a non-zero code: 1",
+            "failed to compute cache key: \"/nothing\" not found: not found",
+            "failed to export image: no space left on device",
+        ] {
+            assert!(!lost_the_image(other), "{other}");
+        }
     }
 
     #[test]

@@ -544,6 +544,13 @@ impl Build {
         {
             return Err(progress.fail(unsolved("simulated fault build-fails")).await);
         }
+        if self.shared.faults.lose_image() {
+            let lost = EngineError::NotFound {
+                kind: "image",
+                name: "the one just built".to_owned(),
+            };
+            return Err(progress.fail(lost).await);
+        }
         if !self.carried.is_empty() && in_image.is_empty() {
             built.file.config.set_env(fault::VARIABLE, &self.carried);
         }

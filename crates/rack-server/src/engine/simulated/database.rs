@@ -1,6 +1,6 @@
 //! What simulated resources hold: the bytes last restored into them, kept in their
 //! volume, so that they outlive process and server. The programs of databases are
-//! answered for by name; nothing is understood of the bytes but where they end.
+//! answered for by name; [`super::dump`] tells what is a dump.
 
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader}
 use tokio_util::io::SyncIoBridge;
 
 use super::super::{ErrorTail, Result, label};
+use super::dump::{Dump, Rdb, Sql};
 use super::process::Process;
 use super::tree::{Kind, Node};
 use super::{Shared, blocking, outflow};
@@ -17,10 +18,8 @@ use super::{Shared, blocking, outflow};
 const FILE: &str = "simulated-data";
 /// What `pg_dump` says of a database without anything.
 const EMPTY_SQL: &[u8] = b"-- simulated PostgreSQL database dump\n";
-/// An RDB file without keys: header, end, no checksum.
-const EMPTY_RDB: &[u8] = b"REDIS0011\xff\0\0\0\0\0\0\0\0";
-/// Bytes that are looked at, at the end of a restore.
-const TAIL: usize = 512;
+/// An RDB file without keys: header, end, checksum.
+const EMPTY_RDB: &[u8] = b"REDIS0011\xff\xc0\x22\x8a\x8d\x74\x38\x97\x62";
 
 /// Where a command reads.
 pub(super) type Input = Box<dyn tokio::io::AsyncRead + Send + Unpin>;
@@ -30,7 +29,7 @@ pub(super) type Input = Box<dyn tokio::io::AsyncRead + Send + Unpin>;
 pub(super) enum Program {
     /// Writes all as SQL.
     DumpSql,
-    /// Takes SQL that begins with `BEGIN` and ends with `COMMIT` and an `\echo`.
+    /// Takes SQL, in a transaction with an `\echo` behind it.
     RestoreSql,
     /// Writes all as an RDB file.
     DumpRdb,
@@ -85,8 +84,8 @@ impl Database {
         let done = match program {
             Program::DumpSql => self.dump(EMPTY_SQL, output).await.map(|()| String::new()),
             Program::DumpRdb => self.dump(EMPTY_RDB, output).await.map(|()| String::new()),
-            Program::RestoreSql => self.restore(input, sql).await,
-            Program::RestoreRdb => self.restore(input, rdb).await,
+            Program::RestoreSql => self.restore(input, Box::new(Sql::default())).await,
+            Program::RestoreRdb => self.restore(input, Box::new(Rdb::default())).await,
             Program::Console => console(input, output).await.map(|()| String::new()),
         };
         let status = match done {
@@ -129,17 +128,15 @@ impl Database {
         tokio::io::copy(&mut bytes, output).await.map(drop)
     }
 
-    /// Takes all of the input, then keeps the part `check` says, or nothing.
-    async fn restore(self, input: Input, check: Check) -> io::Result<String> {
+    /// Takes all of the input, then keeps what is kept of such a dump, or nothing.
+    async fn restore(self, input: Input, dump: Box<dyn Dump>) -> io::Result<String> {
         let bridge = SyncIoBridge::new(input);
-        let kept: Result<io::Result<String>> = blocking(move || Ok(self.keep(bridge, check))).await;
+        let kept: Result<io::Result<String>> = blocking(move || Ok(self.keep(bridge, dump))).await;
         kept.map_err(io::Error::other)?
     }
 
-    fn keep(self, mut input: SyncIoBridge<Input>, check: Check) -> io::Result<String> {
+    fn keep(self, mut input: SyncIoBridge<Input>, mut dump: Box<dyn Dump>) -> io::Result<String> {
         let mut blob = self.shared.blobs.create()?;
-        let (mut head, mut tail, mut size) = (Vec::new(), Vec::new(), 0_u64);
-        let mut zero = false;
         let mut buffer = vec![0; 64 << 10];
         loop {
             let count = input.read(&mut buffer)?;
@@ -148,20 +145,12 @@ impl Database {
             }
             let bytes = &buffer[..count];
             blob.write_all(bytes)?;
-            size += count as u64;
-            zero |= bytes.contains(&0);
-            head.extend(bytes.iter().take(16_usize.saturating_sub(head.len())));
-            tail.extend_from_slice(bytes);
-            tail.drain(..tail.len().saturating_sub(TAIL));
+            dump.take(bytes);
         }
-        let seen = Seen {
-            head,
-            tail,
-            size,
-            zero,
+        let invalid = |reason| io::Error::new(io::ErrorKind::InvalidData, reason);
+        let Some(part) = dump.end().map_err(invalid)? else {
+            return Ok(String::new());
         };
-        let part =
-            check(&seen).map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))?;
         let blob = blob.finish()?;
         let mut catalog = self.shared.catalog();
         self.shared.blobs.keep(&blob)?;
@@ -182,65 +171,6 @@ impl Database {
         self.shared.tidy(&catalog);
         Ok(part.said)
     }
-}
-
-/// What is known of bytes that have passed.
-struct Seen {
-    head: Vec<u8>,
-    tail: Vec<u8>,
-    size: u64,
-    zero: bool,
-}
-
-/// The part of the bytes that is kept, and what is said to it.
-struct Part {
-    offset: u64,
-    size: u64,
-    said: String,
-}
-
-/// Finds the part to keep, or why there is none.
-type Check = fn(&Seen) -> std::result::Result<Part, &'static str>;
-
-/// A transaction: it counts only if its end came.
-fn sql(seen: &Seen) -> std::result::Result<Part, &'static str> {
-    const BEGIN: &[u8] = b"BEGIN;\n";
-    const COMMIT: &[u8] = b"\nCOMMIT;\n\\echo ";
-    if seen.zero {
-        return Err("ERROR:  invalid byte sequence for encoding \"UTF8\": 0x00");
-    }
-    let commit = seen
-        .tail
-        .windows(COMMIT.len())
-        .rposition(|window| window == COMMIT);
-    match commit {
-        Some(at) if seen.head.starts_with(BEGIN) => {
-            let after = (seen.tail.len() - at) as u64;
-            let said = String::from_utf8_lossy(&seen.tail[at + COMMIT.len()..]).into_owned();
-            Ok(Part {
-                offset: BEGIN.len() as u64,
-                size: seen.size - after - BEGIN.len() as u64,
-                said,
-            })
-        }
-        _ => Err("WARNING:  the transaction was not ended and is rolled back"),
-    }
-}
-
-/// An RDB file has a head and an end.
-fn rdb(seen: &Seen) -> std::result::Result<Part, &'static str> {
-    let end = seen.tail.len().checked_sub(9).map(|at| seen.tail[at]);
-    if !seen.head.starts_with(b"REDIS") {
-        return Err("Wrong signature trying to load DB from file");
-    }
-    if end != Some(0xff) {
-        return Err("Unexpected EOF reading RDB file");
-    }
-    Ok(Part {
-        offset: 0,
-        size: seen.size,
-        said: String::new(),
-    })
 }
 
 /// Repeats lines until it is told to quit or there are no more.
@@ -264,37 +194,6 @@ async fn console(input: Input, output: &mut (impl AsyncWrite + Unpin)) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn seen(bytes: &[u8]) -> Seen {
-        Seen {
-            head: bytes[..bytes.len().min(16)].to_vec(),
-            tail: bytes[bytes.len().saturating_sub(TAIL)..].to_vec(),
-            size: bytes.len() as u64,
-            zero: bytes.contains(&0),
-        }
-    }
-
-    #[test]
-    fn only_a_whole_transaction_counts() {
-        let part = sql(&seen(b"BEGIN;\ninsert;\nCOMMIT;\n\\echo done\n")).expect("whole");
-        assert_eq!((part.offset, part.size), (7, 7));
-        assert_eq!(part.said, "done\n");
-        for bad in [
-            &b"BEGIN;\ninsert;\n"[..],
-            b"insert;\nCOMMIT;\n\\echo done\n",
-            b"BEGIN;\nin\0sert;\nCOMMIT;\n\\echo done\n",
-        ] {
-            assert!(sql(&seen(bad)).is_err());
-        }
-    }
-
-    #[test]
-    fn an_rdb_file_has_head_and_end() {
-        assert!(rdb(&seen(EMPTY_RDB)).is_ok());
-        assert!(rdb(&seen(&EMPTY_RDB[..EMPTY_RDB.len() - 1])).is_err());
-        assert!(rdb(&seen(b"RUBBISH\xff12345678")).is_err());
-        assert!(rdb(&seen(b"")).is_err());
-    }
 
     #[test]
     fn programs_are_known_by_their_words() {

@@ -26,6 +26,8 @@ pub const CONTEXT_FILE: &str = ".twinrack-faults";
 pub enum FaultKind {
     /// Every build fails at its last step.
     BuildFails,
+    /// The images of the next builds, so many, are removed before the builds are over.
+    ImageLost(u8),
     /// Processes answer 503.
     NeverHealthy,
     /// Processes exit 1 right after their start.
@@ -64,7 +66,7 @@ pub struct Fault {
 /// A name that is no fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown fault {0:?}: use build-fails, never-healthy, crash-loop, slow-start-MS, run-exits-N, engine-down, \
+    "unknown fault {0:?}: use build-fails, image-lost-N, never-healthy, crash-loop, slow-start-MS, run-exits-N, engine-down, \
      import-corrupt or pull-fails; the four of processes may end in @SERVICE"
 )]
 pub struct UnknownFault(pub String);
@@ -89,6 +91,8 @@ impl FromStr for Fault {
             _ => {
                 if let Some(delay) = name.strip_prefix("slow-start-") {
                     FaultKind::SlowStart(delay.parse().map_err(|_| unknown())?)
+                } else if let Some(builds) = name.strip_prefix("image-lost-") {
+                    FaultKind::ImageLost(builds.parse().map_err(|_| unknown())?)
                 } else if let Some(status) = name.strip_prefix("run-exits-") {
                     FaultKind::RunExits(status.parse().map_err(|_| unknown())?)
                 } else {
@@ -107,6 +111,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
             FaultKind::BuildFails => f.write_str("build-fails")?,
+            FaultKind::ImageLost(builds) => write!(f, "image-lost-{builds}")?,
             FaultKind::NeverHealthy => f.write_str("never-healthy")?,
             FaultKind::CrashLoop => f.write_str("crash-loop")?,
             FaultKind::SlowStart(delay) => write!(f, "slow-start-{delay}")?,
@@ -192,6 +197,27 @@ impl Faults {
         })
     }
 
+    /// Whether the image of a build that ends now is removed; that counts.
+    pub(super) fn lose_image(&self) -> bool {
+        let mut lost = false;
+        self.change(|set| {
+            let found = set.iter().find_map(|fault| match fault.kind {
+                FaultKind::ImageLost(builds) => Some((fault.clone(), builds)),
+                _ => None,
+            });
+            let Some((fault, builds)) = found else {
+                return;
+            };
+            set.remove(&fault);
+            lost = builds > 0;
+            if builds > 1 {
+                let kind = FaultKind::ImageLost(builds - 1);
+                set.insert(Fault { kind, ..fault });
+            }
+        });
+        lost
+    }
+
     /// Tells when the engine goes away and comes back.
     pub(super) fn watch_down(&self) -> watch::Receiver<bool> {
         self.down.subscribe()
@@ -222,6 +248,7 @@ impl Faults {
                 }
                 FaultKind::RunExits(status) => found.run_exits = Some(i64::from(status)),
                 FaultKind::BuildFails
+                | FaultKind::ImageLost(_)
                 | FaultKind::EngineDown
                 | FaultKind::ImportCorrupt
                 | FaultKind::PullFails => {}
@@ -275,6 +302,7 @@ mod tests {
             "engine-down",
             "import-corrupt",
             "pull-fails",
+            "image-lost-3",
         ] {
             assert_eq!(name.parse::<Fault>().expect(name).to_string(), name);
         }
@@ -290,6 +318,7 @@ mod tests {
             "run-exits-x",
             "never-healthy@",
             "engine-down@web",
+            "image-lost-x",
         ] {
             assert_eq!(name.parse::<Fault>(), Err(UnknownFault(name.to_owned())));
         }
@@ -324,5 +353,14 @@ mod tests {
         assert_eq!(of("web").slow_start, Duration::from_millis(20));
         faults.clear("never-healthy@web").expect("known");
         assert!(!of("web").never_healthy);
+    }
+
+    #[test]
+    fn so_many_images_are_lost_and_no_more() {
+        let faults = Faults::default();
+        faults.set("image-lost-2").expect("known");
+        let lost: Vec<_> = (0..4).map(|_| faults.lose_image()).collect();
+        assert_eq!(lost, [true, true, false, false]);
+        assert_eq!(faults.list(), Vec::<String>::new());
     }
 }

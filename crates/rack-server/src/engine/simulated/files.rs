@@ -61,6 +61,16 @@ pub(super) async fn kind(shared: &Arc<Shared>, id: &str, path: &str) -> Result<O
     .await
 }
 
+/// Where a process is, and relative names begin.
+fn working_directory(shared: &Shared, id: &str) -> Result<String> {
+    let image = shared
+        .processes
+        .with(id, |process| process.spec.image.clone())?;
+    let catalog = shared.catalog();
+    let found = catalog.find(&image).ok_or_else(|| no_image(&image))?;
+    Ok(found.file.config.working_dir.clone().unwrap_or_default())
+}
+
 /// Everything a process sees.
 fn seen(shared: &Shared, id: &str) -> Result<Tree> {
     let (image, volumes, files, removed) = shared.processes.with(id, |process| {
@@ -220,9 +230,14 @@ pub(super) async fn remove(shared: &Arc<Shared>, id: &str, paths: &[String]) -> 
         };
         let volumes = shared.processes.with(&id, running)??;
         let view = seen(&shared, &id)?;
+        let directory = working_directory(&shared, &id)?;
         let mut gone = BTreeSet::new();
         for path in &paths {
-            let path = tree::clean(path);
+            let path = if path.starts_with('/') {
+                tree::clean(path)
+            } else {
+                tree::clean(&format!("{directory}/{path}"))
+            };
             let path = match path.rsplit_once('/') {
                 Some((parent, name)) => tree::join(&tree::resolve(&view, parent), name),
                 None => path,

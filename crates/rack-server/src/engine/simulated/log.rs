@@ -8,7 +8,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
-use super::super::LogChunk;
+use super::super::{LogChunk, LogPlace};
 
 /// Longer lines are logged in pieces, as a real engine does.
 const MAX_LINE: usize = 16 << 10;
@@ -27,6 +27,8 @@ struct Lines {
     kept: VecDeque<LogChunk>,
     /// Number of lines that went.
     dropped: u64,
+    /// Time of the last one of them.
+    gone: Option<Timestamp>,
     partial: Vec<u8>,
     /// The last piece filled a line whose end has not come yet.
     broken: bool,
@@ -77,19 +79,28 @@ impl ProcessLog {
         self.count.send_modify(|count| *count += 1);
     }
 
-    /// Lines from the `from`-th on that are later than `since`, and the number of the next one.
-    pub(super) fn lines(&self, from: u64, since: Option<Timestamp>) -> (Vec<LogChunk>, u64) {
+    /// Lines from the `from`-th on that stand behind `after`, and the number of the next one.
+    pub(super) fn lines(&self, from: u64, after: Option<LogPlace>) -> (Vec<LogChunk>, u64) {
         let lines = self.lock();
         let skip = from.saturating_sub(lines.dropped) as usize;
-        let found = lines
+        let later = |line: &&LogChunk| after.is_none_or(|after| line.place.time > after.time);
+        let mut found: Vec<_> = lines
             .kept
             .iter()
             .skip(skip)
-            .filter(|line| since.is_none_or(|since| line.time > since));
-        (
-            found.cloned().collect(),
-            lines.dropped + lines.kept.len() as u64,
-        )
+            .filter(later)
+            .cloned()
+            .collect();
+        let gone = match (from, after) {
+            (0, None) => false,
+            // The reader's last line stands before the first one kept, and others did between.
+            (0, Some(after)) => lines.gone.is_some_and(|gone| after.time < gone),
+            (from, _) => from < lines.dropped,
+        };
+        if let Some(first) = found.first_mut() {
+            first.gap = gone;
+        }
+        (found, lines.dropped + lines.kept.len() as u64)
     }
 
     fn lock(&self) -> MutexGuard<'_, Lines> {
@@ -100,17 +111,20 @@ impl ProcessLog {
 impl Lines {
     fn end(&mut self, now: Timestamp) {
         let line = Bytes::from(std::mem::take(&mut self.partial));
-        // `since` is exclusive, so no two lines may have the same time.
-        let time = match self.kept.back() {
-            Some(last) if last.time >= now => last
-                .time
+        // No two lines have the same time, so each is the first of its own.
+        let time = match self.kept.back().map(|last| last.place.time) {
+            Some(last) if last >= now => last
                 .checked_add(SignedDuration::from_nanos(1))
-                .unwrap_or(last.time),
+                .unwrap_or(last),
             _ => now,
         };
-        self.kept.push_back(LogChunk { time, line });
+        self.kept.push_back(LogChunk {
+            place: LogPlace { time, nth: 1 },
+            line,
+            gap: false,
+        });
         if self.kept.len() > MAX_LINES {
-            self.kept.pop_front();
+            self.gone = self.kept.pop_front().map(|line| line.place.time);
             self.dropped += 1;
         }
     }
@@ -130,8 +144,8 @@ mod tests {
         let texts: Vec<&[u8]> = lines.iter().map(|line| &line.line[..]).collect();
         assert_eq!(texts, [&b"one"[..], b"two", b"", b"end"]);
         assert_eq!(next, 4);
-        assert!(lines.is_sorted_by(|a, b| a.time < b.time));
-        assert_eq!(log.lines(0, Some(lines[1].time)).0, lines[2..]);
+        assert!(lines.is_sorted_by(|a, b| a.place.time < b.place.time));
+        assert_eq!(log.lines(0, Some(lines[1].place)).0, lines[2..]);
         assert_eq!(log.lines(3, None).0, lines[3..]);
     }
 
@@ -160,5 +174,20 @@ mod tests {
         assert_eq!((lines.len(), next), (MAX_LINES, MAX_LINES as u64 + 5));
         log.push(Timestamp::UNIX_EPOCH, b"last\n");
         assert_eq!(log.lines(next, None).0.len(), 1);
+        // Who has not read what went is told so, once and nobody else.
+        let gaps = |from, after| -> Vec<bool> {
+            let (lines, _) = log.lines(from, after);
+            lines.iter().map(|line| line.gap).collect()
+        };
+        assert!(gaps(0, None).iter().all(|gap| !gap), "a first look");
+        assert!(gaps(next, None).iter().all(|gap| !gap), "read to the end");
+        let late = gaps(3, None);
+        assert!(late[0] && late[1..].iter().all(|gap| !gap));
+        assert!(!gaps(0, Some(lines[0].place))[0], "the last one that went");
+        let early = LogPlace {
+            time: Timestamp::UNIX_EPOCH,
+            nth: 1,
+        };
+        assert!(gaps(0, Some(early))[0]);
     }
 }

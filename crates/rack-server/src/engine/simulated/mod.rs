@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BuildSpec, Connection, Credentials, Engine, EngineError, EngineInfo, Exec, ExecSpec, Image,
-    Labels, LogChunk, LogSink, PathKind, ProcessEvent, ProcessSpec, ProcessState, Reader, Result,
-    Usage, outflow,
+    Labels, LogChunk, LogPlace, LogSink, PathKind, ProcessEvent, ProcessSpec, ProcessState, Reader,
+    Result, Usage, outflow,
 };
 use blob::Blobs;
 use catalog::{Catalog, Volume};
@@ -36,6 +36,7 @@ mod catalog;
 mod copy;
 mod database;
 mod dockerfile;
+mod dump;
 mod fault;
 mod files;
 mod image;
@@ -392,11 +393,7 @@ impl Engine for Simulated {
 
     async fn login(&self, server: &str, credentials: &Credentials) -> Result<bool> {
         self.up()?;
-        Ok(self
-            .shared
-            .registries
-            .login(server)?
-            .is_none_or(|login| login == *credentials))
+        self.shared.registries.takes(server, credentials)
     }
 
     async fn pull(&self, reference: &str, credentials: Option<&Credentials>) -> Result<Image> {
@@ -595,11 +592,11 @@ impl Engine for Simulated {
     async fn logs(
         &self,
         id: &str,
-        since: Option<Timestamp>,
+        after: Option<LogPlace>,
         follow: bool,
     ) -> Result<BoxStream<'static, Result<LogChunk>>> {
         self.up()?;
-        runtime::logs(&self.shared, id, since, follow)
+        runtime::logs(&self.shared, id, after, follow)
     }
 
     async fn dial(&self, id: &str, port: u16) -> Result<Connection> {

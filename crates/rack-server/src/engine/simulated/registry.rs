@@ -1,7 +1,8 @@
 //! The registries of the simulated engine.
 //!
 //! Registries nobody has declared give every image and take every login, as a
-//! rehearsal needs it. A private one is declared by the file [`FILE`] in the
+//! rehearsal needs it; only names that end in `.invalid`, which stand for hosts that
+//! there are not (RFC 6761), are never found. A private one is declared by the file [`FILE`] in the
 //! engine's directory, an object of logins by host:
 //!
 //! ```json
@@ -36,6 +37,15 @@ struct Declared {
     password: String,
 }
 
+/// Looks a registry up.
+fn find(host: &str) -> std::result::Result<(), String> {
+    let name = host.split(':').next().unwrap_or(host);
+    if name.ends_with(".invalid") {
+        return Err(format!("lookup {name}: no such host"));
+    }
+    Ok(())
+}
+
 impl Registries {
     /// Those declared in a directory.
     pub(super) fn beside(directory: &Path) -> Self {
@@ -54,8 +64,18 @@ impl Registries {
             .insert(host, login);
     }
 
+    /// Whether a registry takes a login.
+    pub(super) fn takes(&self, host: &str, login: &Credentials) -> Result<bool> {
+        find(host).map_err(|reason| {
+            EngineError::Failed(format!(
+                "the login could not be checked with {host}: {reason}"
+            ))
+        })?;
+        Ok(self.login(host)?.is_none_or(|wanted| wanted == *login))
+    }
+
     /// The login a registry wants, if it wants one.
-    pub(super) fn login(&self, host: &str) -> Result<Option<Credentials>> {
+    fn login(&self, host: &str) -> Result<Option<Credentials>> {
         let set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(login) = set.get(host) {
             return Ok(Some(login.clone()));
@@ -94,7 +114,10 @@ impl Registries {
 
     /// Whether an image is given to whoever has this login.
     pub(super) fn gives(&self, reference: &str, login: Option<&Credentials>) -> Result<bool> {
-        let wanted = self.login(&registry::of_image(reference))?;
+        let host = registry::of_image(reference);
+        find(&host)
+            .map_err(|reason| EngineError::Failed(format!("cannot pull {reference}: {reason}")))?;
+        let wanted = self.login(&host)?;
         Ok(wanted.is_none_or(|wanted| login == Some(&wanted)))
     }
 }

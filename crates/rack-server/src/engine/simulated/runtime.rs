@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
-use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{broadcast, oneshot, watch};
 
 use super::super::{
-    Connection, EngineError, Exec, ExecSpec, Labels, LogChunk, Phase, ProcessEvent, ProcessSpec,
-    Result, label,
+    Connection, EngineError, Exec, ExecSpec, Labels, LogChunk, LogPlace, Phase, ProcessEvent,
+    ProcessSpec, Result, label,
 };
 use super::catalog::Volume;
 use super::database::{Database, Program};
@@ -262,7 +261,7 @@ struct Follow {
     lines: watch::Receiver<u64>,
     phase: watch::Receiver<Phase>,
     engine_down: watch::Receiver<bool>,
-    since: Option<Timestamp>,
+    after: Option<LogPlace>,
     next: u64,
     goes_on: bool,
     over: bool,
@@ -275,7 +274,7 @@ impl Follow {
             // First the phase, then the lines: what came before the end is never missed.
             let ended = matches!(*self.phase.borrow(), Phase::Exited(_));
             self.lines.mark_unchanged();
-            let (lines, next) = self.log.lines(self.next, self.since);
+            let (lines, next) = self.log.lines(self.next, self.after);
             self.next = next;
             if !lines.is_empty() {
                 return Some(lines.into_iter().map(Ok).collect());
@@ -303,7 +302,7 @@ impl Follow {
 pub(super) fn logs(
     shared: &Arc<Shared>,
     id: &str,
-    since: Option<Timestamp>,
+    after: Option<LogPlace>,
     follow: bool,
 ) -> Result<BoxStream<'static, Result<LogChunk>>> {
     let (log, phase) = shared
@@ -316,7 +315,7 @@ pub(super) fn logs(
         lines,
         phase,
         engine_down,
-        since,
+        after,
         next: 0,
         goes_on: follow,
         over: false,

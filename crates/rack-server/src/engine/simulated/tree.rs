@@ -1,7 +1,8 @@
 //! File trees of build contexts, image layers, volumes and processes: reading
 //! them from tar streams and writing them back.
 //!
-//! Paths are relative to the root, without `.` and `..`. Names in a tar are
+//! Paths are relative to the root, without `.` and `..`. Everything above a node is there
+//! too, and is a directory. Names in a tar are
 //! hostile: one that leaves the root is refused, nothing is ever unpacked to disk.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -162,17 +163,16 @@ pub(super) fn insert(tree: &mut Tree, path: &str, node: Node) {
     if path.is_empty() {
         return;
     }
-    for (at, _) in path.match_indices('/') {
+    for (at, _) in path.rmatch_indices('/') {
         let parent = &path[..at];
-        if !matches!(
-            tree.get(parent),
-            Some(Node {
-                kind: Kind::Directory,
-                ..
-            })
-        ) {
-            tree.insert(parent.to_owned(), Node::directory());
+        if tree
+            .get(parent)
+            .is_some_and(|node| node.kind == Kind::Directory)
+        {
+            // And so is what is above it.
+            break;
         }
+        tree.insert(parent.to_owned(), Node::directory());
     }
     if node.kind != Kind::Directory {
         remove(tree, path);
@@ -182,7 +182,21 @@ pub(super) fn insert(tree: &mut Tree, path: &str, node: Node) {
 
 /// Takes a node and all below it out of a tree.
 pub(super) fn remove(tree: &mut Tree, path: &str) {
-    tree.retain(|have, _| below(have, path).is_none());
+    if path.is_empty() {
+        tree.clear();
+        return;
+    }
+    tree.remove(path);
+    let inside = format!("{path}/");
+    let gone: Vec<String> = tree
+        .range(inside.clone()..)
+        .map(|(have, _)| have)
+        .take_while(|have| have.starts_with(&inside))
+        .cloned()
+        .collect();
+    for have in gone {
+        tree.remove(&have);
+    }
 }
 
 /// Lays the layer `digest` over a tree.
@@ -198,8 +212,14 @@ pub(super) fn apply_layer(
         let path = entry_path(&entry.path_bytes())?;
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
         if name == ".wh..wh..opq" {
+            let leads = |have: &str| {
+                let inside = format!("{have}/");
+                let next = added.range(inside.clone()..).next();
+                next.is_some_and(|path: &String| path.starts_with(&inside))
+            };
             tree.retain(|have, _| {
-                below(have, parent).is_none_or(|rest| rest.is_empty() || added.contains(have))
+                below(have, parent)
+                    .is_none_or(|rest| rest.is_empty() || added.contains(have) || leads(have))
             });
             continue;
         }
@@ -242,12 +262,12 @@ pub(super) fn resolve(tree: &Tree, path: &str) -> String {
             .map(|(at, _)| at)
             .chain([path.len()])
             .collect();
-        for end in ends {
-            if let Some(Node {
-                kind: Kind::Symlink { target },
-                ..
-            }) = tree.get(&path[..end])
-            {
+        // What is above a node is a directory: only the lowest one there is can be a link.
+        for end in ends.into_iter().rev() {
+            let Some(node) = tree.get(&path[..end]) else {
+                continue;
+            };
+            if let Kind::Symlink { target } = &node.kind {
                 let parent = path[..end]
                     .rsplit_once('/')
                     .map_or("", |(parent, _)| parent);
@@ -259,6 +279,7 @@ pub(super) fn resolve(tree: &Tree, path: &str) -> String {
                 };
                 continue 'again;
             }
+            return path;
         }
         break;
     }
@@ -341,6 +362,8 @@ fn invalid(text: String) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn file(text: &str, blobs: &Blobs) -> Node {
@@ -448,6 +471,80 @@ mod tests {
             },
         );
         assert!(["a", "b"].contains(&resolve(&tree, "a").as_str()));
+    }
+
+    #[test]
+    fn deep_paths_cost_what_they_are_long() {
+        let link = || Node {
+            mode: 0o777,
+            kind: Kind::Symlink {
+                target: "/a".to_owned(),
+            },
+        };
+        let mut tree = Tree::new();
+        let deep = "d/".repeat(1500);
+        for number in 0..2000 {
+            insert(&mut tree, &format!("{deep}{number}"), link());
+        }
+        assert_eq!(tree.len(), 1500 + 2000);
+        assert_eq!(resolve(&tree, &format!("{deep}7/x")), "a/x");
+        assert_eq!(
+            resolve(&tree, &format!("{deep}new/x")),
+            format!("{deep}new/x")
+        );
+        remove(&mut tree, "d/d");
+        assert_eq!(tree.keys().collect::<Vec<_>>(), ["d"]);
+    }
+
+    /// Names that are often above each other.
+    fn name() -> impl proptest::strategy::Strategy<Value = String> {
+        "[ab.-]{1,2}(/[ab.-]{1,2}){0,3}".prop_map(|name| clean(&name))
+    }
+
+    proptest! {
+        #[test]
+        fn above_every_node_are_directories(
+            changes in prop::collection::vec((name(), 0_u8..4), 0..30),
+            asked in name(),
+        ) {
+            let mut tree = Tree::new();
+            for (path, what) in changes {
+                let kind = match what {
+                    0 => Kind::Directory,
+                    1 => Kind::Symlink { target: "a".to_owned() },
+                    2 => Kind::File { blob: String::new(), offset: 0, size: 0 },
+                    _ => {
+                        remove(&mut tree, &path);
+                        prop_assert!(tree.keys().all(|have| below(have, &path).is_none()));
+                        continue;
+                    }
+                };
+                insert(&mut tree, &path, Node { mode: 0, kind });
+            }
+            for path in tree.keys() {
+                for (at, _) in path.match_indices('/') {
+                    let parent = tree.get(&path[..at]).map(|node| &node.kind);
+                    prop_assert_eq!(parent, Some(&Kind::Directory), "above {}", path);
+                }
+            }
+            // Where links lead does not depend on the way it is found.
+            let mut expected = clean(&asked);
+            for _ in 0..40 {
+                let ends = expected.match_indices('/').map(|(at, _)| at);
+                let found = ends.chain([expected.len()]).find_map(|end| {
+                    let Kind::Symlink { target } = &tree.get(&expected[..end])?.kind else {
+                        return None;
+                    };
+                    let parent = expected[..end].rsplit_once('/').map_or("", |(parent, _)| parent);
+                    Some(clean(&format!("{parent}/{target}{}", &expected[end..])))
+                });
+                match found {
+                    Some(next) => expected = next,
+                    None => break,
+                }
+            }
+            prop_assert_eq!(resolve(&tree, &asked), expected);
+        }
     }
 
     #[test]

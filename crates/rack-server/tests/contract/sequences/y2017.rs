@@ -1,6 +1,6 @@
 //! The client of late 2017: every sequence of `rack-api.md` §7 that it knows.
 
-use super::sequences::replay;
+use super::replay;
 
 replay!(
     Y2017, "personal/staging":
@@ -14,8 +14,12 @@ replay!(
     s7_08_logs = logs,
     s7_09_builds_export_and_import = builds_export_and_import,
     s7_10_ps = ps,
+    s7_10_ps_stats = ps_stats,
     s7_11_scale = scale,
+    s7_13_proxy = proxy,
     s7_14_rack = rack,
+    s7_14_rack_scale = rack_scale,
+    s7_14_rack_update = rack_update,
     s7_15_rack_logs = rack_logs,
     s7_17_apps_delete = apps_delete,
     s7_18_login = login,

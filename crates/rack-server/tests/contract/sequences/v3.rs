@@ -1,9 +1,9 @@
-//! Version 2 of the client: every sequence of `rack-api.md` §7 that it knows.
+//! Version 3 of the client: every sequence of `rack-api.md` §7 that it knows.
 
-use super::sequences::replay;
+use super::replay;
 
 replay!(
-    V2, "personal/staging":
+    V3, "staging":
     s7_01_apps_create = apps_create,
     s7_02_build = build,
     s7_03_deploy = deploy,
@@ -18,6 +18,8 @@ replay!(
     s7_12_resources = resources,
     s7_13_proxy = proxy,
     s7_14_rack = rack,
+    s7_14_rack_scale = rack_scale,
+    s7_14_rack_update = rack_update,
     s7_14_rack_params_set = rack_params_set,
     s7_15_rack_logs = rack_logs,
     s7_16_cp = cp,

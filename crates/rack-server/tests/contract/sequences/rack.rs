@@ -1,13 +1,15 @@
-//! Sequences about files, connections and the rack itself (`rack-api.md` §7.13, §7.14,
-//! §7.16, §7.18), as [`super::sequences`] replays all others.
+//! Sequences about files, connections and the rack itself (`rack-api.md` §7.13 to §7.16,
+//! §7.18).
 
 use std::io::Read as _;
 
 use serde_json::json;
 
-use super::flow::text;
-use super::wire::{Official, Payload, STREAM};
-use super::world::{Client, until};
+use super::super::flow::text;
+use super::super::wire::Generation::{V2, V3, Y2017};
+use super::super::wire::{Official, Payload, STREAM};
+use super::super::world::{Client, until};
+use super::{PROCESS, RELEASE, SYSTEM, list, message, shape};
 
 /// §7.13: bytes both ways, the client ends its direction first.
 pub(super) async fn proxy(rack: &Client, client: &Official) {
@@ -17,7 +19,10 @@ pub(super) async fn proxy(rack: &Client, client: &Official) {
     for piece in ask.chunks(7) {
         socket.writer.data(piece).await.expect("sent");
     }
-    socket.writer.end().await.expect("sent");
+    // The first generation has no word for it.
+    if client.generation != Y2017 {
+        socket.writer.end().await.expect("sent");
+    }
     let answer = socket.rest().await;
     assert!(answer.ended, "{answer:?}");
     assert!(answer.text().contains(" 200 OK\r\n"), "{}", answer.text());
@@ -174,4 +179,117 @@ pub(super) async fn rack_resources(_rack: &Client, client: &Official) {
             .contains("no such resource: cache")
     })
     .await;
+}
+
+/// §7.14
+pub(super) async fn rack(_rack: &Client, client: &Official) {
+    let system = client.json("/system").await;
+    shape(&system, SYSTEM);
+    assert_eq!(
+        (&system["name"], &system["status"], &system["provider"]),
+        (&json!("staging"), &json!("running"), &json!("local"))
+    );
+    let own = if client.generation == Y2017 {
+        client.find("/system/processes", "all=false").await
+    } else {
+        client.get("/system/processes").await
+    };
+    let own = own.json();
+    for process in list(&own) {
+        shape(process, PROCESS);
+    }
+    assert_eq!(text(&list(&own)[0], "name"), "rack");
+    let all = client.find("/system/processes", "all=true").await.json();
+    assert!(list(&all).len() >= list(&own).len());
+    let releases = client.json("/system/releases").await;
+    for release in list(&releases) {
+        shape(release, RELEASE);
+    }
+    assert_eq!(releases[0]["id"], system["version"]);
+}
+
+/// §7.15
+pub(super) async fn rack_logs(rack: &Client, client: &Official) {
+    rack.create("foo").await;
+    let options: &[_] = match client.generation {
+        Y2017 => &[("Filter", ""), ("Follow", "true"), ("Since", "2m0s")],
+        V2 | V3 => &[("Prefix", "true")],
+    };
+    let mut socket = client.socket("/system/logs", options).await;
+    let log = socket.until("app foo created").await;
+    let line = log
+        .lines()
+        .find(|line| line.contains("app foo created"))
+        .expect("a line");
+    assert_eq!(
+        line.split(' ').nth(1).map(|s| s.split('/').count()),
+        Some(3)
+    );
+    rack.create("bar").await;
+    socket.until("app bar created").await;
+}
+
+/// §7.14: `rack scale`, which shows and sets the number of instances and their type.
+pub(super) async fn rack_scale(_rack: &Client, client: &Official) {
+    let system = client.json("/system").await;
+    shape(&system, SYSTEM);
+    let kind = text(&system, "type");
+    // The first generation sends both, and -1 for a count that nobody gave.
+    let sends: [&[(&str, &str)]; 3] = match client.generation {
+        Y2017 => [
+            &[("count", "1"), ("type", "")],
+            &[("count", "-1"), ("type", &kind)],
+            &[("count", "3"), ("type", "")],
+        ],
+        V2 | V3 => [&[("count", "1")], &[("type", &kind)], &[("count", "3")]],
+    };
+    for same in &sends[..2] {
+        if client.generation != Y2017 {
+            client.json("/system").await;
+        }
+        client.fine(&client.put("/system", same).await);
+    }
+    let refused = client.put("/system", sends[2]).await;
+    assert_eq!(
+        message(client, &refused),
+        "count cannot be changed on a local rack: this machine is its one instance"
+    );
+    assert_eq!(client.json("/system").await, system);
+}
+
+/// §7.14: `rack update VERSION --wait`. The rack has the version of its server: to be told
+/// that it has been updated would be a lie.
+pub(super) async fn rack_update(_rack: &Client, client: &Official) {
+    let system = client.json("/system").await;
+    let version = text(&system, "version");
+    let send = async |version: &str| {
+        let fields: &[_] = match client.generation {
+            V3 => &[("force", "false"), ("version", version)],
+            Y2017 | V2 => &[("version", version)],
+        };
+        if client.generation != V2 {
+            client.json("/system").await;
+        }
+        client.put("/system", fields).await
+    };
+    client.fine(&send(&version).await);
+    if client.generation == V2 {
+        let options = [("Prefix", "true"), ("Since", "5s")];
+        let mut log = client.socket("/system/logs", &options).await;
+        log.until(&format!("already runs version {version}")).await;
+    }
+    for _ in 0..2 {
+        assert_eq!(client.json("/system").await, system, "running, at once");
+    }
+    let refused = send("20991231235959").await;
+    let told = message(client, &refused);
+    assert!(
+        told.starts_with("version 20991231235959 is not known here: ")
+            && told.contains(&version)
+            && !told.contains('\n'),
+        "{told}"
+    );
+    assert_eq!(client.json("/system").await, system);
+    let releases = client.json("/system/releases").await;
+    assert_eq!(list(&releases).len(), 1, "{releases}");
 }
