@@ -164,7 +164,7 @@ fn image_tar(files: &[(String, &[u8])]) -> Option<ImageTar> {
 }
 
 fn scan(tar: &[u8], meter: &Meter) -> Result<ImageTar, ArtifactError> {
-    ImageTar::scan(tar, "it", meter)
+    ImageTar::scan(tar, "it", meter, None)
 }
 
 /// `manifest.json` of a docker archive and configurations beside it.
