@@ -493,7 +493,7 @@ pub fn look_after_resource(context: &Arc<Context>, owner: Owner<'_>, name: &str,
     let (at, from) = (Arc::clone(context), id.clone());
     context
         .tasks
-        .spawn(async move { collect(&at, &log, &stream, &from).await });
+        .spawn(async move { collect(&at, &log, &stream, &from, &AtomicU64::new(0)).await });
     let at = Arc::clone(context);
     context.tasks.spawn(async move {
         let status = wait_end(&at, &id).await;
