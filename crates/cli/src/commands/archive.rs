@@ -4,10 +4,8 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 
-use bytes::Bytes;
-}
-
 use artifact::Format;
+use bytes::Bytes;
 use futures::StreamExt as _;
 use rack_api::Build;
 use rack_api::client::{Download, Upload};
