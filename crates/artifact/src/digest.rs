@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::ArtifactError;
+use crate::hasher::Hasher;
 
 const PREFIX: &str = "sha256:";
 
@@ -95,7 +96,7 @@ impl fmt::Display for Digest {
 /// Hashes and counts what is read through it.
 pub(crate) struct HashingReader<R> {
     source: R,
-    hasher: Sha256,
+    hasher: Hasher,
     count: u64,
 }
 
@@ -103,14 +104,23 @@ impl<R: Read> HashingReader<R> {
     pub(crate) fn new(source: R) -> Self {
         Self {
             source,
-            hasher: Sha256::new(),
+            hasher: Hasher::here(),
+            count: 0,
+        }
+    }
+
+    /// Hashes on a thread of its own once it is much.
+    pub(crate) fn aside(source: R) -> Self {
+        Self {
+            source,
+            hasher: Hasher::aside(),
             count: 0,
         }
     }
 
     /// Returns the digest and number of all bytes read so far.
     pub(crate) fn finish(self) -> (Digest, u64) {
-        (Digest::finish(self.hasher), self.count)
+        (Digest::finish(self.hasher.finish()), self.count)
     }
 }
 
@@ -126,22 +136,23 @@ impl<R: Read> Read for HashingReader<R> {
 /// Hashes and counts what is written through it.
 pub(crate) struct HashingWriter<W> {
     out: W,
-    hasher: Sha256,
+    hasher: Hasher,
     count: u64,
 }
 
 impl<W: Write> HashingWriter<W> {
-    pub(crate) fn new(out: W) -> Self {
+    /// Hashes on a thread of its own once it is much.
+    pub(crate) fn aside(out: W) -> Self {
         Self {
             out,
-            hasher: Sha256::new(),
+            hasher: Hasher::aside(),
             count: 0,
         }
     }
 
     /// Returns the digest and number of all bytes written so far.
     pub(crate) fn finish(self) -> (Digest, u64) {
-        (Digest::finish(self.hasher), self.count)
+        (Digest::finish(self.hasher.finish()), self.count)
     }
 }
 

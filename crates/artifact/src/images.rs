@@ -269,6 +269,11 @@ impl ImageTar {
     }
 }
 
+/// Whether a file can be an image's configuration.
+pub(crate) fn is_configuration(json: &[u8]) -> bool {
+    serde_json::from_slice::<ImageConfig>(json).is_ok()
+}
+
 /// A configuration named by a digest must have that digest.
 fn check_name(place: &str, path: &str, file: &FileRecord) -> Result<(), ArtifactError> {
     let name = path.rsplit('/').next().expect("a path has a last part");

@@ -11,6 +11,7 @@ use std::io::{self, BufReader, Read};
 use crate::digest::{Digest, HashingReader};
 use crate::error::ArtifactError;
 use crate::gunzip::Gunzip;
+use crate::images::{DOCKER_MANIFEST, OCI_INDEX};
 use crate::limits::{Meter, Unpacked};
 use crate::record::FileEntry;
 use crate::tarball::{Kind, TarReader};
@@ -18,6 +19,8 @@ use crate::tarball::{Kind, TarReader};
 const BLOBS: &str = "blobs/";
 const SHA256_BLOBS: &str = "blobs/sha256/";
 pub(crate) const BUFFER: usize = 64 << 10;
+/// What says how images are put together is said anew, by us.
+const NEVER_RELAYED: [&str; 4] = [DOCKER_MANIFEST, OCI_INDEX, "oci-layout", "repositories"];
 
 /// What a file holds beneath its own bytes.
 #[derive(Clone, Debug)]
@@ -39,6 +42,35 @@ pub(crate) struct FileRecord {
     pub(crate) size: u64,
     pub(crate) digest: Digest,
     pub(crate) content: Content,
+    /// The name under which it was passed on while it was read, if it was.
+    pub(crate) relayed: Option<String>,
+}
+
+/// Takes the bytes of an image tar's files while they are read and before anything
+/// about them is proved.
+pub(crate) trait Outlet {
+    /// Starts a file of exactly `size` bytes; returns its name there.
+    fn begin(&mut self, size: u64) -> Result<String, ArtifactError>;
+    /// Takes the next bytes of the file.
+    fn take(&mut self, bytes: &[u8]) -> Result<(), ArtifactError>;
+}
+
+/// Shows what is read through it to an outlet, if there is one.
+struct Tee<'o, R> {
+    source: R,
+    outlet: Option<&'o mut dyn Outlet>,
+}
+
+impl<R: Read> Read for Tee<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.source.read(buffer)?;
+        if let Some(outlet) = &mut self.outlet {
+            outlet
+                .take(&buffer[..count])
+                .map_err(ArtifactError::carried)?;
+        }
+        Ok(count)
+    }
 }
 
 /// All that one pass over an image tar has found.
@@ -51,11 +83,12 @@ pub(crate) struct ImageTar {
 }
 
 impl ImageTar {
-    /// Reads the tar in `source` to its very end.
+    /// Reads the tar in `source` to its very end, showing its files to the outlet.
     pub(crate) fn scan(
         source: impl Read,
         place: &str,
         meter: &Meter,
+        mut outlet: Option<&mut dyn Outlet>,
     ) -> Result<Self, ArtifactError> {
         let mut tar = TarReader::new(source, place, meter);
         let mut scanned = Self {
@@ -72,13 +105,21 @@ impl ImageTar {
                     scanned.links.insert(entry.name, target);
                 }
                 Kind::File => {
-                    let file = scanned.file(
-                        &mut tar,
-                        &entry.name,
-                        (entry.offset, entry.size),
-                        meter,
-                        &mut buffer,
-                    )?;
+                    let mut tee = Tee {
+                        source: &mut tar,
+                        outlet: None,
+                    };
+                    let mut relayed = None;
+                    if let Some(outlet) = outlet.as_deref_mut()
+                        && !NEVER_RELAYED.contains(&entry.name.as_str())
+                    {
+                        relayed = Some(outlet.begin(entry.size)?);
+                        tee.outlet = Some(outlet);
+                    }
+                    let place = (entry.offset, entry.size);
+                    let mut file =
+                        scanned.file(&mut tee, &entry.name, place, meter, &mut buffer)?;
+                    file.relayed = relayed;
                     scanned.files.insert(entry.name, file);
                 }
             }
@@ -135,6 +176,7 @@ impl ImageTar {
             size,
             digest,
             content,
+            relayed: None,
         })
     }
 

@@ -9,24 +9,30 @@
 
 mod digest;
 mod error;
+mod glimpse;
 mod gunzip;
+mod gzip;
+mod hasher;
 mod images;
 mod layers;
 mod limits;
 mod load;
 mod packer;
 mod record;
+mod relay;
 mod tarball;
 mod verify;
 mod write;
 
 pub use digest::Digest;
 pub use error::ArtifactError;
+pub use glimpse::{Glimpse, glimpse};
 pub use limits::Limits;
 pub use load::write_docker_load;
 pub use record::{
     BUILD_ENTRY, BuildRecord, FORMAT_MAJOR, FORMAT_MINOR, FileEntry, FormatVersion, INDEX_ENTRY,
     Index, Origin, ServiceImage, Source,
 };
-pub use verify::{Contents, Layout, verify};
-pub use write::{Format, Prepared, Summary, prepare, write};
+pub use relay::{Held, relay};
+pub use verify::{Contents, Layout, fingerprint, verify};
+pub use write::{Format, Prepared, Saved, Summary, plan, prepare, write};

@@ -38,8 +38,9 @@ pub(crate) struct LoadPlan {
     images: Vec<PlannedImage>,
     /// By entry of the archive, then by path within it.
     blobs: BTreeMap<String, BTreeMap<String, Blob>>,
-    /// Names given out.
-    named: BTreeMap<String, Digest>,
+    /// Names given out, and the name each file was passed on under at the first
+    /// reading, if it was.
+    named: BTreeMap<String, Option<String>>,
 }
 
 pub(crate) fn config_name(digest: &Digest) -> String {
@@ -87,7 +88,7 @@ impl LoadPlan {
         if self.named.contains_key(&name) {
             return Ok(());
         }
-        self.named.insert(name.clone(), file.digest.clone());
+        self.named.insert(name.clone(), file.relayed.clone());
         let blob = Blob {
             name,
             digest: file.digest.clone(),
@@ -100,17 +101,31 @@ impl LoadPlan {
         Ok(())
     }
 
-    fn manifest(&self, tag: &dyn Fn(&str) -> String) -> Vec<u8> {
+    /// The manifest of a tar in which each file has the name `name` gives for its own.
+    fn manifest(&self, name: &dyn Fn(String) -> String, tag: &dyn Fn(&str) -> String) -> Vec<u8> {
         let images: Vec<DockerImage> = self
             .images
             .iter()
             .map(|image| DockerImage {
-                config: config_name(&image.config),
+                config: name(config_name(&image.config)),
                 repo_tags: Some(image.services.iter().map(|service| tag(service)).collect()),
-                layers: image.layers.iter().map(layer_name).collect(),
+                layers: image
+                    .layers
+                    .iter()
+                    .map(|layer| name(layer_name(layer)))
+                    .collect(),
             })
             .collect();
         serde_json::to_vec(&images).expect("texts always serialize")
+    }
+
+    /// The manifest of what was passed on at the first reading.
+    pub(crate) fn relayed_manifest(&self, tag: &dyn Fn(&str) -> String) -> Vec<u8> {
+        let relayed = |name: String| {
+            let relayed = self.named.get(&name).and_then(Clone::clone);
+            relayed.expect("every file of an image was passed on")
+        };
+        self.manifest(&relayed, tag)
     }
 }
 
@@ -128,7 +143,7 @@ pub fn write_docker_load(
     limits: &Limits,
 ) -> Result<(), ArtifactError> {
     let meter = Meter::new(limits);
-    let mut received = HashingReader::new(Received::new(reader, &meter));
+    let mut received = HashingReader::aside(Received::new(reader, &meter));
     let mut archive = open(&mut received, &meter);
     let mut packer = Packer::new(out);
     let mut pending = contents.plan.blobs.clone();
@@ -161,11 +176,18 @@ pub fn write_docker_load(
             place: "the archive".to_owned(),
         });
     }
-    let manifest = contents.plan.manifest(tag);
-    packer
-        .begin(DOCKER_MANIFEST, manifest.len() as u64)
-        .and_then(|()| packer.write_all(&manifest))
-        .and_then(|()| packer.finish()?.flush())
+    finish(packer, &contents.plan.manifest(&|name| name, tag)).map(drop)
+}
+
+/// Ends a tar for `docker load` with what says how to put its files together.
+pub(crate) fn finish<W: Write>(mut tar: Packer<W>, manifest: &[u8]) -> Result<W, ArtifactError> {
+    tar.begin(DOCKER_MANIFEST, manifest.len() as u64)
+        .and_then(|()| tar.write_all(manifest))
+        .and_then(|()| {
+            let mut out = tar.finish()?;
+            out.flush()?;
+            Ok(out)
+        })
         .map_err(ArtifactError::Write)
 }
 

@@ -8,7 +8,7 @@ use crate::digest::{Digest, HashingReader};
 use crate::error::{ArtifactError, shown};
 use crate::gunzip::Gunzip;
 use crate::images::{Image, service_name, service_of_tag};
-use crate::layers::{BUFFER, ImageTar, drain};
+use crate::layers::{BUFFER, ImageTar, Outlet, drain};
 use crate::limits::{Limits, Meter, Received, Unpacked};
 use crate::load::LoadPlan;
 use crate::record::{
@@ -17,7 +17,7 @@ use crate::record::{
 use crate::tarball::{Entry, Kind, TarReader};
 
 const ARCHIVE: &str = "the archive";
-const IMAGE_SUFFIX: &str = ".tar";
+pub(crate) const IMAGE_SUFFIX: &str = ".tar";
 
 /// How an archive arranges its images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,12 +56,33 @@ pub struct Contents {
 /// and layers against their digests, nothing after the end. If the archive has
 /// an index, every entry must be listed there and equal.
 pub fn verify(reader: impl Read, limits: &Limits) -> Result<Contents, ArtifactError> {
+    survey(reader, limits, None)
+}
+
+/// Reads to the end for the digest alone, within the limit for an archive.
+pub fn fingerprint(reader: impl Read, limits: &Limits) -> Result<Digest, ArtifactError> {
     let meter = Meter::new(limits);
-    let mut received = HashingReader::new(Received::new(reader, &meter));
+    let mut received = HashingReader::aside(Received::new(reader, &meter));
+    drain(&mut received, &mut vec![0; 2 * BUFFER])?;
+    Ok(received.finish().0)
+}
+
+/// Verifies an archive while an outlet sees the files of its image tars.
+pub(crate) fn survey(
+    reader: impl Read,
+    limits: &Limits,
+    mut outlet: Option<&mut dyn Outlet>,
+) -> Result<Contents, ArtifactError> {
+    let meter = Meter::new(limits);
+    let mut received = HashingReader::aside(Received::new(reader, &meter));
     let mut survey = Survey::default();
     let mut archive = open(&mut received, &meter);
     while let Some(entry) = archive.next_entry()? {
-        survey.entry(&entry, &mut archive, &meter)?;
+        // Not `as_deref_mut`: it would borrow the outlet for all turns at once.
+        let outlet = outlet
+            .as_mut()
+            .map(|outlet| &mut **outlet as &mut dyn Outlet);
+        survey.entry(&entry, &mut archive, &meter, outlet)?;
     }
     drop(archive);
     let (digest, size) = received.finish();
@@ -98,6 +119,7 @@ impl Survey {
         entry: &Entry,
         source: &mut impl Read,
         meter: &Meter,
+        outlet: Option<&mut dyn Outlet>,
     ) -> Result<(), ArtifactError> {
         let name = entry.name.as_str();
         if self.index.is_some() {
@@ -120,13 +142,13 @@ impl Survey {
             self.index = Some(Index::from_json(&text(source, entry.size, meter)?)?);
             return Ok(());
         }
-        let mut hashing = HashingReader::new(source);
+        let mut hashing = HashingReader::aside(source);
         let mut files = Vec::new();
         if name == BUILD_ENTRY {
             let json = text(&mut hashing, entry.size, meter)?;
             self.build = Some(BuildRecord::from_json(&json)?);
         } else if name.ends_with(IMAGE_SUFFIX) {
-            let tar = ImageTar::scan(&mut hashing, name, meter)?;
+            let tar = ImageTar::scan(&mut hashing, name, meter, outlet)?;
             self.images(name, &tar)?;
             files = tar.listing();
         } else {
@@ -289,7 +311,11 @@ fn mismatch(reason: String) -> ArtifactError {
 }
 
 /// Reads a JSON document of our own, whose size is limited.
-fn text(source: &mut impl Read, size: u64, meter: &Meter) -> Result<Vec<u8>, ArtifactError> {
+pub(crate) fn text(
+    source: &mut impl Read,
+    size: u64,
+    meter: &Meter,
+) -> Result<Vec<u8>, ArtifactError> {
     meter.count_json(size)?;
     let mut text = Vec::new();
     source

@@ -1,16 +1,15 @@
 //! Writes archives from what the engine saved.
 //!
-//! Two passes over the spooled output of `docker save`: the first proves every
-//! image and computes every size, so whatever can fail does before the first
-//! byte is written; the second copies, hashing again.
+//! Two passes over the output of `docker save`: the first, in passing while it is
+//! spooled, proves every image and computes every size, so whatever can fail does
+//! before the first byte is written; the second copies, hashing again.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom, Write};
 
-use flate2::{Compression, GzBuilder};
-
 use crate::digest::{Digest, HashingWriter};
 use crate::error::ArtifactError;
+use crate::gzip::GzipWriter;
 use crate::images::{
     DOCKER_MANIFEST, Descriptor, DockerImage, Image, OCI_INDEX, OciIndex, OciManifest, check_word,
 };
@@ -23,8 +22,6 @@ use crate::record::{
     Index, ServiceImage, Source,
 };
 
-/// "Unknown" in the operating system field of a gzip header, as other racks write it.
-const UNKNOWN_SYSTEM: u8 = 255;
 const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const OCI_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 const OCI_LAYER_GZIP: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
@@ -123,6 +120,18 @@ pub fn write(
     prepare(format, build, required_environment, source, images, save)?.write(save, out, level)
 }
 
+/// Everything about the output of `docker save` but its layers' bytes.
+#[derive(Debug)]
+pub struct Saved(ImageTar);
+
+impl Saved {
+    /// Reads the output of `docker save` once, to its very end.
+    pub fn scan(save: impl Read) -> Result<Self, ArtifactError> {
+        let meter = Meter::new(&Limits::default());
+        ImageTar::scan(save, "the engine's output", &meter, None).map(Self)
+    }
+}
+
 /// Proves all images in `save` and plans the archive, without writing anything.
 pub fn prepare(
     format: Format,
@@ -131,6 +140,22 @@ pub fn prepare(
     source: &Source,
     images: &BTreeMap<String, String>,
     save: &mut (impl Read + Seek),
+) -> Result<Prepared, ArtifactError> {
+    save.seek(SeekFrom::Start(0)).map_err(ArtifactError::Read)?;
+    let saved = Saved::scan(save)?;
+    plan(format, build, required_environment, source, images, &saved)
+}
+
+/// Proves all images in what was saved and plans the archive, without writing anything.
+///
+/// `images` maps each service to its image's tag there.
+pub fn plan(
+    format: Format,
+    build: &BuildRecord,
+    required_environment: &[String],
+    source: &Source,
+    images: &BTreeMap<String, String>,
+    Saved(saved): &Saved,
 ) -> Result<Prepared, ArtifactError> {
     check_word(&build.app, "it is not the name of an app")?;
     check_word(&build.id, "it is not the id of a build")?;
@@ -144,9 +169,6 @@ pub fn prepare(
         });
     }
 
-    save.seek(SeekFrom::Start(0)).map_err(ArtifactError::Read)?;
-    let meter = Meter::new(&Limits::default());
-    let saved = ImageTar::scan(save, "the engine's output", &meter)?;
     let proved = saved.docker_images()?;
     let mut chosen: BTreeMap<&str, &Image> = BTreeMap::new();
     for (service, tag) in images {
@@ -161,10 +183,10 @@ pub fn prepare(
     let tars = if format == Format::V3 {
         chosen
             .iter()
-            .map(|(service, image)| oci_tar(service, &build.id, &saved, image))
+            .map(|(service, image)| oci_tar(service, &build.id, saved, image))
             .collect::<Result<_, _>>()?
     } else {
-        vec![combined_tar(build, &saved, &chosen, images)?]
+        vec![combined_tar(build, saved, &chosen, images)?]
     };
     for tar in &tars {
         if tar.name.len() > LONGEST_NAME {
@@ -219,10 +241,8 @@ impl Prepared {
         out: impl Write,
         level: u32,
     ) -> Result<Summary, ArtifactError> {
-        let gzip = GzBuilder::new()
-            .mtime(0)
-            .operating_system(UNKNOWN_SYSTEM)
-            .write(HashingWriter::new(out), Compression::new(level.min(9)));
+        let gzip =
+            GzipWriter::new(HashingWriter::aside(out), level).map_err(ArtifactError::Write)?;
         let mut archive = Packer::new(gzip);
         let mut entries = vec![add(&mut archive, BUILD_ENTRY, &self.build_json)?];
         for tar in &self.tars {
@@ -234,7 +254,7 @@ impl Prepared {
         }
         let mut out = archive
             .finish()
-            .and_then(flate2::write::GzEncoder::finish)
+            .and_then(GzipWriter::finish)
             .map_err(ArtifactError::Write)?;
         out.flush().map_err(ArtifactError::Write)?;
         let (digest, size) = out.finish();
@@ -274,7 +294,7 @@ fn write_tar(
     archive
         .begin(&plan.name, plan.size())
         .map_err(ArtifactError::Write)?;
-    let mut tar = Packer::new(HashingWriter::new(archive));
+    let mut tar = Packer::new(HashingWriter::aside(archive));
     let mut files = Vec::with_capacity(plan.files.len());
     for file in &plan.files {
         match &file.bytes {

@@ -6,7 +6,9 @@ use std::io::{Cursor, Seek, SeekFrom, Write};
 use std::process::{Command, Stdio};
 
 use crate::support::*;
-use artifact::{ArtifactError, Digest, Format, Layout, Limits, prepare, verify, write};
+use artifact::{
+    ArtifactError, Digest, Format, Glimpse, Layout, Limits, glimpse, prepare, verify, write,
+};
 
 fn expect_services(contents: &artifact::Contents) {
     let images = images();
@@ -58,12 +60,13 @@ fn engine_load(tar: &[u8]) -> BTreeMap<String, Digest> {
 
 fn expect_loadable(archive: &[u8]) {
     let contents = check(archive).expect("verified");
-    let tags = engine_load(&load(archive, &contents));
     let expected: BTreeMap<_, _> = images()
         .iter()
         .map(|(service, image)| (format!("new/{service}:x"), image.id()))
         .collect();
-    assert_eq!(tags, expected);
+    for tar in [load(archive, &contents), relayed(archive)] {
+        assert_eq!(engine_load(&tar), expected);
+    }
 }
 
 #[test]
@@ -355,6 +358,39 @@ fn an_archive_that_changes_between_the_passes_is_noticed() {
             .expect_err("changed");
         assert!(matches!(error, ArtifactError::Changed { .. }), "{error}");
     }
+}
+
+#[test]
+fn a_glimpse_tells_the_build_and_the_images_that_come_first() {
+    let limits = Limits::default();
+    let (archive, _) = export(Format::Default, &classic_save(&images()));
+    let ids: BTreeSet<_> = images().values().map(TestImage::id).collect();
+    let whole = glimpse(&archive, &limits);
+    assert!(whole.complete);
+    assert_eq!(whole.build, Some(build()));
+    assert_eq!(whole.images.into_iter().collect::<BTreeSet<_>>(), ids);
+    for length in 0..archive.len() {
+        let part = glimpse(&archive[..length], &limits);
+        assert!(part.build.is_none_or(|seen| seen == build()), "{length}");
+        assert!(part.images.iter().all(|id| ids.contains(id)), "{length}");
+    }
+    assert!(
+        !glimpse(&archive[..20], &limits).complete,
+        "there may be more"
+    );
+
+    let (archive, _) = export(Format::V3, &classic_save(&images()));
+    assert_eq!(glimpse(&archive, &limits).build, Some(build()));
+    let nothing = Glimpse {
+        complete: true,
+        ..Glimpse::default()
+    };
+    for bytes in [&b"hello"[..], &gzip(b"hello, this is no tar"), &[0; 600]] {
+        let seen = glimpse(bytes, &limits);
+        assert_eq!((seen.build, seen.images), (nothing.build.clone(), vec![]));
+    }
+    let foreign = Tar::default().file("notes.txt", b"first").finish();
+    assert_eq!(glimpse(&gzip(&foreign), &limits), nothing);
 }
 
 #[test]

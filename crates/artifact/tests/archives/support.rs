@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Write};
 
 use artifact::{
-    ArtifactError, BuildRecord, Contents, Digest, Format, Limits, Source, Summary, prepare, verify,
-    write_docker_load,
+    ArtifactError, BuildRecord, Contents, Digest, Format, Limits, Source, Summary, fingerprint, prepare, relay,
+    verify, write_docker_load,
 };
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -397,8 +397,43 @@ pub(crate) fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
     gzip(&tar.finish())
 }
 
+/// Verifies an archive, and that handing it on in the same reading judges it alike.
 pub(crate) fn check(bytes: &[u8]) -> Result<Contents, ArtifactError> {
-    verify(bytes, &Limits::default())
+    let verified = verify(bytes, &Limits::default());
+    let mut out = Vec::new();
+    let relayed = relay(bytes, &mut out, &Limits::default());
+    match (&verified, relayed) {
+        (Ok(contents), Ok((again, _held))) => {
+            let digest = fingerprint(bytes, &Limits::default()).expect("readable");
+            assert_eq!(contents.digest, digest);
+            assert_eq!(contents.services, again.services);
+            assert_eq!(contents.digest, again.digest);
+        }
+        (Err(error), Err(again)) => assert_eq!(error.to_string(), again.to_string()),
+        (verified, relayed) => panic!("{verified:?} and {relayed:?}"),
+    }
+    assert_no_image(&out);
+    verified
+}
+
+/// What an engine was given of an archive that was not, or not yet, proved: files
+/// without anything that would make images of them, and without an end.
+fn assert_no_image(tar: &[u8]) {
+    let mut archive = tar::Archive::new(tar);
+    for entry in archive.entries().expect("a tar") {
+        // Cut off anywhere, in a header too.
+        let Ok(entry) = entry else { return };
+        let name = String::from_utf8(entry.path_bytes().into_owned()).expect("ours");
+        let number = name.strip_prefix("file-").map(str::parse::<u32>);
+        assert!(matches!(number, Some(Ok(_))), "{name}");
+    }
+}
+
+/// The tar for `docker load` made while the archive is verified.
+pub(crate) fn relayed(bytes: &[u8]) -> Vec<u8> {
+    let (contents, held) = relay(bytes, Vec::new(), &Limits::default()).expect("verified");
+    held.release(&contents, &|service| format!("new/{service}:x"))
+        .expect("memory")
 }
 
 /// The tar for `docker load` made from an archive that holds.

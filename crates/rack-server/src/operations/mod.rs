@@ -26,6 +26,7 @@ pub mod import;
 pub mod index;
 pub mod metric;
 pub mod newborn;
+pub mod pipe;
 pub mod plan;
 pub mod promote;
 pub mod rack_resource;
@@ -36,6 +37,7 @@ pub mod resource;
 pub mod rollout;
 pub mod run;
 pub mod source;
+pub mod spool;
 pub mod supervise;
 pub mod webhook;
 
