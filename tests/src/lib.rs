@@ -311,7 +311,18 @@ impl World {
 
     /// Starts the server by hand, in the foreground of this program.
     pub fn start_server(&self) -> Child {
-        self.command(programs().join("rack-server"), self.path())
+        self.run_server(&mut self.command(programs().join("rack-server"), self.path()))
+    }
+
+    /// The same, with one processor for it; needs `taskset`.
+    pub fn start_server_on_one_processor(&self) -> Child {
+        let mut command = self.command("taskset", self.path());
+        let program = programs().join("rack-server");
+        self.run_server(command.args(["-c", "0"]).arg(program))
+    }
+
+    fn run_server(&self, command: &mut Command) -> Child {
+        command
             .args(["--data", &self.path().join("data").to_string_lossy()])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -414,6 +425,21 @@ impl World {
         let servers = self.servers();
         let pid = servers.first().expect("a server");
         Path::new("/proc").join(pid).join(name)
+    }
+
+    /// Process id of the server that runs.
+    pub fn server_id(&self) -> String {
+        let mut servers = self.servers();
+        servers.pop().expect("a server")
+    }
+
+    /// Waits until an app that is being deleted is gone.
+    pub fn wait_for_no_app(&self, rack: &str, app: &str) {
+        wait_until("the app is gone", || {
+            let apps = self.api(rack, "/apps");
+            let apps = apps.as_array().expect("a list");
+            !apps.iter().any(|known| known["name"] == app)
+        });
     }
 
     fn servers(&self) -> Vec<String> {

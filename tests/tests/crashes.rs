@@ -1,6 +1,7 @@
 //! Servers that die in the middle of something, and what the next one makes of it.
 
 use std::fs;
+use std::process::Command;
 
 use end_to_end::{World, wait_until, write};
 
@@ -225,4 +226,66 @@ fn a_server_killed_in_the_middle_of_an_import_leaves_nothing() {
     world
         .convox_in(&app, &["builds", "import", "good.tgz", "-r", "production"])
         .ok();
+}
+
+/// SIGKILL while the engine is being given images that it lacks: they are not there
+/// afterwards.
+#[test]
+#[ignore = "needs Docker"]
+fn a_server_killed_while_it_hands_images_over_leaves_none() {
+    let world = World::docker();
+    let app = world.tiny();
+    // Other tests must not have this image too.
+    let own = world.path().to_string_lossy().into_owned();
+    fs::write(app.join("bin/own"), own).expect("a file");
+    world
+        .convox_in(&app, &["build", "-a", "myapp", "-r", "staging"])
+        .ok();
+    let builds = world.api("staging", "/apps/myapp/builds");
+    let build = builds[0]["id"].as_str().expect("a build").to_owned();
+    let digests = world.digests("staging", "myapp", &build);
+    let digest = digests["web"].as_str().expect("a digest").to_owned();
+    world
+        .convox_in(
+            &app,
+            &[
+                "builds", "export", &build, "-f", "good.tgz", "-r", "staging",
+            ],
+        )
+        .ok();
+    for rack in ["staging", "production"] {
+        world.convox(&["apps", "delete", "myapp", "-r", rack]).ok();
+        world.wait_for_no_app(rack, "myapp");
+    }
+    let there = || {
+        let found = Command::new("docker").args(["image", "inspect", &digest]);
+        found.output().expect("docker runs").status.success()
+    };
+    wait_until("the image is gone", || !there());
+    world
+        .convox(&["apps", "create", "myapp", "-r", "production"])
+        .ok();
+    let scratch = world.path().join("data/racks/production/tmp");
+    let received = || fs::read_dir(&scratch).into_iter().flatten().count();
+    std::thread::scope(|scope| {
+        // All but the last bytes, and those never: too little at first to tell what it is.
+        let script = "(head -c 2000 good.tgz; until [ -e go ]; do sleep 0.05; done; \
+                      tail -c +2001 good.tgz | head -c -20; until [ -e stop ]; do sleep 0.05; done) \
+                      | convox builds import -a myapp -r production";
+        let import = scope.spawn(|| world.script(&app, script));
+        wait_until("the archive is being received", || received() > 0);
+        fs::write(app.join("go"), "").expect("a file");
+        wait_until("it goes to the engine", || received() == 0);
+        world.kill_server();
+        fs::write(app.join("stop"), "").expect("a file");
+        let answer = import.join().expect("a thread without a panic");
+        assert_ne!(answer.status, 0, "{}", answer.stdout);
+    });
+    let builds = world.api("production", "/apps/myapp/builds");
+    assert_eq!(builds, serde_json::json!([]));
+    assert!(!there(), "nothing was told to make an image of what came");
+    world
+        .convox_in(&app, &["builds", "import", "good.tgz", "-r", "production"])
+        .ok();
+    assert!(there());
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Write};
 
 use artifact::{
-    ArtifactError, BuildRecord, Contents, Digest, Format, Limits, Source, Summary, fingerprint, prepare, relay,
-    verify, write_docker_load,
+    ArtifactError, BuildRecord, Contents, Digest, Format, Limits, Source, Summary, fingerprint,
+    prepare, relay, verify, write_docker_load,
 };
 use flate2::Compression;
 use flate2::read::GzDecoder;

@@ -99,7 +99,7 @@ pub fn plain(name: &str) -> String {
         .collect()
 }
 
-fn same(image: &Image, expected: &ServiceImage) -> bool {
+pub(super) fn same(image: &Image, expected: &ServiceImage) -> bool {
     image.config_digest == expected.config_digest.as_str()
         && image
             .diff_ids

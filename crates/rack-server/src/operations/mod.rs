@@ -30,6 +30,7 @@ pub mod pipe;
 pub mod plan;
 pub mod promote;
 pub mod rack_resource;
+pub mod reception;
 pub mod recover;
 pub mod registry;
 pub mod remove_build;

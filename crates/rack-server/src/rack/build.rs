@@ -13,7 +13,7 @@ use super::Rack;
 use super::release::updating;
 use crate::operations::export::{self, Export};
 use crate::operations::remove_build::RemoveBuild;
-use crate::operations::{self, Failure, Result, build, import, newborn};
+use crate::operations::{self, Failure, Result, build, import, newborn, reception};
 use crate::store::BuildRow;
 
 /// Builds listed when the caller sets no limit (`rack-api.md` §3.2).
@@ -245,7 +245,7 @@ impl Rack {
         self.not_deleting(app).await?;
         // Before the archive comes, which may take any time.
         let foreign = foreign || newborn::is_filling(&self.context, app).await?;
-        let received = import::receive(&self.context, archive).await?;
+        let received = reception::receive(&self.context, app, archive).await?;
         let row = import::import(&self.context, app, received, foreign).await?;
         self.context.newborn.remove(app);
         self.show_build(row).await

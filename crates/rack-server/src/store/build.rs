@@ -188,6 +188,22 @@ impl Store {
         .await
     }
 
+    /// Complete builds that an app got in archives of this build, newest first.
+    pub async fn builds_imported_of(&self, app: &str, source: &str) -> Result<Vec<BuildRow>> {
+        let (app, source) = (app.to_owned(), source.to_owned());
+        self.call(move |db| {
+            let mut query = db.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM builds WHERE app = ? AND archive <> '' AND status = 'complete'
+                 AND json_extract(provenance, '$.build') = ? ORDER BY sequence DESC"
+            ))?;
+            let rows = query
+                .query_map([app, source], read)?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            rows.into_iter().map(finish).collect()
+        })
+        .await
+    }
+
     /// Records a build that has begun.
     pub async fn create_build(&self, build: BuildRow) -> Result<()> {
         self.call(move |db| insert(db, &build)).await

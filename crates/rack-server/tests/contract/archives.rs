@@ -13,7 +13,7 @@ on_both_engines!(
 );
 
 /// A deployed app's archive.
-async fn archive(rack: &Client, app: &str) -> (serde_json::Value, Vec<u8>) {
+pub(crate) async fn archive(rack: &Client, app: &str) -> (serde_json::Value, Vec<u8>) {
     rack.create(app).await;
     let (build, log) = rack.build(app, PLAIN).await;
     assert_eq!(build["status"], "complete", "{log}");

@@ -178,6 +178,21 @@ impl Engine {
         tags
     }
 
+    /// Whether the engine of a data directory has an image, by its id.
+    pub(crate) async fn has_image(&self, data: &Path, id: &str) -> bool {
+        if self.is_docker() {
+            let found = connect().await.inspect_image(id).await;
+            return match found {
+                Ok(_) => true,
+                Err(bollard::errors::Error::DockerResponseServerError {
+                    status_code: 404, ..
+                }) => false,
+                Err(error) => panic!("{error}"),
+            };
+        }
+        engine_state(data).to_string().contains(id)
+    }
+
     /// Removes an image behind the back of the server of a data directory, which is stopped.
     pub(crate) async fn prune(&self, data: &Path, tag: &str) {
         if self.is_docker() {

@@ -30,6 +30,7 @@ mod metrics;
 mod processes;
 mod proxy;
 mod rack_resources;
+mod receptions;
 mod registries;
 mod releases;
 mod resources_data;

@@ -172,6 +172,11 @@ impl World {
         self.engine.tags(self.data.path(), rack, app).await
     }
 
+    /// Whether the engine has an image, by its id.
+    pub(crate) async fn has_image(&self, id: &str) -> bool {
+        self.engine.has_image(self.data.path(), id).await
+    }
+
     /// Names of the volumes that the engine keeps.
     pub(crate) async fn volumes(&self) -> Vec<String> {
         self.engine.volumes(self.data.path()).await

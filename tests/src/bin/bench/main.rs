@@ -1,7 +1,7 @@
 //! Measures what people wait for, beside a floor measured in the same run, and
 //! prints a table. `make bench` runs it on release builds; it fails only when
 //! something does not work, never because something is slow. Words choose what is
-//! measured: `flow`, `copies`, `followers`, `lists`, `streams`.
+//! measured: `artifacts`, `copies`, `flow`, `followers`, `lists`, `streams`.
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use end_to_end::{World, workflow_script};
 
+mod artifacts;
 mod copies;
 mod followers;
 mod lists;
@@ -47,6 +48,9 @@ fn main() {
     }
     if wants("streams") {
         rows.extend(streams::rows(&World::docker()));
+    }
+    if wants("artifacts") {
+        rows.extend(artifacts::rows(&World::docker()));
     }
     println!(
         "{:<60}{:>12}{:>12}{:>8}  target",
