@@ -258,8 +258,10 @@ fn a_server_killed_while_it_hands_images_over_leaves_none() {
         world.wait_for_no_app(rack, "myapp");
     }
     let there = || {
-        let found = Command::new("docker").args(["image", "inspect", &digest]);
-        found.output().expect("docker runs").status.success()
+        let found = Command::new("docker")
+            .args(["image", "inspect", &digest])
+            .output();
+        found.expect("docker runs").status.success()
     };
     wait_until("the image is gone", || !there());
     world

@@ -47,7 +47,7 @@ fn every_flipped_byte_is_detected_or_without_effect() {
         for flip in [1 << (at % 8), 0x80, 0xff] {
             let mut bytes = original.clone();
             bytes[at] ^= flip;
-            let Ok(found) = check(&bytes) else { continue };
+            let Ok(found) = judge(&bytes) else { continue };
             assert!(
                 same(&found, contents),
                 "byte {at}, bits {flip:#x} changed the meaning"
@@ -83,7 +83,7 @@ fn every_flipped_bit_beneath_the_compression_is_detected() {
     for at in 0..tar.len() {
         let mut bytes = tar.clone();
         bytes[at] ^= 1 << (at % 8);
-        let Ok(found) = check(&stored(&bytes)) else {
+        let Ok(found) = judge(&stored(&bytes)) else {
             continue;
         };
         if index.contains(&at) {

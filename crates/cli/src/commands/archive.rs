@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::ui::{Bar, Ui};
 
 /// Size of the pieces a file is read in.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 256 * 1024;
 
 /// A body whose bytes the bar counts as they are sent.
 pub(super) fn counted(reader: impl AsyncRead + Send + 'static, bar: &Bar) -> Upload {
