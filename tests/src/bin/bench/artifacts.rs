@@ -1,4 +1,4 @@
-//! Builds that travel: export, import, import again and copy of a build with a large
+//! Builds that travel: export, import and import again of a build with a large
 //! image and of one with many small layers, beside what `docker save`, `gzip` and
 //! `docker load` need for the same images; and the most memory that server and client
 //! had in it.
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use end_to_end::World;
 use serde_json::json;
 
-use super::{Row, docker, milliseconds, quiet, ratio};
+use super::{Row, docker, quiet, ratio};
 
 /// What either program may have in memory.
 const MEMORY_KIB: u64 = 64 * 1024;
@@ -132,19 +132,12 @@ impl<'w> Subject<'w> {
         let mut rows = vec![self.export(&export)];
         rows.extend(self.export_on_one_processor(&export));
 
-        // One after the other in every round, so that both meet the same machine.
-        let (mut copies, mut firsts, mut seconds, mut floors) = (vec![], vec![], vec![], vec![]);
-        self.create("production");
-        let copy = ["builds", "copy", build.as_str(), "-a", self.app];
-        let copy = [&copy[..], &["--from", "staging", "--to", "production"]].concat();
-        for _ in 0..3 {
-            copies.push(time(|| drop(self.world.convox(&copy).ok())));
-        }
-        self.delete("production");
         self.delete("staging");
         docker(&["rmi", &self.image]);
         // A server that does nothing else from here on.
         self.world.kill_server();
+        // One after the other in every round, so that all meet the same machine.
+        let (mut firsts, mut seconds, mut floors) = (vec![], vec![], vec![]);
         for _ in 0..self.rounds {
             floors.push(time(|| self.bash("docker load -q -i floor.tar")));
             docker(&["rmi", &self.image]);
@@ -175,15 +168,6 @@ impl<'w> Subject<'w> {
             first,
             0.2,
         ));
-        let copied = middle(copies);
-        rows.push(Row {
-            what: what("copy to another rack"),
-            measured: milliseconds(copied),
-            floor: milliseconds(floor),
-            ratio: format!("{:.2}", copied.as_secs_f64() / floor.as_secs_f64()),
-            target: "≤ 1000 ms".into(),
-            within: copied <= Duration::from_secs(1),
-        });
         rows
     }
 
