@@ -42,19 +42,14 @@ struct Peaks {
 /// All rows.
 pub(crate) fn rows(world: &World) -> Vec<Row> {
     world.install(&["staging", "production"]);
-    let many: String = (0..10)
-        .map(|number| format!("RUN head -c 200000 /dev/urandom > /file-{number}\n"))
-        .collect();
+    let many = (0..10).fold("FROM busybox:1.36\n".to_owned(), |recipe, number| {
+        recipe + &format!("RUN head -c 200000 /dev/urandom > /file-{number}\n")
+    });
     let mut rows = Vec::new();
     let mut peaks = Peaks::default();
     for (what, app, rounds, recipe) in [
         ("1 GiB image", "large", 3, LARGE.to_owned()),
-        (
-            "ten small layers",
-            "layers",
-            7,
-            format!("FROM busybox:1.36\n{many}"),
-        ),
+        ("ten small layers", "layers", 7, many),
     ] {
         let subject = Subject::make(world, (what, app), rounds, &recipe);
         rows.extend(subject.rows(&mut peaks));
