@@ -228,7 +228,12 @@ impl World {
 
     /// Starts `convox` with words and reads what it says as it comes.
     pub fn follow(&self, words: &[&str]) -> Follower {
-        let mut command = self.command(programs().join("convox"), self.path());
+        self.follow_in(self.path(), words)
+    }
+
+    /// The same in a directory.
+    pub fn follow_in(&self, directory: &Path, words: &[&str]) -> Follower {
+        let mut command = self.command(programs().join("convox"), directory);
         let child = command
             .args(words)
             .stdout(Stdio::piped())
@@ -502,6 +507,16 @@ pub struct Follower {
 }
 
 impl Follower {
+    /// Process id of the program.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the end of the program; its exit status.
+    pub fn status(&mut self) -> Option<i32> {
+        self.child.wait().expect("a program").code()
+    }
+
     /// Reads standard output until it contains something; all that was read.
     pub fn until(&mut self, wanted: &str) -> String {
         let output = self.child.stdout.as_mut().expect("a pipe");

@@ -65,7 +65,11 @@ pub(crate) fn engine_load(tar: &[u8]) -> Imported {
         used.insert(name.to_owned());
         let config = &by_name[name];
         let id = Digest::of(config);
-        assert!(name.contains(id.hex()), "{name} is called by its digest");
+        // What is handed on while it is verified is numbered: digests are known afterwards.
+        assert!(
+            name.contains(id.hex()) || name.starts_with("file-"),
+            "{name} is called by its digest"
+        );
         let parsed = parse(config);
         let diff_ids = list(&parsed["rootfs"], "diff_ids");
         let layers = list(image, "Layers");

@@ -43,6 +43,8 @@ impl Info {
                 " ".repeat(width - label.len())
             );
             for line in value.split('\n') {
+                // What a rack says must not command the terminal.
+                let line = &line.replace(char::is_control, " ");
                 text.push_str(&lead);
                 text.push_str("  ");
                 text.push_str(&Colour::Value.paint(line, colour));

@@ -29,11 +29,12 @@ impl Table {
             self.header.len(),
             "a row has as many cells as the header"
         );
-        // A newline in a cell would break the row in two.
+        // A newline in a cell would break the row in two, and what a rack says must not
+        // command the terminal.
         self.rows.push(
             cells
                 .into_iter()
-                .map(|cell| cell.replace(['\n', '\r'], " "))
+                .map(|cell| cell.replace(char::is_control, " "))
                 .collect(),
         );
     }

@@ -1,0 +1,76 @@
+//! `convox start`: the source runs, is kept in step, is built anew when its recipe
+//! changes, and what was there before comes back at the end.
+
+use std::fs;
+use std::process::Command;
+
+use end_to_end::{Follower, World, wait_until};
+
+/// Runs a command in the process of the service that runs now.
+fn shown(world: &World, file: &str) -> Option<String> {
+    let processes = world.api("staging", "/apps/myapp/processes");
+    let pid = processes.as_array()?.first()?["id"].as_str()?.to_owned();
+    let answer = world.convox(&["exec", &pid, "cat", file, "-a", "myapp", "-r", "staging"]);
+    (answer.status == Some(0)).then_some(answer.stdout)
+}
+
+fn a_source_runs_and_is_kept_in_step(world: &World) {
+    world.install(&["staging"]);
+    let app = world.example("tiny", "myapp");
+    world.convox(&["apps", "create", "myapp"]).ok();
+    world.convox_in(&app, &["deploy", "-a", "myapp"]).ok();
+    let before = world.api("staging", "/apps/myapp")["release"].clone();
+
+    let mut start = world.follow_in(&app, &["start", "-a", "myapp"]);
+    start.until("convox | starting sync from . on web");
+    let development = world.api("staging", "/apps/myapp")["release"].clone();
+    assert_ne!(development, before);
+
+    fs::write(app.join("bin/new"), "first\n").expect("a file");
+    start.until("convox | sync: bin/new on web");
+    wait_until("the file is there", || {
+        shown(world, "/usr/local/bin/new").as_deref() == Some("first\n")
+    });
+    // A process that is started later is as the source is now.
+    world.convox(&["restart", "-a", "myapp"]).ok();
+    wait_until("the file is in the new process", || {
+        shown(world, "/usr/local/bin/new").as_deref() == Some("first\n")
+    });
+    fs::remove_file(app.join("bin/new")).expect("removed");
+    start.until("convox | remove: bin/new on web");
+    wait_until("the file is gone", || {
+        shown(world, "/usr/local/bin/new").is_none()
+    });
+
+    let manifest = fs::read_to_string(app.join("convox.yml")).expect("a manifest");
+    fs::write(app.join("convox.yml"), format!("{manifest}\n# changed\n")).expect("written");
+    start.until("convox | convox.yml has changed");
+    start.until("build  | starting build");
+    start.until("convox | promoting ");
+    wait_until("the new build is active", || {
+        let active = world.api("staging", "/apps/myapp")["release"].clone();
+        active != development && active != before
+    });
+
+    interrupt(&start);
+    start.until("convox | stopping");
+    assert_eq!(start.status(), Some(0));
+    assert_eq!(world.api("staging", "/apps/myapp")["release"], before);
+}
+
+fn interrupt(start: &Follower) {
+    let pid = start.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &pid]).status();
+    assert!(sent.expect("kill").success());
+}
+
+#[test]
+fn a_source_is_kept_in_step_simulated() {
+    a_source_runs_and_is_kept_in_step(&World::simulated());
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_source_is_kept_in_step_on_docker() {
+    a_source_runs_and_is_kept_in_step(&World::docker());
+}
