@@ -11,7 +11,7 @@ fn shown(world: &World, file: &str) -> Option<String> {
     let processes = world.api("staging", "/apps/myapp/processes");
     let pid = processes.as_array()?.first()?["id"].as_str()?.to_owned();
     let answer = world.convox(&["exec", &pid, "cat", file, "-a", "myapp", "-r", "staging"]);
-    (answer.status == Some(0)).then_some(answer.stdout)
+    (answer.status == 0).then_some(answer.stdout)
 }
 
 fn a_source_runs_and_is_kept_in_step(world: &World) {

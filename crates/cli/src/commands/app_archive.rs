@@ -193,13 +193,14 @@ pub(super) async fn import(
     .await
     .map_err(|error| Error::failed(error.to_string()))??;
     let rack = context.rack(rack).await?;
-    make(context, &rack, app, contents).await.map_err(|error| {
+    let made = make(context, &rack, app, contents).await;
+    if made.is_err() {
         // What stands already is the user's to keep or to remove.
         context.ui.note(format!(
             "note: `convox apps delete {app}` removes what was imported so far"
         ));
-        error
-    })?;
+    }
+    made?;
     Ok(Exit::SUCCESS)
 }
 

@@ -84,12 +84,11 @@ impl Copy {
         let destination = End::parse(&self.destination)?;
         let base = source.base()?;
         let into = self.destination.ends_with('/');
-        let rack = match (&source, &destination) {
-            (End::Local(_), End::Local(_)) => None,
-            _ => {
-                let app = context.app(&self.app)?;
-                Some((context.rack(&self.app.rack).await?, app))
-            }
+        let rack = if let (End::Local(_), End::Local(_)) = (&source, &destination) {
+            None
+        } else {
+            let app = context.app(&self.app)?;
+            Some((context.rack(&self.app.rack).await?, app))
         };
         // What is copied gets the destination's name, or its own inside of a directory.
         let target = match &destination {
@@ -262,7 +261,7 @@ fn below(name: &Path, path: &Path) -> Option<PathBuf> {
         return None;
     }
     let whole = inside(path);
-    let last = whole.file_name().map(Path::new).unwrap_or(Path::new(""));
+    let last = whole.file_name().map_or(Path::new(""), Path::new);
     name.strip_prefix(&whole)
         .or_else(|_| name.strip_prefix(last))
         .ok()

@@ -185,7 +185,7 @@ impl Command {
             Self::Switch(command) => command.run(context).await,
             Self::Test(command) => command.run(context).await,
             Self::Uninstall(command) => command.run(context).await,
-            Self::Update(command) => command.run(context).await,
+            Self::Update(command) => command.run(context),
             Self::Version(command) => command.run(context).await,
             Self::Workflows(command) => command.run(Reason::Workflows),
         }

@@ -18,7 +18,7 @@ pub(crate) struct Update {
 
 impl Update {
     /// Says that there is nothing to be done, as scripts expect it.
-    pub(crate) async fn run(self, context: &Context) -> Outcome {
+    pub(crate) fn run(self, context: &Context) -> Outcome {
         if let Some(version) = self.version {
             return Err(Error::with_hint(
                 format!("this client does not update itself to {version}"),

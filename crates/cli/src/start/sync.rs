@@ -149,12 +149,11 @@ impl Synced {
         root: &Path,
         changes: &Changes,
     ) -> Result<(), Error> {
-        let start = match &self.start {
-            Some(start) => start.clone(),
-            None => {
-                let start = working_directory(rack, app, pid).await?;
-                self.start.insert(start).clone()
-            }
+        let start = if let Some(start) = &self.start {
+            start.clone()
+        } else {
+            let start = working_directory(rack, app, pid).await?;
+            self.start.insert(start).clone()
         };
         let context = root.join(&self.context);
         let mut tar = Tar::default();
@@ -301,21 +300,20 @@ pub(super) fn synced(
         let context = context.trim_matches('/').trim_start_matches('.');
         let file = Path::new(context).join(&service.build.dockerfile);
         let key = file.to_string_lossy().into_owned();
-        let copies = match read.get(&key) {
-            Some(copies) => copies.clone(),
-            None => {
-                let path = root.join(&file);
-                let text = fs::read_to_string(&path)
-                    .map_err(Error::io(format!("can not read {}", path.display())))?;
-                let copies = Copies::read(&text);
-                if copies.lost_base {
-                    let text = format!(
-                        "files that {key} copies before its WORKDIR are not kept in step: name the WORKDIR first"
-                    );
-                    voices.say(CONVOX, &text)?;
-                }
-                read.entry(key).or_insert(copies).clone()
+        let copies = if let Some(copies) = read.get(&key) {
+            copies.clone()
+        } else {
+            let path = root.join(&file);
+            let text = fs::read_to_string(&path)
+                .map_err(Error::io(format!("can not read {}", path.display())))?;
+            let copies = Copies::read(&text);
+            if copies.lost_base {
+                let text = format!(
+                    "files that {key} copies before its WORKDIR are not kept in step: name the WORKDIR first"
+                );
+                voices.say(CONVOX, &text)?;
             }
+            read.entry(key).or_insert(copies).clone()
         };
         all.push(Synced::new(name, context, copies));
     }

@@ -81,6 +81,9 @@ pub fn routes(console: State) -> Router {
     // To axum every GET route answers HEAD too; to racks it is an unknown one.
     let mut heads: BTreeMap<&'static str, bool> = BTreeMap::new();
     for route in table() {
+        if route.answered_by.is_some() {
+            continue;
+        }
         let path = route.path;
         *heads.entry(path).or_default() |= route.method == Method::HEAD;
         router = router.route(path, route.into_handler(&console));

@@ -147,6 +147,8 @@ pub struct Route {
     pub answer: Answer,
     /// Which clients call it.
     pub used_by: &'static [Client],
+    /// Path of the route that answers it, where no pattern can tell the two apart.
+    pub answered_by: Option<&'static str>,
     handler: MethodRouter<State>,
 }
 
@@ -173,6 +175,7 @@ where
         body: Body::Form,
         answer: Answer::Ok,
         used_by: &[],
+        answered_by: None,
         handler: on(filter, handler),
     }
 }
@@ -368,6 +371,12 @@ impl Route {
     /// Refuses in the words of registries.
     pub(super) fn refuses_as_registry(mut self) -> Self {
         self.answer = Answer::Registry;
+        self
+    }
+
+    /// Names the route that answers it.
+    pub(super) fn answered_by(mut self, path: &'static str) -> Self {
+        self.answered_by = Some(path);
         self
     }
 

@@ -231,9 +231,14 @@ fn builds() -> Vec<Route> {
             .gives::<Build>()
             .used_by(&[Own]),
         get("/apps/{app}/builds/{id}", build::get)
-            .says("describes a build, or with `.tgz` after the id exports it, in a `format` of default, v2 or v3")
-            .query("format")
+            .says("describes a build")
             .gives::<Build>()
+            .used_by(ALL),
+        get("/apps/{app}/builds/{id}.tgz", build::get)
+            .says("exports a build, in a `format` of default, v2 or v3")
+            .query("format")
+            .gives_bytes()
+            .answered_by("/apps/{app}/builds/{id}")
             .used_by(ALL),
         put("/apps/{app}/builds/{id}", build::update)
 .large_form()

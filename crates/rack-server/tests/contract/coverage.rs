@@ -52,9 +52,13 @@ pub(crate) fn recorded(routes: Router, engine: &'static str) -> Router {
     routes.layer(from_fn(move |request: Request, next: Next| async move {
         let method = request.method().clone();
         let path = request.extensions().get::<MatchedPath>().cloned();
+        // A route of the table that another one answers.
+        let archive = method == "GET" && request.uri().path().ends_with(".tgz");
         let mut response = next.run(request).await;
         if let Some(path) = path {
-            let route = format!("{method} {} {engine}", path.as_str());
+            let archive = archive && path.as_str() == "/apps/{app}/builds/{id}";
+            let suffix = if archive { ".tgz" } else { "" };
+            let route = format!("{method} {}{suffix} {engine}", path.as_str());
             if let Some(outcome) = outcome(response.status()) {
                 record(format!("{route} {outcome}\n"));
             } else {

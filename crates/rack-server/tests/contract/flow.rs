@@ -102,6 +102,20 @@ pub(crate) fn status_of(stream: &Stream) -> (i64, Vec<u8>) {
     (status.parse().expect("a status"), output.concat())
 }
 
+/// Processes without what they use at the moment.
+pub(crate) fn at_rest(mut processes: Value) -> Value {
+    let (one, several) = match &mut processes {
+        Value::Array(list) => (None, list.as_mut_slice()),
+        one => (Some(one), &mut [][..]),
+    };
+    for process in one.into_iter().chain(several) {
+        for load in ["cpu", "memory"] {
+            process.as_object_mut().expect("a process").remove(load);
+        }
+    }
+    processes
+}
+
 impl Client {
     /// Creates an app.
     pub(crate) async fn create(&self, app: &str) {

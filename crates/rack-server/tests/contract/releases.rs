@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::builds::SLOW;
 use super::engines::{Engine, on_both_engines};
-use super::flow::{DOCKERFILE, MANIFEST, PLAIN, text};
+use super::flow::{DOCKERFILE, MANIFEST, PLAIN, at_rest, text};
 use super::world::{Client, World, until};
 
 on_both_engines!(
@@ -235,7 +235,7 @@ async fn what_cannot_be_promoted_is_refused_at_once(engine: Engine) {
 async fn a_release_that_never_gets_healthy_is_rolled_back() {
     let (_world, rack) = World::with_rack().await;
     let first = rack.deploy("myapp").await;
-    let before = rack.get("/apps/myapp/processes").await.json();
+    let before = at_rest(rack.get("/apps/myapp/processes").await.json());
     for (fault, reason) in [
         (
             "never-healthy",
@@ -254,7 +254,7 @@ async fn a_release_that_never_gets_healthy_is_rolled_back() {
         let app = rack.settled("myapp").await;
         assert_eq!(app["release"], json!(first), "{fault}");
         assert_eq!(
-            rack.get("/apps/myapp/processes").await.json(),
+            at_rest(rack.get("/apps/myapp/processes").await.json()),
             before,
             "the old one kept serving"
         );
