@@ -23,6 +23,10 @@ fn options(headers: &HeaderMap) -> Result<Options> {
     // The client of late 2017 knows no such header: its racks told times and streams.
     let prefixed = is_2017(headers);
     let headers = Headers(headers);
+    let cursor = headers
+        .text("cursor")
+        .map(|text| Cursor::decode(&text).ok_or_else(not_a_cursor))
+        .transpose()?;
     let read = || {
         Ok::<_, super::error::ApiError>(Options {
             follow: headers.boolean("follow").unwrap_or(true),
@@ -35,10 +39,7 @@ fn options(headers: &HeaderMap) -> Result<Options> {
                 .integer("tail")?
                 .and_then(|lines| usize::try_from(lines).ok()),
             previous: headers.boolean("previous").unwrap_or(false),
-            cursor: headers
-                .text("cursor")
-                .map(|text| Cursor::decode(&text).ok_or_else(not_a_cursor))
-                .transpose()?,
+            cursor,
         })
     };
     read().map_err(|_| {
