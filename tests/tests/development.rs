@@ -19,12 +19,12 @@ fn a_source_runs_and_is_kept_in_step(world: &World) {
     let app = world.example("tiny", "myapp");
     world.convox(&["apps", "create", "myapp"]).ok();
     world.convox_in(&app, &["deploy", "-a", "myapp"]).ok();
-    let before = world.api("staging", "/apps/myapp")["release"].clone();
+    let (before, build) = world.active("staging");
 
     let mut start = world.follow_in(&app, &["start", "-a", "myapp"]);
     start.until("convox | starting sync from . on web");
     let development = world.api("staging", "/apps/myapp")["release"].clone();
-    assert_ne!(development, before);
+    assert_ne!(development, before.as_str());
 
     fs::write(app.join("bin/new"), "first\n").expect("a file");
     start.until("convox | sync: bin/new on web");
@@ -49,13 +49,16 @@ fn a_source_runs_and_is_kept_in_step(world: &World) {
     start.until("convox | promoting ");
     wait_until("the new build is active", || {
         let active = world.api("staging", "/apps/myapp")["release"].clone();
-        active != development && active != before
+        active != development && active != before.as_str()
     });
 
     interrupt(&start);
     start.until("convox | stopping");
     assert_eq!(start.status(), Some(0));
-    assert_eq!(world.api("staging", "/apps/myapp")["release"], before);
+    // Racks take no older release: it is a new one with the build of before.
+    let (back, again) = world.active("staging");
+    assert_ne!(back, before);
+    assert_eq!(again, build);
 }
 
 fn interrupt(start: &Follower) {

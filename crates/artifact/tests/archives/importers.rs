@@ -84,8 +84,10 @@ pub(crate) fn engine_load(tar: &[u8]) -> Imported {
             assert!(tags.insert(tag, id.clone()).is_none());
         }
     }
+    // What is handed on while it is verified may prove to be of no use afterwards.
+    let numbered = by_name.keys().any(|name| name.starts_with("file-"));
     let unused = by_name.keys().find(|name| !used.contains(*name));
-    assert_eq!(unused, None, "nothing travels in vain");
+    assert!(numbered || unused.is_none(), "{unused:?} travels in vain");
     tags
 }
 

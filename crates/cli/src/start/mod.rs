@@ -14,7 +14,7 @@ use flate2::Compression;
 use manifest::Manifest;
 use rack_api::build::{CreateOptions, status};
 use rack_api::client::Upload;
-use rack_api::release::PromoteOptions;
+use rack_api::release::{self, PromoteOptions};
 use rack_api::{Environment, log};
 use tokio_util::io::ReaderStream;
 
@@ -344,15 +344,25 @@ impl Start<'_> {
         }
     }
 
-    /// Makes the release active again that was so before.
+    /// Makes the build active again that was so before, with the environment of now.
     pub(crate) async fn put_back(&self, before: Before) -> Result<(), Error> {
         let client = &self.rack.client;
-        let release = if before.release.is_empty() {
-            // With nothing to go back to, what runs stays, and is no development any more.
-            client.app_get(self.app).await?.release
-        } else {
-            before.release
-        };
+        let active = client.app_get(self.app).await?.release;
+        // Nothing was promoted, or there is nothing to go back to: what runs stays, and is
+        // no development any more.
+        let mut release = active.clone();
+        if !before.release.is_empty() && before.release != active {
+            let before = client.release_get(self.app, &before.release).await?;
+            if !before.build.is_empty() {
+                // Racks refuse older releases: it is a new one of the same build.
+                let copy = release::CreateOptions {
+                    build: Some(before.build),
+                    description: Some(format!("{} after start", before.id)),
+                    ..release::CreateOptions::default()
+                };
+                release = client.release_create(self.app, &copy).await?.id;
+            }
+        }
         if release.is_empty() {
             return Ok(());
         }
