@@ -421,10 +421,8 @@ async fn services_are_described_scaled_and_restarted(engine: Engine) {
     rack.post("/apps/myapp/services/nope/restart", "")
         .await
         .fails(404, "service not found: nope");
-    let worker = rack
-        .get("/apps/myapp/processes?service=worker")
-        .await
-        .json();
+    let workers = "/apps/myapp/processes?service=worker";
+    let worker = at_rest(rack.get(workers).await.json());
     rack.post("/apps/myapp/services/web/restart", "").await.ok();
     assert_eq!(rack.settled("myapp").await["release"], json!(release));
     until("the old one to go", async || {
@@ -433,9 +431,7 @@ async fn services_are_described_scaled_and_restarted(engine: Engine) {
     })
     .await;
     assert_eq!(
-        rack.get("/apps/myapp/processes?service=worker")
-            .await
-            .json(),
+        at_rest(rack.get(workers).await.json()),
         worker,
         "the other service is untouched"
     );
