@@ -10,6 +10,7 @@ mod error;
 mod exit;
 mod help;
 mod output;
+mod parcel;
 mod racks;
 mod server;
 mod settings;

@@ -39,6 +39,15 @@ pub(crate) async fn quietly(rack: &Rack, app: &str) -> Result<App, Error> {
     wait(rack, app, Rollback::Fails).await
 }
 
+/// Waits until whatever changes the app has ended, well or not.
+pub(crate) async fn finished(rack: &Rack, app: &str) -> Result<App, Error> {
+    let now = rack.client.app_get(app).await?;
+    if now.status == app::status::RUNNING {
+        return Ok(now);
+    }
+    wait(rack, app, Rollback::Wanted).await
+}
+
 async fn wait(rack: &Rack, app: &str, rollback: Rollback) -> Result<App, Error> {
     let deadline = Instant::now() + LIMIT;
     loop {

@@ -10,18 +10,16 @@ use std::path::{Component, Path, PathBuf};
 
 use clap::Args;
 use futures::StreamExt as _;
-use rack_api::client::{Download, Upload};
+use rack_api::client::Download;
 use tar::EntryType;
-use tokio_util::io::{ReaderStream, StreamReader, SyncIoBridge};
+use tokio_util::io::{StreamReader, SyncIoBridge};
 
 use crate::arguments::AppArgs;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::parcel::{self, KEEPING, Parcel};
 use crate::racks::Rack;
-
-/// Bytes carried at once.
-const PIECE: usize = 64 * 1024;
 
 /// A copy of files.
 #[derive(Debug, Args)]
@@ -121,7 +119,7 @@ impl Copy {
             End::Local(_) => blocking(move || unpack(tar, &target)).await?,
             End::Process { pid, .. } => {
                 let (rack, app) = rack.as_ref().expect("an end is a process");
-                send(rack, app, &pid, tar).await?;
+                parcel::send(rack, app, &pid, tar).await?;
             }
         }
         Ok(Exit::SUCCESS)
@@ -176,7 +174,6 @@ async fn is_directory(rack: &Rack, app: &str, pid: &str, path: &Path) -> Result<
 }
 
 const READING: &str = "can not read what the rack has sent";
-const KEEPING: &str = "can not keep the copy in the temporary directory";
 
 /// The name of a path of a process in a tar that is unpacked at its root.
 fn inside(path: &Path) -> PathBuf {
@@ -188,63 +185,29 @@ fn inside(path: &Path) -> PathBuf {
 /// Packs a local file or directory under a name.
 fn pack(path: &Path, name: &Path) -> Result<File, Error> {
     let unreadable = || format!("can not read {}", path.display());
-    let mut tar = tar::Builder::new(tempfile::tempfile().map_err(Error::io(KEEPING))?);
+    let mut parcel = Parcel::new()?;
     // The path itself may be a link; nothing below it is followed.
-    let metadata = fs::metadata(path).map_err(Error::io(unreadable()))?;
+    let whole = fs::metadata(path).map_err(Error::io(unreadable()))?;
+    if !whole.is_dir() && !whole.is_file() {
+        return Err(Error::failed(format!(
+            "{} is neither a file nor a directory",
+            path.display()
+        )));
+    }
     let entries = walkdir::WalkDir::new(path)
         .follow_root_links(true)
         .sort_by_file_name();
     for entry in entries {
         let entry = entry.map_err(|error| Error::io(unreadable())(error.into()))?;
         let below = entry.path().strip_prefix(path).unwrap_or(Path::new(""));
-        let name = if below.as_os_str().is_empty() {
-            name.to_owned()
-        } else {
-            name.join(below)
-        };
-        let found = if entry.depth() == 0 {
-            metadata.clone()
-        } else {
-            fs::symlink_metadata(entry.path()).map_err(Error::io(unreadable()))?
-        };
-        let broken = || format!("can not read {}", entry.path().display());
-        let mut header = tar::Header::new_gnu();
-        header.set_metadata_in_mode(&found, tar::HeaderMode::Complete);
-        header.set_uid(0);
-        header.set_gid(0);
-        let written = if found.is_dir() {
-            tar.append_data(&mut header, &name, io::empty())
-        } else if found.is_symlink() {
-            let target = fs::read_link(entry.path()).map_err(Error::io(broken()))?;
-            tar.append_link(&mut header, &name, target)
-        } else if found.is_file() {
-            let file = File::open(entry.path()).map_err(Error::io(broken()))?;
-            let length = found.len();
-            let mut file = file.take(length);
-            let before = tar.append_data(&mut header, &name, &mut file);
-            before.and_then(|()| match file.limit() {
-                0 => Ok(()),
-                _ => Err(io::Error::other("it has changed meanwhile")),
-            })
-        } else if entry.depth() == 0 {
-            return Err(Error::failed(format!(
-                "{} is neither a file nor a directory",
-                path.display()
-            )));
-        } else {
-            // Sockets, pipes and devices mean nothing on another machine.
-            Ok(())
-        };
-        written.map_err(Error::io(broken()))?;
+        if below.as_os_str().is_empty() {
+            parcel.add(path, name, &whole)?;
+            continue;
+        }
+        let found = fs::symlink_metadata(entry.path()).map_err(Error::io(unreadable()))?;
+        parcel.add(entry.path(), &name.join(below), &found)?;
     }
-    finish(tar)
-}
-
-fn finish(tar: tar::Builder<File>) -> Result<File, Error> {
-    use io::Seek as _;
-    let mut file = tar.into_inner().map_err(Error::io(KEEPING))?;
-    file.rewind().map_err(Error::io(KEEPING))?;
-    Ok(file)
+    parcel.finish()
 }
 
 /// What is below the path of a process in a name of the tar that was made of it: names
@@ -270,9 +233,8 @@ fn below(name: &Path, path: &Path) -> Option<PathBuf> {
 
 /// Writes a tar anew, with what was copied under a name.
 fn rename(from: impl Read, path: &str, name: &Path) -> Result<File, Error> {
-    let mut tar = tar::Builder::new(tempfile::tempfile().map_err(Error::io(KEEPING))?);
+    let mut parcel = Parcel::new()?;
     let mut archive = tar::Archive::new(from);
-    let mut any = false;
     for entry in archive.entries().map_err(Error::io(READING))? {
         let mut entry = entry.map_err(Error::io(READING))?;
         let old = entry.path().map_err(Error::io(READING))?.into_owned();
@@ -282,35 +244,34 @@ fn rename(from: impl Read, path: &str, name: &Path) -> Result<File, Error> {
                 old.display()
             )));
         };
-        any = true;
         let new = if below.as_os_str().is_empty() {
             name.to_owned()
         } else {
             name.join(below)
         };
-        let mut header = entry.header().clone();
-        let kind = header.entry_type();
-        let written = if kind.is_symlink() || kind.is_hard_link() {
+        let kind = entry.header().entry_type();
+        let link = if kind.is_symlink() || kind.is_hard_link() {
             let link = entry.link_name().map_err(Error::io(READING))?;
             let link = link.ok_or_else(|| Error::failed(READING))?.into_owned();
-            let link = if kind.is_hard_link() {
+            Some(if kind.is_hard_link() {
                 let target = self::below(&link, Path::new(path));
                 name.join(target.ok_or_else(|| Error::failed(READING))?)
             } else {
                 link
-            };
-            tar.append_link(&mut header, &new, link)
+            })
         } else {
-            tar.append_data(&mut header, &new, &mut entry)
+            None
         };
-        written.map_err(Error::io(READING))?;
+        parcel
+            .pass_on(&mut entry, &new, link.as_deref())
+            .map_err(Error::io(READING))?;
     }
-    if !any {
+    if parcel.is_empty() {
         return Err(Error::failed(format!(
             "the rack has sent nothing of {path}"
         )));
     }
-    finish(tar)
+    parcel.finish()
 }
 
 /// Writes what a tar of ours holds to a path. Files appear whole; links are made last,
@@ -394,14 +355,6 @@ fn write(path: &Path, from: &mut impl Read, mode: u32) -> io::Result<()> {
         .set_permissions(fs::Permissions::from_mode(mode))?;
     file.persist(&path).map_err(|error| error.error)?;
     Ok(())
-}
-
-/// Sends a tar to a process.
-async fn send(rack: &Rack, app: &str, pid: &str, tar: File) -> Result<(), Error> {
-    let length = tar.metadata().map_err(Error::io(KEEPING))?.len();
-    let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(tar), PIECE);
-    let body = Upload::from_stream(stream).with_length(length);
-    Ok(rack.client.files_upload(app, pid, body).await?)
 }
 
 #[cfg(test)]

@@ -46,6 +46,7 @@ use rack_api::id;
 
 use self::absent::Reason;
 pub(crate) use self::logs::Log;
+pub(crate) use self::promote::rolled_back;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::racks::Rack;

@@ -42,7 +42,7 @@ pub(super) async fn promote(
 }
 
 /// The error of a promote that was undone, with the rack's reason if it gives one.
-async fn rolled_back(rack: &Rack, app: &str, release: &str) -> Error {
+pub(crate) async fn rolled_back(rack: &Rack, app: &str, release: &str) -> Error {
     match rack.client.release_get(app, release).await {
         Ok(release) if !release.reason.is_empty() => {
             Error::failed(format!("rollback: {}", release.reason))

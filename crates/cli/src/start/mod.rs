@@ -21,7 +21,7 @@ use tokio_util::io::ReaderStream;
 use self::sync::{Synced, synced};
 use self::tree::Tree;
 use self::voice::{BUILD, CONVOX, Lines, Voices};
-use crate::commands::Log;
+use crate::commands::{Log, rolled_back};
 use crate::error::Error;
 use crate::racks::Rack;
 use crate::settle;
@@ -228,9 +228,12 @@ impl Start<'_> {
         {
             voices.say(CONVOX, &format!("{recipe} has changed"))?;
             running.tree = now;
-            return self.again(running, voices).await;
+            if self.again(running, voices).await? {
+                return Ok(());
+            }
+        } else {
+            running.tree = now;
         }
-        running.tree = now;
         for synced in &mut running.synced {
             synced
                 .carry(self.rack, self.app, &self.root, &changes, voices)
@@ -239,8 +242,8 @@ impl Start<'_> {
         Ok(())
     }
 
-    /// Builds once more. What fails is said, and what runs goes on.
-    async fn again(&self, running: &mut Running, voices: &Voices) -> Result<(), Error> {
+    /// Builds once more; says whether that went well. What runs goes on if it did not.
+    async fn again(&self, running: &mut Running, voices: &Voices) -> Result<bool, Error> {
         let again = async {
             let manifest = self.read_manifest().await?;
             let fresh = self.look(&manifest, voices).await?;
@@ -248,11 +251,16 @@ impl Start<'_> {
             Ok::<_, Error>(fresh)
         };
         match again.await {
-            Ok(fresh) => *running = fresh,
-            Err(Error::OutputClosed) => return Err(Error::OutputClosed),
-            Err(error) => voices.say(CONVOX, &format!("error: {error}"))?,
+            Ok(fresh) => {
+                *running = fresh;
+                Ok(true)
+            }
+            Err(Error::OutputClosed) => Err(Error::OutputClosed),
+            Err(error) => {
+                voices.say(CONVOX, &format!("error: {error}"))?;
+                Ok(false)
+            }
         }
-        Ok(())
     }
 
     /// Builds the source for development and makes it the active release.
@@ -305,18 +313,8 @@ impl Start<'_> {
             timeout: Some(HEALTHY),
             ..PromoteOptions::default()
         };
-        client.release_promote(self.app, &release, &options).await?;
         voices.say(CONVOX, &format!("promoting {release}"))?;
-        let settled = settle::quietly(self.rack, self.app).await?;
-        if settled.release != release {
-            let failed = client.release_get(self.app, &release).await?;
-            let reason = match failed.reason.as_str() {
-                "" => String::new(),
-                reason => format!(": {reason}"),
-            };
-            return Err(Error::failed(format!("rollback{reason}")));
-        }
-        Ok(())
+        self.promote(&release, &options).await
     }
 
     /// Prints what the services say from now on.
@@ -347,11 +345,14 @@ impl Start<'_> {
     /// Makes the build active again that was so before, with the environment of now.
     pub(crate) async fn put_back(&self, before: Before) -> Result<(), Error> {
         let client = &self.rack.client;
-        let active = client.app_get(self.app).await?.release;
-        // Nothing was promoted, or there is nothing to go back to: what runs stays, and is
-        // no development any more.
-        let mut release = active.clone();
-        if !before.release.is_empty() && before.release != active {
+        // A promote that is under way is not overtaken, but undone.
+        let active = settle::finished(self.rack, self.app).await?.release;
+        if active == before.release {
+            return Ok(());
+        }
+        // With nothing to go back to, what runs stays, and is no development any more.
+        let mut release = active;
+        if !before.release.is_empty() {
             let before = client.release_get(self.app, &before.release).await?;
             if !before.build.is_empty() {
                 // Racks refuse older releases: it is a new one of the same build.
@@ -363,16 +364,22 @@ impl Start<'_> {
                 release = client.release_create(self.app, &copy).await?.id;
             }
         }
-        if release.is_empty() {
-            return Ok(());
-        }
         let options = PromoteOptions {
             development: Some(false),
             force: Some(true),
             ..PromoteOptions::default()
         };
-        client.release_promote(self.app, &release, &options).await?;
-        settle::quietly(self.rack, self.app).await?;
+        self.promote(&release, &options).await
+    }
+
+    /// Makes a release the active one; a rack that goes back to another has failed.
+    async fn promote(&self, release: &str, options: &PromoteOptions) -> Result<(), Error> {
+        let client = &self.rack.client;
+        client.release_promote(self.app, release, options).await?;
+        let settled = settle::quietly(self.rack, self.app).await?;
+        if settled.release != release {
+            return Err(rolled_back(self.rack, self.app, release).await);
+        }
         Ok(())
     }
 }

@@ -2,23 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::Path;
 
-use bytes::Bytes;
-use rack_api::client::{ClientError, ExecEvent, Upload};
+use rack_api::client::{ClientError, ExecEvent};
 use rack_api::process::{ExecOptions, status};
 
 use super::dockerfile::Copies;
 use super::tree::Changes;
 use super::voice::{CONVOX, Voices};
 use crate::error::Error;
+use crate::parcel::{self, Parcel};
 use crate::racks::Rack;
 
 /// Most names that are said one by one.
 const MOST_NAMES: usize = 3;
-/// Most bytes sent at once; what is larger goes in several pieces.
-const PIECE: usize = 16 * 1024 * 1024;
+/// Most names in one request to remove files.
+const AT_ONCE: usize = 100;
+/// Lists travel joined by it, without any escape.
+const COMMA: char = ',';
 
 /// A service whose processes are kept like the source.
 pub(super) struct Synced {
@@ -33,6 +35,8 @@ pub(super) struct Synced {
     start: Option<String>,
     /// Processes that are as the source is.
     current: BTreeSet<String>,
+    /// What failed the last time, so that it is said once.
+    failure: String,
 }
 
 impl Synced {
@@ -45,6 +49,7 @@ impl Synced {
             since_build: Changes::default(),
             start: None,
             current: BTreeSet::new(),
+            failure: String::new(),
         }
     }
 
@@ -85,13 +90,14 @@ impl Synced {
         if self.since_build.is_empty() {
             return Ok(());
         }
-        let processes = match rack
-            .client
-            .process_list(app, Some(&self.service), None)
-            .await
-        {
+        let listed = rack.client.process_list(app, Some(&self.service), None);
+        let processes = match listed.await {
             Ok(processes) => processes,
-            Err(error) => return voices.say(CONVOX, &format!("sync error: {error}")),
+            // Known processes miss this change: they get everything with the next look.
+            Err(error) => {
+                self.current.clear();
+                return self.fail(error.to_string(), voices);
+            }
         };
         let running: BTreeSet<String> = processes
             .into_iter()
@@ -102,6 +108,7 @@ impl Synced {
         if !own.is_empty() {
             self.say(&own, voices)?;
         }
+        let mut failure = String::new();
         for pid in running {
             let known = self.current.contains(&pid);
             let wanted = if known { &own } else { &self.since_build };
@@ -117,11 +124,20 @@ impl Synced {
                     // Everything again with the next look.
                     self.current.remove(&pid);
                     if !gone(&error) {
-                        voices.say(CONVOX, &format!("sync error: {error}"))?;
+                        failure = error.to_string();
                     }
                 }
             }
         }
+        self.fail(failure, voices)
+    }
+
+    /// Says what has failed, unless that was said the last time; empty when nothing has.
+    fn fail(&mut self, failure: String, voices: &Voices) -> Result<(), Error> {
+        if failure != self.failure && !failure.is_empty() {
+            voices.say(CONVOX, &format!("sync error: {failure}"))?;
+        }
+        self.failure = failure;
         Ok(())
     }
 
@@ -138,7 +154,14 @@ impl Synced {
             Ok(())
         };
         tell("sync", &changes.written)?;
-        tell("remove", &changes.removed)
+        tell("remove", &changes.removed)?;
+        for file in changes.removed.iter().filter(|file| file.contains(COMMA)) {
+            let text = format!(
+                "sync error: {file} stays on {service}: racks can not remove a name with a comma"
+            );
+            voices.say(CONVOX, &text)?;
+        }
+        Ok(())
     }
 
     async fn send(
@@ -155,29 +178,35 @@ impl Synced {
             let start = working_directory(rack, app, pid).await?;
             self.start.insert(start).clone()
         };
-        let context = root.join(&self.context);
-        let mut tar = Tar::default();
-        for file in &changes.written {
-            for place in self.copies.places(file) {
-                tar.add(&context.join(file), &place.resolve(&start))?;
-                if tar.length() > PIECE {
-                    send_tar(rack, app, pid, std::mem::take(&mut tar)).await?;
-                }
-            }
-        }
-        if !tar.is_empty() {
-            send_tar(rack, app, pid, tar).await?;
-        }
+        // What is gone goes first: it may stand where something new is a directory.
         let removed: Vec<_> = changes
             .removed
             .iter()
+            .filter(|file| !file.contains(COMMA))
             .flat_map(|file| self.copies.places(file))
             .map(|place| format!("/{}", place.resolve(&start)))
             .collect();
-        // Lists travel joined by commas; a name with one goes by itself, which works as
-        // long as no process has files of both of its parts.
-        for files in removed.chunks(100) {
+        for files in removed.chunks(AT_ONCE) {
             rack.client.files_delete(app, pid, files).await?;
+        }
+        let context = root.join(&self.context);
+        let mut parcel = Parcel::new()?;
+        for file in &changes.written {
+            let path = context.join(file);
+            let found = match fs::symlink_metadata(&path) {
+                Ok(found) => found,
+                // Gone again, as the next look tells.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => {
+                    return Err(Error::io(format!("can not read {}", path.display()))(error));
+                }
+            };
+            for place in self.copies.places(file) {
+                parcel.add(&path, Path::new(&place.resolve(&start)), &found)?;
+            }
+        }
+        if !parcel.is_empty() {
+            parcel::send(rack, app, pid, parcel.finish()?).await?;
         }
         Ok(())
     }
@@ -186,75 +215,6 @@ impl Synced {
 /// Whether a process has left meanwhile.
 fn gone(error: &Error) -> bool {
     matches!(error, Error::Client(error) if error.is_not_found())
-}
-
-async fn send_tar(rack: &Rack, app: &str, pid: &str, tar: Tar) -> Result<(), Error> {
-    let body = Upload::from(Bytes::from(tar.finish()?));
-    Ok(rack.client.files_upload(app, pid, body).await?)
-}
-
-/// Files on their way.
-struct Tar {
-    tar: tar::Builder<Vec<u8>>,
-    count: usize,
-}
-
-impl Default for Tar {
-    fn default() -> Self {
-        Self {
-            tar: tar::Builder::new(Vec::new()),
-            count: 0,
-        }
-    }
-}
-
-impl Tar {
-    fn length(&self) -> usize {
-        self.tar.get_ref().len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    /// Adds a file; one that is gone again is left out, as the next look tells.
-    fn add(&mut self, path: &Path, name: &str) -> Result<(), Error> {
-        let doing = || format!("can not read {}", path.display());
-        let metadata = match fs::symlink_metadata(path) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(Error::io(doing())(error)),
-        };
-        let mut header = tar::Header::new_gnu();
-        header.set_metadata_in_mode(&metadata, tar::HeaderMode::Complete);
-        header.set_uid(0);
-        header.set_gid(0);
-        let added = if metadata.is_symlink() {
-            let target = fs::read_link(path).map_err(Error::io(doing()))?;
-            self.tar.append_link(&mut header, name, target)
-        } else {
-            let content = match fs::read(path) {
-                Ok(content) => content,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(Error::io(doing())(error)),
-            };
-            header.set_size(content.len() as u64);
-            self.tar.append_data(&mut header, name, &content[..])
-        };
-        self.count += 1;
-        added.map_err(Error::io(doing()))
-    }
-
-    fn finish(self) -> Result<Vec<u8>, Error> {
-        let mut bytes = self
-            .tar
-            .into_inner()
-            .map_err(Error::io("can not pack the changes"))?;
-        bytes
-            .flush()
-            .map_err(Error::io("can not pack the changes"))?;
-        Ok(bytes)
-    }
 }
 
 /// The directory a process starts in: that of its image.
