@@ -291,3 +291,44 @@ fn a_server_killed_while_it_hands_images_over_leaves_none() {
         .ok();
     assert!(there());
 }
+
+/// The engine finishes a load behind the back of a server that was killed in it: the
+/// name it gives then is taken away again.
+#[test]
+#[ignore = "needs Docker"]
+fn a_name_the_engine_gives_after_the_end_of_the_server_is_taken_away() {
+    let mut world = World::docker();
+    let app = world.tiny_deployed();
+    let (_, build) = world.active("staging");
+    let archive = [
+        "builds", "export", &build, "-f", "good.tgz", "-r", "staging",
+    ];
+    world.convox_in(&app, &archive).ok();
+    let digests = world.digests("staging", "myapp", &build);
+    world.kill_server();
+    world.set("RACK_SERVER_FAILPOINTS", "import.load=abort");
+    assert_ne!(world.convox_in(&app, IMPORT).status, 0);
+    world.wait_for_end_of_server();
+    world.unset("RACK_SERVER_FAILPOINTS");
+    let database = world.path().join("data/racks/production/rack.db");
+    let lost: String = rusqlite::Connection::open(database)
+        .and_then(|database| {
+            let id = "SELECT payload ->> '$.arrival.id' FROM operations WHERE kind = 'import' AND outcome = 'running'";
+            database.query_row(id, [], |row| row.get(0))
+        })
+        .expect("an import that was under way");
+    world.convox(&["racks"]).ok();
+    wait_until("the import is undone", || {
+        let log = world.convox(&["rack", "logs", "--no-follow", "-r", "production"]);
+        log.stdout.contains("ended the import of app myapp")
+    });
+    let name = format!("twinrack/production/myapp:web.{lost}");
+    let image = digests["web"].as_str().expect("a digest");
+    let docker = |words: &[&str]| {
+        let done = Command::new("docker").args(words).output();
+        done.expect("docker runs").status.success()
+    };
+    assert!(docker(&["tag", image, &name]));
+    wait_until("the name is gone", || !docker(&["image", "inspect", &name]));
+    assert!(docker(&["image", "inspect", image]), "staging has it still");
+}

@@ -103,14 +103,6 @@ pub(crate) struct HashingReader<R> {
 }
 
 impl<R: Read> HashingReader<R> {
-    pub(crate) fn new(source: R) -> Self {
-        Self {
-            source,
-            hasher: Hasher::here(),
-            count: 0,
-        }
-    }
-
     /// Hashes on a thread of its own once it is much.
     pub(crate) fn aside(source: R) -> Self {
         Self {

@@ -137,7 +137,7 @@ impl ImageTar {
         buffer: &mut [u8],
     ) -> Result<FileRecord, ArtifactError> {
         let place = format!("{}/{name}", self.place);
-        let mut raw = HashingReader::new(source);
+        let mut raw = HashingReader::aside(source);
         let start = fill(&mut raw, &mut buffer[..4])?;
         let start = &buffer[..start].to_vec()[..];
         let content = match start {
@@ -257,7 +257,7 @@ fn gunzip(
 ) -> Result<Content, ArtifactError> {
     let compressed = BufReader::with_capacity(BUFFER, start.chain(raw));
     let unpacked = Unpacked::entry(Gunzip::new(compressed, place), meter);
-    let mut hashing = HashingReader::new(unpacked);
+    let mut hashing = HashingReader::aside(unpacked);
     match drain(&mut hashing, buffer) {
         Ok(()) => {
             let (digest, size) = hashing.finish();

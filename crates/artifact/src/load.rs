@@ -198,7 +198,7 @@ pub(crate) fn copy(
     expected: &Digest,
     place: String,
 ) -> Result<u64, ArtifactError> {
-    let mut hashing = HashingReader::new(source);
+    let mut hashing = HashingReader::aside(source);
     let mut buffer = vec![0; BUFFER];
     loop {
         let count = fill(&mut hashing, &mut buffer)?;

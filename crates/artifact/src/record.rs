@@ -89,6 +89,11 @@ impl BuildRecord {
     }
 
     pub(crate) fn from_json(bytes: &[u8]) -> Result<Self, ArtifactError> {
+        // A list would be read as the fields in their order.
+        if bytes.trim_ascii_start().first() == Some(&b'[') {
+            let list = serde::de::Error::custom("a list instead of an object");
+            return Err(document(BUILD_ENTRY, &list));
+        }
         serde_json::from_slice(bytes).map_err(|error| document(BUILD_ENTRY, &error))
     }
 }
@@ -254,7 +259,9 @@ mod tests {
         assert_eq!(build.id, "B1");
         assert_eq!(build.reason, "");
         assert_eq!(build.started, "");
-        assert!(BuildRecord::from_json(b"{\"id\":1}").is_err());
+        for none in ["{\"id\":1}", "[]", " [\"B1\"]", "null", "\"\""] {
+            assert!(BuildRecord::from_json(none.as_bytes()).is_err(), "{none}");
+        }
     }
 
     #[test]

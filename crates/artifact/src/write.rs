@@ -162,8 +162,8 @@ pub struct Saved(ImageTar);
 
 impl Saved {
     /// Reads the output of `docker save` once, to its very end.
-    pub fn scan(save: impl Read) -> Result<Self, ArtifactError> {
-        let meter = Meter::new(&Limits::default());
+    pub fn scan(save: impl Read, limits: &Limits) -> Result<Self, ArtifactError> {
+        let meter = Meter::new(limits);
         ImageTar::scan(save, "the engine's output", &meter, None).map(Self)
     }
 }
@@ -178,7 +178,7 @@ pub fn prepare(
     save: &mut (impl Read + Seek),
 ) -> Result<Prepared, ArtifactError> {
     save.seek(SeekFrom::Start(0)).map_err(ArtifactError::Read)?;
-    let saved = Saved::scan(save)?;
+    let saved = Saved::scan(save, &Limits::default())?;
     plan(format, build, required_environment, source, images, &saved)
 }
 

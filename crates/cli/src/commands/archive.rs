@@ -17,6 +17,7 @@ use crate::arguments::AppArgs;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::output::Output;
 use crate::ui::{Bar, Ui};
 
 /// Size of the pieces a file is read in.
@@ -129,40 +130,12 @@ async fn save(
     path: &Path,
     bar: &Bar,
 ) -> Result<(), Error> {
-    let doing = || format!("can not write {}", path.display());
-    // Through a symlink to the file it names.
-    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    if path.exists() && !path.is_file() {
-        // A device or a pipe is written to, never replaced.
-        let mut file = File::options()
-            .write(true)
-            .open(&path)
-            .map_err(Error::io(doing()))?;
-        return copy(next, bar, |bytes| {
-            file.write_all(bytes).map_err(Error::io(doing()))
-        })
-        .await;
-    }
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut temporary = tempfile::Builder::new();
-    temporary.prefix(".convox-export-");
-    // A temporary file is private; an export is an ordinary file.
-    #[cfg(unix)]
-    temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = temporary
-        .tempfile_in(directory)
-        .map_err(Error::io(doing()))?;
-    copy(next, bar, |bytes| {
-        file.write_all(bytes).map_err(Error::io(doing()))
-    })
-    .await?;
-    file.as_file().sync_all().map_err(Error::io(doing()))?;
-    file.persist(&path)
-        .map_err(|error| Error::io(doing())(error.error))?;
-    Ok(())
+    let (mut file, output) = Output::create(path)?;
+    let writing = copy(next, bar, |bytes| {
+        let doing = || Error::io(format!("can not write {}", path.display()));
+        file.write_all(bytes).map_err(doing())
+    });
+    output.complete(writing).await
 }
 
 /// Sends an archive from a file or from standard input and names its release.

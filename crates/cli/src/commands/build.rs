@@ -255,7 +255,7 @@ enum BuildsCommand {
         #[arg(value_name = "file")]
         positional: Option<PathBuf>,
         /// file to read
-        #[arg(short, long, value_name = "file")]
+        #[arg(short, long, value_name = "file", conflicts_with = "positional")]
         file: Option<PathBuf>,
         /// take the build of another app too
         #[arg(long)]

@@ -207,6 +207,27 @@ fn damage_is_named_and_fails() {
         "ERROR: incomplete.tgz: the archive has no image for service clock of its manifest, \
          so it cannot be imported\n",
     );
+    for (manifest, reason) in [
+        ("services: [", "the manifest in the archive is none: "),
+        (
+            "environment: []\n",
+            "the manifest in the archive declares no services, so",
+        ),
+    ] {
+        let none = repacked(&golden("b-podman"), |build| {
+            build["manifest"] = manifest.into();
+        });
+        env.put("work/myapp/none.tgz", none);
+        let run = env.convox("artifact verify none.tgz");
+        assert_eq!((run.stdout.as_str(), run.status), ("", 1), "{manifest}");
+        let begin = format!("ERROR: none.tgz: {reason}");
+        assert!(run.stderr.starts_with(&begin), "{}", run.stderr);
+        assert!(
+            run.stderr.ends_with(", so it cannot be imported\n"),
+            "{}",
+            run.stderr
+        );
+    }
 }
 
 #[test]

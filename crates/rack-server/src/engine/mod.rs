@@ -370,6 +370,12 @@ pub trait Engine: Send + Sync + 'static {
     /// Loads a stream that `docker save` could have written.
     async fn load(&self, tar: Reader) -> Result<()>;
 
+    /// How long a load may still take effect after the end of the server that asked for
+    /// it: engines finish what they were told to load, whoever waits.
+    fn load_lingers(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Creates a process without starting it. Returns the full engine id.
     async fn create(&self, spec: &ProcessSpec) -> Result<String>;
 

@@ -108,6 +108,18 @@ pub(super) fn same(image: &Image, expected: &ServiceImage) -> bool {
             .eq(expected.diff_ids.iter().map(artifact::Digest::as_str))
 }
 
+/// What a record of an image says of its bits.
+pub(super) fn service_image(
+    image: &ImageRow,
+) -> std::result::Result<ServiceImage, artifact::ArtifactError> {
+    let diff_ids = image.diff_ids.iter().map(|diff_id| diff_id.parse());
+    Ok(ServiceImage {
+        config_digest: image.config_digest.parse()?,
+        diff_ids: diff_ids.collect::<std::result::Result<_, _>>()?,
+        entrypoint: image.entrypoint.clone(),
+    })
+}
+
 fn load(way: Way, build: &BuildRecord) -> Result<Manifest> {
     Manifest::load_without_environment(&build.manifest, &BTreeMap::new())
         .map(|loaded| loaded.manifest)
@@ -118,6 +130,33 @@ fn load(way: Way, build: &BuildRecord) -> Result<Manifest> {
                 one_line(&errors.to_string())
             ))
         })
+}
+
+/// Refuses a build of another app, unless it is allowed by `foreign` or by the app.
+pub(super) async fn check_app(
+    context: &Context,
+    way: Way,
+    app: &str,
+    foreign: bool,
+    build: &BuildRecord,
+) -> Result<()> {
+    let parameters = context.app(app).await?.parameters;
+    let allowed = parameters.get(IMPORT_FROM).map_or("", String::as_str);
+    let expected = |name: &str| name.trim() == build.app || name.trim() == "*";
+    if build.app == app || foreign || allowed.split(',').any(expected) {
+        return Ok(());
+    }
+    let cannot = way.cannot();
+    let source = plain(&build.app);
+    let what = match way {
+        Way::Import => "the archive is a build",
+        Way::Copy => "it is a build",
+    };
+    Err(Failure::Invalid(format!(
+        "{cannot}: {what} of app {source}, not of {app}; to {} it nevertheless \
+         use --force, or first `convox apps params set {IMPORT_FROM}={source} -a {app}`",
+        cannot.trim_start_matches("cannot ")
+    )))
 }
 
 impl Arrival {
@@ -133,21 +172,7 @@ impl Arrival {
         provenance: Provenance,
     ) -> Result<Self> {
         let cannot = way.cannot();
-        let parameters = context.app(app).await?.parameters;
-        let allowed = parameters.get(IMPORT_FROM).map_or("", String::as_str);
-        let source = plain(&build.app);
-        let expected = |name: &str| name.trim() == build.app || name.trim() == "*";
-        if build.app != app && !foreign && !allowed.split(',').any(expected) {
-            let what = match way {
-                Way::Import => "the archive is a build",
-                Way::Copy => "it is a build",
-            };
-            return Err(Failure::Invalid(format!(
-                "{cannot}: {what} of app {source}, not of {app}; to {} it nevertheless \
-                 use --force, or first `convox apps params set {IMPORT_FROM}={source} -a {app}`",
-                cannot.trim_start_matches("cannot ")
-            )));
-        }
+        check_app(context, way, app, foreign, &build).await?;
         let manifest = load(way, &build)?;
         if manifest.services.is_empty() {
             return Err(Failure::Invalid(format!(
@@ -371,12 +396,18 @@ impl Arrival {
                 .untag(&self.reference(context, service))
                 .await?;
         }
-        match tokio::fs::remove_file(log_path(context, &self.app, &self.id)).await {
+        let log = log_path(context, &self.app, &self.id);
+        match tokio::fs::remove_file(&log).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Failure::io("the build log")(error))
+                return Err(Failure::io("the build log")(error));
             }
-            _ => Ok(()),
+            _ => {}
         }
+        if let Some(directory) = log.parent() {
+            // Not there, or with something in it: neither is ours to mend.
+            let _ = tokio::fs::remove_dir(directory).await;
+        }
+        Ok(())
     }
 }
 

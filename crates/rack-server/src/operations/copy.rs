@@ -14,12 +14,12 @@ use async_trait::async_trait;
 use rack_api::build::{Provenance, status};
 use serde::{Deserialize, Serialize};
 
-use super::arrival::{Arrival, Way, rack_name};
+use super::arrival::{Arrival, Way, rack_name, service_image};
 use super::context::Context;
 use super::error::{Failure, Result};
 use super::export::record_of;
 use super::{Operation, event};
-use crate::store::{BuildRow, ImageRow};
+use crate::store::BuildRow;
 
 /// A copy.
 #[derive(Serialize, Deserialize)]
@@ -52,7 +52,8 @@ pub async fn copy(
     }
     let images = source.store.images(&build.id).await?;
     let services = images.iter().map(|(service, image)| {
-        let image = service_image(image)?;
+        let image = service_image(image)
+            .map_err(|error| Failure::internal(format!("image of service {service}: {error}")))?;
         Ok((service.clone(), image))
     });
     let provenance = Provenance {
@@ -81,20 +82,6 @@ pub async fn copy(
     };
     let done = super::execute(context, rack_api::id::hex(16), operation).await?;
     done.arrival.row(context).await
-}
-
-fn service_image(image: &ImageRow) -> Result<ServiceImage> {
-    let unreadable = |error: artifact::ArtifactError| {
-        Failure::internal(format!("image of service {}: {error}", image.service))
-    };
-    let diff_ids = image.diff_ids.iter().map(|diff_id| diff_id.parse());
-    Ok(ServiceImage {
-        config_digest: image.config_digest.parse().map_err(unreadable)?,
-        diff_ids: diff_ids
-            .collect::<std::result::Result<_, _>>()
-            .map_err(unreadable)?,
-        entrypoint: image.entrypoint.clone(),
-    })
 }
 
 #[async_trait]

@@ -69,6 +69,7 @@ pub async fn prepare(context: &Arc<Context>, build: &BuildRow, format: Format) -
         .save(&references.values().cloned().collect::<Vec<_>>())
         .await?;
     let directory = context.scratch();
+    let limits = context.settings.archive_limits.clone();
     let saved = SyncIoBridge::new(saved);
     tokio::task::spawn_blocking(move || {
         // Without a name from the start: it goes with the process, however that ends.
@@ -76,7 +77,7 @@ pub async fn prepare(context: &Arc<Context>, build: &BuildRow, format: Format) -
         let cannot =
             |error: ArtifactError| Failure::Failed(one_line(&format!("cannot export: {error}")));
         let mut tee = Tee::new(io::BufReader::with_capacity(256 << 10, saved), spool);
-        let saved = Saved::scan(&mut tee);
+        let saved = Saved::scan(&mut tee, &limits);
         // A full disk breaks the scan off too, but is the better reason.
         let spool = tee.finish().map_err(unspooled)?;
         let prepared = artifact::plan(

@@ -6,6 +6,7 @@
 //! `record` writes build, images and release in one transaction.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use artifact::ServiceImage;
 use async_trait::async_trait;
@@ -59,6 +60,13 @@ impl Operation for Import {
     const STEPS: &'static [&'static str] = &["load", "record"];
     const RESUMES: bool = false;
     const KEEPS_UNDOING: bool = true;
+
+    fn lingers(context: &Context, step: &'static str) -> Duration {
+        match step {
+            "load" => context.engine.load_lingers(),
+            _ => Duration::ZERO,
+        }
+    }
 
     fn app(&self) -> &str {
         &self.arrival.app

@@ -43,7 +43,7 @@ pub mod supervise;
 pub mod webhook;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -71,6 +71,12 @@ pub trait Operation: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// Whether undos that fail are tried again until they succeed, in the background:
     /// only where they concern nothing but what the operation itself has made.
     const KEEPS_UNDOING: bool = false;
+
+    /// How long what a dead server had begun with this step may still take effect: the
+    /// undos are repeated until then.
+    fn lingers(_context: &Context, _step: &'static str) -> Duration {
+        Duration::ZERO
+    }
 
     /// App it changes; empty for what concerns the rack.
     fn app(&self) -> &str;
@@ -114,6 +120,11 @@ async fn carry_on<O: Operation>(
 ) -> Result<O> {
     let mut reached = from;
     let mut failure = interrupted;
+    // Its own steps have ended when they fail; those of a dead server may not have.
+    let lingers = match (&failure, O::STEPS.get(from)) {
+        (Some(_), Some(step)) => O::lingers(context, step),
+        _ => Duration::ZERO,
+    };
     if failure.is_none() {
         for (index, step) in O::STEPS.iter().enumerate().skip(from) {
             reached = index;
@@ -165,41 +176,73 @@ async fn carry_on<O: Operation>(
         }
     }
     operation.finish(context, Some(&failure)).await?;
-    if O::KEEPS_UNDOING && !left.is_empty() {
-        undo_later(context, id, operation, left, (reached, reason));
+    let mut undo = Undo {
+        left,
+        repeated: Vec::new(),
+        until: Instant::now() + lingers,
+    };
+    if !lingers.is_zero() {
+        undo.repeated = O::STEPS[..=reached].iter().rev().copied().collect();
+    }
+    if (O::KEEPS_UNDOING && !undo.left.is_empty()) || !undo.repeated.is_empty() {
+        undo_later(context, id, operation, undo, (reached, reason));
     } else {
         save(context, &id, &operation, Outcome::Failed, reached, &reason).await?;
     }
     Err(failure)
 }
 
-/// Goes on with undos that have failed, most likely because the engine was away. The row
-/// stays open until they succeed, so a later server knows of them too.
+/// What is left to undo of an operation that has ended.
+struct Undo {
+    /// Steps whose undo has failed.
+    left: Vec<&'static str>,
+    /// Steps that may still take effect: undone again and again.
+    repeated: Vec<&'static str>,
+    /// Until then.
+    until: Instant,
+}
+
+/// Goes on with undos that have failed, most likely because the engine was away, and
+/// with those of steps that linger. The row stays open meanwhile, so a later server
+/// knows of them too.
 fn undo_later<O: Operation>(
     context: &Arc<Context>,
     id: String,
     mut operation: O,
-    mut left: Vec<&'static str>,
+    mut undo: Undo,
     (reached, reason): (usize, String),
 ) {
     let context = Arc::clone(context);
     let tasks = context.tasks.clone();
     tasks.spawn(async move {
         let mut pause = FIRST_PAUSE;
-        while !left.is_empty() {
+        loop {
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = context.shutdown.cancelled() => return,
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
+            // Asked before the last undo, so that it comes after the end of the time.
+            let lingers = Instant::now() < undo.until;
+            let due = if undo.repeated.is_empty() {
+                &undo.left
+            } else {
+                &undo.repeated
+            };
             let mut again = Vec::new();
-            for step in left {
+            for step in due {
                 if let Err(error) = operation.undo(&context, step).await {
                     tracing::debug!(operation = O::KIND, step, %error, "still could not undo a step");
-                    again.push(step);
+                    again.push(*step);
                 }
             }
-            left = again;
+            undo.left = again;
+            if !lingers {
+                undo.repeated.clear();
+                if undo.left.is_empty() {
+                    break;
+                }
+            }
         }
         let ended = save(&context, &id, &operation, Outcome::Failed, reached, &reason);
         if let Err(error) = ended.await {

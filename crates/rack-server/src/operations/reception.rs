@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::task::JoinHandle;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use super::arrival::{plain, same};
+use super::arrival::{Way, check_app, plain, same, service_image};
 use super::context::Context;
 use super::error::{Failure, Result};
 use super::pipe::{PipeWriter, pipe};
@@ -93,10 +93,12 @@ fn gone(error: tokio::task::JoinError) -> Failure {
     Failure::internal(format!("receiving an archive: {error}"))
 }
 
-/// Receives an archive for an app, verifying it on the way.
+/// Receives an archive for an app, verifying it on the way. `foreign` allows a build of
+/// another app.
 pub async fn receive(
     context: &Arc<Context>,
     app: &str,
+    foreign: bool,
     mut body: impl AsyncRead + Send + Unpin + 'static,
 ) -> Result<Received> {
     let limits = context.settings.archive_limits.clone();
@@ -108,6 +110,10 @@ pub async fn receive(
     });
     let spool = spool.await.map_err(gone)?.map_err(unspooled)?;
     let (head, seen) = look(&mut body, &limits).await?;
+    if let Some(build) = seen.as_ref().and_then(|seen| seen.build.as_ref()) {
+        // Nobody should have to send a gigabyte to be told.
+        check_app(context, Way::Import, app, foreign, build).await?;
+    }
     let course = choose(context, app, seen.as_ref()).await?;
     let whole = Cursor::new(head).chain(body);
     match course {
@@ -196,7 +202,7 @@ async fn known(context: &Context, app: &str, build: &BuildRecord) -> Result<Vec<
         let mut services = BTreeMap::new();
         let mut ids = BTreeMap::new();
         for (service, image) in context.store.images(&row.id).await? {
-            let Some(expected) = recorded(&image) else {
+            let Ok(expected) = service_image(&image) else {
                 continue 'rows;
             };
             let found = context.engine.image(&image.id).await?;
@@ -211,15 +217,6 @@ async fn known(context: &Context, app: &str, build: &BuildRecord) -> Result<Vec<
         }
     }
     Ok(known)
-}
-
-fn recorded(image: &crate::store::ImageRow) -> Option<ServiceImage> {
-    let digests = image.diff_ids.iter().map(|digest| digest.parse().ok());
-    Some(ServiceImage {
-        config_digest: image.config_digest.parse().ok()?,
-        diff_ids: digests.collect::<Option<_>>()?,
-        entrypoint: image.entrypoint.clone(),
-    })
 }
 
 /// What an archive says of where it is from; nobody vouches for it.

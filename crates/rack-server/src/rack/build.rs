@@ -257,7 +257,7 @@ impl Rack {
         self.not_deleting(app).await?;
         // Before the archive comes, which may take any time.
         let foreign = foreign || newborn::is_filling(&self.context, app).await?;
-        let received = reception::receive(&self.context, app, archive).await?;
+        let received = reception::receive(&self.context, app, foreign, archive).await?;
         let row = import::import(&self.context, app, received, foreign).await?;
         self.context.newborn.remove(app);
         self.show_build(row).await

@@ -243,7 +243,7 @@ async fn a_full_disk_is_said_and_an_import_leaves_nothing() {
         .upload("/apps/myapp/builds/import", &scene.archive)
         .await;
     let said = answer.text();
-    assert_ne!(answer.status, 200, "{said}");
+    assert!(answer.status >= 500, "{said}");
     assert!(said.to_lowercase().contains("file too large"), "{said}");
     assert_eq!(said.lines().count(), 1, "{said}");
     nothing_pends(data.path(), "a full disk").await;

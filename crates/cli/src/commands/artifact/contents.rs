@@ -1,11 +1,13 @@
 //! `convox artifact inspect` and `convox artifact verify`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use artifact::{Compression, Contents, Layout, Limits};
+use manifest::Manifest;
 use serde_json::{Value, json};
 
-use super::{json, manifest_of, plain, read, required_environment};
+use super::{json, plain, read, required_environment};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
@@ -80,15 +82,37 @@ pub(super) async fn verify(
     Ok(Exit::SUCCESS)
 }
 
-/// An archive without an image for one of its services cannot be imported.
+/// What keeps every rack of ours from importing an archive whose bytes are all right.
 fn complete(contents: &Contents, file: &Path) -> Result<(), Error> {
-    let services = manifest_of(contents).map(|manifest| manifest.services);
-    for service in services.unwrap_or_default().keys() {
+    let cannot = |reason: String| {
+        let name = super::name(file);
+        Err(Error::failed(format!(
+            "{name}: {reason}, so it cannot be imported"
+        )))
+    };
+    let Some(build) = &contents.build else {
+        return cannot("the archive has no build.json".to_owned());
+    };
+    let loaded = Manifest::load_without_environment(&build.manifest, &BTreeMap::new());
+    let manifest = match loaded {
+        Ok(loaded) => loaded.manifest,
+        Err(errors) => {
+            let errors = errors.to_string();
+            let first = errors.lines().next().unwrap_or_default();
+            return cannot(format!(
+                "the manifest in the archive is none: {}",
+                plain(first.trim())
+            ));
+        }
+    };
+    if manifest.services.is_empty() {
+        return cannot("the manifest in the archive declares no services".to_owned());
+    }
+    for service in manifest.services.keys() {
         if !contents.services.contains_key(service) {
-            return Err(Error::failed(format!(
-                "{}: the archive has no image for service {service} of its manifest, so it cannot be imported",
-                super::name(file)
-            )));
+            return cannot(format!(
+                "the archive has no image for service {service} of its manifest"
+            ));
         }
     }
     Ok(())

@@ -42,6 +42,9 @@ mod volume_network;
 
 pub use connect::Docker;
 
+/// How long a load goes on that nobody waits for any more: images of some 50 GiB.
+const LOAD_LINGERS: Duration = Duration::from_secs(10 * 60);
+
 #[async_trait]
 impl Engine for Docker {
     fn kind(&self) -> &'static str {
@@ -103,6 +106,10 @@ impl Engine for Docker {
 
     async fn load(&self, tar: Reader) -> Result<()> {
         self.images_load(tar).await
+    }
+
+    fn load_lingers(&self) -> Duration {
+        LOAD_LINGERS
     }
 
     async fn create(&self, spec: &ProcessSpec) -> Result<String> {

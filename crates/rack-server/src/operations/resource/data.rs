@@ -7,7 +7,7 @@
 //! server beside the first, and copied from there, so that the first one keeps what it
 //! has until the new data are known to be good.
 
-use std::io;
+use std::io::{self, Cursor};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use super::super::context::Context;
 use super::super::error::{Failure, Result};
 use super::{ResourcePlan, find};
-use crate::engine::{ErrorTail, Exec, ExecSpec, Phase, Reader};
+use crate::engine::{ErrorTail, Exec, ExecSpec, Phase};
 
 /// Bytes moved at once.
 const CHUNK: usize = 64 << 10;
@@ -161,9 +161,17 @@ impl ResourcePlan {
         &self,
         context: &Arc<Context>,
         app: &str,
-        dump: impl AsyncRead + Send + Unpin,
+        mut dump: impl AsyncRead + Send + Unpin,
     ) -> Result<()> {
         let id = self.running(context, app).await?;
+        let first = chunk(&mut dump).await.map_err(Failure::io("the dump"))?;
+        if first.is_empty() {
+            return Err(Failure::Invalid(format!(
+                "import of resource {} failed: the dump is empty; nothing was changed",
+                self.name
+            )));
+        }
+        let dump = Cursor::new(first).chain(dump);
         // Two at once would undo each other's work.
         let _alone = context
             .lock_app(&format!("{app}/resource-data/{}", self.name))
@@ -354,7 +362,7 @@ async fn send(
 }
 
 /// The next bytes; none at the end.
-async fn chunk(reader: &mut Reader) -> io::Result<Bytes> {
+async fn chunk(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
     let mut buffer = BytesMut::with_capacity(CHUNK);
     reader.read_buf(&mut buffer).await?;
     Ok(buffer.freeze())
