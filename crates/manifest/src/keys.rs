@@ -107,6 +107,7 @@ pub(crate) const SERVICE: Level = Level {
         "timeout",
         "tls",
         "volumes",
+        "whitelist",
     ],
     no_effect: &[
         "accessControl",
@@ -129,7 +130,6 @@ pub(crate) const SERVICE: Level = Level {
         "startupProbe",
         "tags",
         "volumeOptions",
-        "whitelist",
     ],
     instead: &[
         ("args", "build.args"),

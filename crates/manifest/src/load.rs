@@ -285,3 +285,23 @@ fn body<'n>(reader: &mut Reader<'_>, key: &Node, body: &'n Node, what: &str) -> 
         }
     }
 }
+
+/// One network or a list of them; checked in `validate`.
+fn networks(reader: &mut Reader<'_>, node: Option<&Node>, what: &str) -> Vec<String> {
+    match node.map(|node| &node.kind) {
+        Some(Kind::Scalar(_)) => reader
+            .text(node, what)
+            .into_iter()
+            .flat_map(|text| {
+                text.split(',')
+                    .map(|part| part.trim().to_owned())
+                    .collect::<Vec<_>>()
+            })
+            .collect(),
+        _ => reader
+            .texts(node, what)
+            .into_iter()
+            .map(|(_, text)| text.to_owned())
+            .collect(),
+    }
+}

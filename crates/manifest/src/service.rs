@@ -65,6 +65,8 @@ pub struct Service {
     pub timeout: u64,
     /// Redirect plain HTTP to TLS; off unless written, for a laptop has no public certificate.
     pub redirect: bool,
+    /// Networks that may come, in CIDR notation; empty for all.
+    pub whitelist: Vec<String>,
 }
 
 impl Service {

@@ -59,6 +59,7 @@ pub(crate) fn validate(manifest: &Manifest, root: &Node, reader: &mut Reader<'_>
             let name = reader.quote(key);
             check_references(manifest, &sections, reader, &name, map);
             check_deployment(reader, &name, map);
+            check_whitelist(manifest, reader, key, map);
         }
     }
     check_shared(manifest, &sections, reader);
@@ -297,6 +298,24 @@ fn check_balancer(
             format!("balancer {name} whitelist {quoted} is not a valid cidr range"),
         );
     }
+}
+
+/// Checks who may come to a service: one mistake must not let everybody in, or nobody.
+fn check_whitelist(manifest: &Manifest, reader: &mut Reader<'_>, key: &Node, map: &Map) {
+    let networks = named(&manifest.services, key).map(|service| &service.whitelist);
+    if networks.is_none_or(|networks| networks.iter().all(|text| is_network(text))) {
+        return;
+    }
+    let node = map.get("whitelist").unwrap_or(key);
+    let quoted = match &node.kind {
+        Kind::Scalar(_) => reader.quote(node),
+        _ => "entry".to_owned(),
+    };
+    let name = reader.quote(key);
+    reader.error(
+        node,
+        format!("service {name} whitelist {quoted} is not a valid cidr range"),
+    );
 }
 
 /// Whether a text is an address and a number of bits.

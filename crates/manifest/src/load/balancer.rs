@@ -19,7 +19,7 @@ pub(super) fn read(reader: &mut Reader<'_>, key: &Node, node: &Node) -> Balancer
             .text(get("service"), "the service of a balancer")
             .unwrap_or_default(),
         ports: ports(reader, &name, get("ports")),
-        whitelist: whitelist(reader, get("whitelist")),
+        whitelist: super::networks(reader, get("whitelist"), "the whitelist of a balancer"),
     }
 }
 
@@ -91,24 +91,4 @@ fn port(reader: &mut Reader<'_>, balancer: &str, node: &Node) -> Option<u16> {
         );
     }
     port
-}
-
-/// One network or a list of them; checked in `validate`.
-fn whitelist(reader: &mut Reader<'_>, node: Option<&Node>) -> Vec<String> {
-    match node.map(|node| &node.kind) {
-        Some(Kind::Scalar(_)) => reader
-            .text(node, "the whitelist of a balancer")
-            .into_iter()
-            .flat_map(|text| {
-                text.split(',')
-                    .map(|part| part.trim().to_owned())
-                    .collect::<Vec<_>>()
-            })
-            .collect(),
-        _ => reader
-            .texts(node, "the whitelist of a balancer")
-            .into_iter()
-            .map(|(_, text)| text.to_owned())
-            .collect(),
-    }
 }

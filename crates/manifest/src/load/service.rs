@@ -75,6 +75,7 @@ pub(super) fn read(
         test: reader.text(map.get("test"), "test"),
         timeout: timeout(reader, map.get("timeout")),
         redirect: redirect(reader, map.get("tls")),
+        whitelist: super::networks(reader, map.get("whitelist"), "whitelist"),
         name,
         image,
         port,
@@ -369,7 +370,12 @@ fn volumes(reader: &mut Reader<'_>, node: Option<&Node>) -> Vec<Volume> {
                 format!("the option of volume {quoted} is ignored; racks take it for path"),
             );
         }
-        if path.starts_with('/') && !source.is_empty() {
+        if path.starts_with('/') && is_of_the_system(source) {
+            reader.warn(
+                item,
+                format!("volume {quoted} is left out: files of the host are not mounted here"),
+            );
+        } else if path.starts_with('/') && !source.is_empty() {
             volumes.push(Volume {
                 source: source.to_owned(),
                 path: path.to_owned(),
@@ -383,6 +389,23 @@ fn volumes(reader: &mut Reader<'_>, node: Option<&Node>) -> Vec<Volume> {
         }
     }
     volumes
+}
+
+/// Whether racks mount a source from the host itself (`convox-yml.md` §15).
+fn is_of_the_system(source: &str) -> bool {
+    const PLACES: [&str; 10] = [
+        "/cgroup",
+        "/dev/log",
+        "/etc/passwd",
+        "/proc",
+        "/sys/fs/cgroup",
+        "/sys/kernel/debug",
+        "/var/log/audit",
+        "/var/run",
+        "/var/run/docker.sock",
+        "/var/lib/docker/containers",
+    ];
+    PLACES.contains(&source.trim_end_matches('/'))
 }
 
 /// `deployment`: percentages; agents and singletons are stopped before they are started.

@@ -62,6 +62,7 @@ fn a_service_of_which_nothing_is_said() {
                 test: None,
                 timeout: 60,
                 redirect: false,
+                whitelist: vec![],
             }
         );
     }

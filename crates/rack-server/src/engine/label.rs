@@ -18,6 +18,8 @@ pub const NAME: &str = "twinrack.name";
 pub const RELEASE: &str = "twinrack.release";
 /// Ports to route to, `scheme:port`.
 pub const PORT: &str = "twinrack.port";
+/// Seconds open requests get before the process is stopped.
+pub const DRAIN: &str = "twinrack.drain";
 /// Seconds between terminate and kill.
 pub const GRACE: &str = "twinrack.grace";
 /// Processor share asked for, 1024 for one processor.

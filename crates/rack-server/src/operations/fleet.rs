@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::error::{Failure, Result};
-use crate::router::{Key, Target};
+use crate::router::{Key, Rules, Target};
 
 /// One service process.
 pub struct Member {
@@ -83,6 +83,8 @@ pub struct Routing {
     pub domains: Vec<String>,
     /// Id of the certificate the service names itself.
     pub certificate: Option<String>,
+    /// What it says of how requests reach it.
+    pub rules: Rules,
 }
 
 #[derive(Default)]
@@ -91,6 +93,8 @@ struct State {
     /// How the services that are routed are reached.
     routes: HashMap<(String, String), Routing>,
     crashes: HashMap<(String, String), (u32, tokio::time::Instant)>,
+    /// Services that are not started before this time, as they crash again and again.
+    held_back: HashMap<(String, String), tokio::time::Instant>,
     /// Resources and one-off processes that have their tasks.
     watched: HashSet<String>,
     /// Resources known to accept connections.
@@ -247,7 +251,29 @@ impl Fleet {
 
     /// Forgets the crashes of an app, whose release has changed.
     pub fn forget_crashes(&self, app: &str) {
-        self.state().crashes.retain(|(of, _), _| of != app);
+        let mut state = self.state();
+        state.crashes.retain(|(of, _), _| of != app);
+        state.held_back.retain(|(of, _), _| of != app);
+    }
+
+    /// Keeps a service from being started before a time, or longer if that was said before.
+    pub fn hold_back(&self, app: &str, service: &str, until: tokio::time::Instant) {
+        let mut state = self.state();
+        let key = (app.to_owned(), service.to_owned());
+        let held = state.held_back.entry(key).or_insert(until);
+        *held = until.max(*held);
+    }
+
+    /// Whether a service is to be left alone for now.
+    pub fn is_held_back(&self, app: &str, service: &str) -> bool {
+        let state = self.state();
+        let held = state.held_back.get(&(app.to_owned(), service.to_owned()));
+        held.is_some_and(|until| tokio::time::Instant::now() < *until)
+    }
+
+    /// Lets a whole app be started at once, for somebody has asked for it.
+    pub fn hold_nothing_back(&self, app: &str) {
+        self.state().held_back.retain(|(of, _), _| of != app);
     }
 
     /// Sets how a service is reached, or that it is not routed; takes effect with the
@@ -305,7 +331,7 @@ pub fn publish(context: &Context, app: &str, service: &str) -> Result<()> {
         .choose(&key, routing.certificate.as_deref());
     context
         .router
-        .publish(key, routing.domains.clone(), targets)
+        .publish_with(key, routing.domains.clone(), targets, routing.rules.clone())
         .map(drop)
         .map_err(|conflict| Failure::Conflict(conflict.to_string()))
 }

@@ -178,6 +178,7 @@ impl ServicePlan {
         labels.insert(label::NAME.into(), service.name.clone());
         labels.insert(label::RELEASE.into(), release.into());
         labels.insert(label::GRACE.into(), service.grace.to_string());
+        labels.insert(label::DRAIN.into(), service.drain.to_string());
         labels.insert(label::CPU.into(), self.cpu.to_string());
         labels.insert(label::MEMORY.into(), self.memory.to_string());
         let mut ports: Vec<u16> = service.port.iter().map(|port| port.port).collect();
@@ -250,7 +251,8 @@ pub const RESOURCE: &str = "resource";
 /// Label value of processes of resources of the rack.
 pub const RACK_RESOURCE: &str = "rack-resource";
 
-/// Weakest first: platform, resources of the rack, links, resources of the app, what the service declares
+/// Weakest first: defaults of the manifest, resources of the rack, links, resources of the
+/// app, platform, what the release says of the variables the service declares
 /// (`convox-yml.md` §4.3, `builds-releases-runtime.md` §3.6).
 #[expect(
     clippy::too_many_arguments,
@@ -267,18 +269,11 @@ fn environment(
     resources: &[ResourcePlan],
     variables: &BTreeMap<String, String>,
 ) -> BTreeMap<String, String> {
-    let mut environment = BTreeMap::from([
-        ("APP".to_owned(), app.to_owned()),
-        ("RACK".to_owned(), context.rack.clone()),
-        ("RELEASE".to_owned(), release.id.clone()),
-        ("BUILD".to_owned(), build.id.clone()),
-        ("BUILD_DESCRIPTION".to_owned(), build.description.clone()),
-        ("BUILD_GIT_SHA".to_owned(), build.git_sha.clone()),
-        ("SERVICE".to_owned(), service.name.clone()),
-    ]);
+    let mut environment = BTreeMap::new();
     if let Some(port) = &service.port {
         environment.insert("PORT".to_owned(), port.port.to_string());
     }
+    environment.extend(service.default_environment());
     for resource in linked {
         environment.extend(resource.variables(None));
     }
@@ -302,6 +297,19 @@ fn environment(
             environment.extend(resource.variables(link.variable.as_deref()));
         }
     }
-    environment.extend(service.environment_for(variables));
+    environment.extend([
+        ("APP".to_owned(), app.to_owned()),
+        ("RACK".to_owned(), context.rack.clone()),
+        ("RELEASE".to_owned(), release.id.clone()),
+        ("BUILD".to_owned(), build.id.clone()),
+        ("BUILD_DESCRIPTION".to_owned(), build.description.clone()),
+        ("BUILD_GIT_SHA".to_owned(), build.git_sha.clone()),
+        ("SERVICE".to_owned(), service.name.clone()),
+    ]);
+    let declared = service.environment_for(variables);
+    let said = declared
+        .into_iter()
+        .filter(|(name, _)| variables.contains_key(name));
+    environment.extend(said);
     environment
 }

@@ -253,6 +253,9 @@ impl Operation for Promote {
                 }
                 supervise::retire_later(context, old);
                 fleet::withdraw_others(context, &self.app, &names);
+                if self.services.is_none() {
+                    resource::retire_others(context, &self.app, &plan.resources).await?;
+                }
                 Ok(())
             }
         }
@@ -270,9 +273,12 @@ impl Operation for Promote {
                     .await?;
             }
         }
+        if step == "resources" && !activated {
+            // Their data stay; the processes are again those that the active release wants.
+            return supervise::converge_locked(context, &self.app).await;
+        }
         if step != "rollout" {
-            // Resources stay: undoing them could lose data. What follows the
-            // rollout is undone with it, or not at all.
+            // What follows the rollout is undone with it, or not at all.
             return Ok(());
         }
         if activated {

@@ -420,6 +420,31 @@ pub async fn ensure(context: &Arc<Context>, app: &str, resources: &[ResourcePlan
     Ok(())
 }
 
+/// Stops the processes of an app's resources that a release does not declare any more, or
+/// whose address the environment gives now. Their data stay, for a release that has them
+/// again.
+pub async fn retire_others(
+    context: &Arc<Context>,
+    app: &str,
+    resources: &[ResourcePlan],
+) -> Result<()> {
+    let mut labels = context.app_labels(app);
+    labels.insert(label::KIND.into(), RESOURCE.into());
+    for process in context.engine.processes(&labels).await? {
+        let name = process.labels.get(label::NAME).cloned().unwrap_or_default();
+        let wanted = |resource: &&ResourcePlan| !resource.external && resource.name == name;
+        if resources.iter().any(|resource| wanted(&resource)) {
+            continue;
+        }
+        let text = "the release does not have this resource: stopping it, keeping its data";
+        Owner::App(app).log(context, &name, text);
+        let grace = Duration::from_secs(30);
+        context.engine.stop(&process.id, grace).await?;
+        context.engine.remove(&process.id).await?;
+    }
+    Ok(())
+}
+
 async fn ensure_one(context: &Arc<Context>, app: &str, resource: &ResourcePlan) -> Result<()> {
     let image = registry::pull(context, &resource.image)
         .await

@@ -17,6 +17,7 @@ use super::fleet::{self, Member, Routing};
 use super::plan::{SERVICE, ServicePlan};
 use super::{health, supervise};
 use crate::engine::label;
+use crate::router::Rules;
 
 /// Log lines of a failed process that are repeated with the reason.
 const LAST_LINES: usize = 5;
@@ -57,6 +58,17 @@ pub fn routing(plan: &ServicePlan) -> Option<Routing> {
     routed.then(|| Routing {
         domains: service.domains.clone(),
         certificate: service.certificate.clone(),
+        rules: Rules {
+            timeout: Duration::from_secs(service.timeout),
+            sticky: service.sticky,
+            redirect: service.redirect,
+            // Checked when the manifest was read.
+            allow: service
+                .whitelist
+                .iter()
+                .filter_map(|net| net.parse().ok())
+                .collect(),
+        },
     })
 }
 
@@ -79,7 +91,7 @@ pub async fn start(
             plan.service.name
         )));
     }
-    let member = supervise::adopt(context, &id, &spec.labels, Some(plan.service.drain));
+    let member = supervise::adopt(context, &id, &spec.labels);
     context.log(
         app,
         &member.object(),

@@ -34,8 +34,6 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 const LOG_LAG: Duration = Duration::from_secs(2);
 /// How long a log that is copied may stand still before its end is given up.
 const STANDSTILL: Duration = Duration::from_secs(30);
-/// Seconds open requests get when the manifest is not at hand.
-const DEFAULT_DRAIN: Duration = Duration::from_secs(30);
 
 /// Copies a process's log into a durable one until the process has ended, and counts
 /// the lines as they come.
@@ -102,7 +100,7 @@ async fn wait_end(context: &Context, id: &str) -> Option<i64> {
 }
 
 /// Takes a running service process into the fleet and looks after it.
-pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels, drain: Option<u64>) -> Arc<Member> {
+pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels) -> Arc<Member> {
     let text = |name: &str| labels.get(name).cloned().unwrap_or_default();
     let port = text(label::PORT);
     let target = port.split_once(':').and_then(|(scheme, port)| {
@@ -128,7 +126,7 @@ pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels, drain: Option<u6
         cpu: text(label::CPU).parse().unwrap_or_default(),
         memory: text(label::MEMORY).parse().unwrap_or_default(),
         grace: Duration::from_secs(text(label::GRACE).parse().unwrap_or(30)),
-        drain: drain.map_or(DEFAULT_DRAIN, Duration::from_secs),
+        drain: Duration::from_secs(text(label::DRAIN).parse().unwrap_or(30)),
         target,
         healthy: AtomicBool::new(false),
         routed: AtomicBool::new(false),
@@ -226,8 +224,11 @@ async fn ended(context: &Arc<Context>, member: &Arc<Member>, status: i64) -> Res
             pause.as_secs()
         ),
     );
+    // Whatever else makes the app converge meanwhile must not shorten it.
+    let until = tokio::time::Instant::now() + pause;
+    context.fleet.hold_back(&member.app, &member.service, until);
     tokio::select! {
-        () = tokio::time::sleep(pause) => {}
+        () = tokio::time::sleep_until(until) => {}
         () = context.shutdown.cancelled() => return Ok(()),
     }
     bring_up(context, &member.app).await;
@@ -337,6 +338,7 @@ pub async fn bring_up(context: &Arc<Context>, app: &str) {
 
 /// Converges and waits until every process is healthy, within the usual time.
 pub async fn scale(context: &Arc<Context>, app: &str) -> Result<()> {
+    context.fleet.hold_nothing_back(app);
     converge(context, app).await?;
     let row = context.app(app).await?;
     let plan = Plan::load(context, app, &row.release).await?;
@@ -394,7 +396,13 @@ pub async fn converge_locked(context: &Arc<Context>, app: &str) -> Result<()> {
             let member = current.pop().expect("more than the count");
             in_background(context, retire_task(context, &member));
         }
-        for _ in current.len() as u64..service.count {
+        let held_back = context.fleet.is_held_back(app, name);
+        let missing = if held_back {
+            0
+        } else {
+            service.count - current.len() as u64
+        };
+        for _ in 0..missing {
             let member = rollout::start(context, app, service, &plan.release.id, rollout).await?;
             settle(context, member, service);
         }
@@ -499,14 +507,20 @@ pub fn look_after_resource(context: &Arc<Context>, owner: Owner<'_>, name: &str,
         let status = wait_end(&at, &id).await;
         at.fleet.unwatch(&id);
         let Some(status) = status else { return };
-        // One that was replaced or deleted is gone; one that crashed is still there.
-        if !matches!(
+        let crashed = matches!(
             at.engine.process(&id).await,
             Ok(Some(ProcessState {
                 phase: Phase::Exited(_),
                 ..
             }))
-        ) {
+        );
+        if !crashed {
+            // Replaced, deleted with its app, or removed behind our back: what should run
+            // is known to those who bring it up.
+            match &app {
+                Some(app) => bring_up(&at, app).await,
+                None => super::rack_resource::bring_up(&at, &name).await,
+            }
             return;
         }
         let owner = app.as_deref().map_or(Owner::Rack, Owner::App);
@@ -610,7 +624,7 @@ pub async fn take_over(context: &Arc<Context>, promoting: &[String]) -> Result<(
                     .iter()
                     .any(|rollout| rollout == text(label::ROLLOUT));
                 if (wanted || underway) && state.phase == Phase::Running {
-                    adopt(context, &state.id, &state.labels, None);
+                    adopt(context, &state.id, &state.labels);
                 } else {
                     context.engine.remove(&state.id).await?;
                 }

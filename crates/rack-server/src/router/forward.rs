@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{CONTENT_TYPE, HOST, LOCATION, SET_COOKIE};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::headers::{self, Origin};
 use super::host;
+use super::rules;
 use super::table::{Route, Router};
 use super::target::{InFlight, Target};
 use super::upgrade;
@@ -35,6 +36,9 @@ impl Router {
         else {
             return text(StatusCode::NOT_FOUND, "no such service");
         };
+        if let Some(refused) = refused(&request, &host, &route) {
+            return refused;
+        }
         let began = Instant::now();
         let response = self.carry(request, &host, &route).await;
         route.counter.count(began.elapsed(), response.status());
@@ -44,6 +48,9 @@ impl Router {
     async fn carry(&self, mut request: Request<Body>, host: &str, route: &Route) -> Response<Body> {
         let client = headers::upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
         let (parts, body) = request.into_parts();
+        let sticky = route.rules().sticky && route.targets().len() > 1;
+        let kept = rules::kept(&parts.headers).filter(|_| sticky);
+        let kept = kept.map(str::to_owned);
         let upload = Upload::new(body);
         let Some(head) = Head::of(parts) else {
             return text(
@@ -54,7 +61,7 @@ impl Router {
         let (mut tried, mut again) = (Vec::new(), head.repeatable());
         let mut failure = None;
         let (in_flight, response) = loop {
-            let Some(in_flight) = self.choose(host, &tried) else {
+            let Some(in_flight) = self.choose(host, &tried, kept.as_deref()) else {
                 return match failure {
                     Some(reason) => bad_gateway(route.key(), reason),
                     None => text(
@@ -67,12 +74,12 @@ impl Router {
             match answer(
                 target.client.request(head.request(upload.clone())),
                 &upload,
-                route.timeout(),
+                route.rules().timeout,
             )
             .await
             {
                 None => {
-                    let seconds = route.timeout().as_secs_f64();
+                    let seconds = route.rules().timeout.as_secs_f64();
                     let reason = format!("{} did not answer within {seconds} seconds", route.key());
                     return text(StatusCode::GATEWAY_TIMEOUT, reason);
                 }
@@ -92,9 +99,12 @@ impl Router {
                 }
             }
         };
+        let stays = kept.is_some_and(|kept| rules::is_kept(in_flight.target(), &kept));
+        let cookie = (sticky && !stays).then(|| rules::keep(in_flight.target()));
+        let cookie = cookie.flatten();
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return match client {
-                Some(client) => switch(client, response, in_flight),
+                Some(client) => with_cookie(switch(client, response, in_flight), cookie),
                 None => bad_gateway(route.key(), "it switched protocols unasked"),
             };
         }
@@ -106,8 +116,46 @@ impl Router {
         }));
         *response.status_mut() = parts.status;
         *response.headers_mut() = parts.headers;
-        response
+        with_cookie(response, cookie)
     }
+}
+
+/// Tells a client which process it is with, if there is something to tell.
+fn with_cookie(mut response: Response<Body>, cookie: Option<HeaderValue>) -> Response<Body> {
+    if let Some(cookie) = cookie {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// The answer to a client that may not come, or not in this way.
+fn refused(request: &Request<Body>, host: &str, route: &Route) -> Option<Response<Body>> {
+    let origin = request.extensions().get::<Origin>()?;
+    let rules = route.rules();
+    if !rules.admits(origin.peer.ip()) {
+        let reason = format!("{} does not answer this address", route.key());
+        return Some(text(StatusCode::FORBIDDEN, reason));
+    }
+    if !rules.redirect || origin.tls {
+        return None;
+    }
+    // One port speaks both; the usual one for plain HTTP has another beside it.
+    let port = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .and_then(host::port)
+        .filter(|port| *port != 80)
+        .map(|port| format!(":{port}"));
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", PathAndQuery::as_str);
+    let place = format!("https://{host}{}{path}", port.unwrap_or_default());
+    let mut answer = text(StatusCode::PERMANENT_REDIRECT, format!("go to {place}"));
+    let place = HeaderValue::try_from(place).ok()?;
+    answer.headers_mut().insert(LOCATION, place);
+    Some(answer)
 }
 
 /// The part of a request that every attempt repeats.

@@ -4,20 +4,15 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use super::certificate::{Certificate, Certificates};
 use super::host;
+use super::rules::{self, Rules};
 use super::target::{InFlight, Target};
 use super::traffic::{Counter, Traffic};
-
-/// How long a process may take to begin its answer when the service does not say.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-/// Longer ones would overflow the clock.
-const LONGEST_TIMEOUT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Which service a route leads to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,7 +80,7 @@ pub struct Route {
     key: Key,
     hosts: Vec<String>,
     targets: Vec<Arc<Target>>,
-    timeout: Duration,
+    rules: Rules,
     /// Requests so far; outlives the route when another one takes its place.
     pub(super) counter: Arc<Counter>,
     /// Moves on with every choice, so that equally busy targets take turns.
@@ -108,20 +103,28 @@ impl Route {
         &self.targets
     }
 
-    /// How long a process may take to begin its answer.
-    pub fn timeout(&self) -> Duration {
-        self.timeout
+    /// How requests reach it.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
     }
 
-    /// The least busy target that has not been tried.
-    fn choose(&self, tried: &[Arc<Target>]) -> Option<&Arc<Target>> {
+    /// The one that is kept if it can be, else the least busy target that has not been
+    /// tried.
+    fn choose(&self, tried: &[Arc<Target>], kept: Option<&str>) -> Option<&Arc<Target>> {
+        let untried = |target: &&Arc<Target>| !tried.iter().any(|other| Arc::ptr_eq(other, target));
+        if let Some(kept) = kept
+            && let mut same = self.targets.iter().filter(untried)
+            && let Some(target) = same.find(|target| rules::is_kept(target, kept))
+        {
+            return Some(target);
+        }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let count = self.targets.len().max(1);
         let (later, first) = self.targets.split_at(turn % count);
         first
             .iter()
             .chain(later)
-            .filter(|target| !tried.iter().any(|other| Arc::ptr_eq(other, target)))
+            .filter(untried)
             .min_by_key(|target| target.in_flight())
     }
 }
@@ -168,16 +171,16 @@ impl Router {
         hosts: Vec<String>,
         targets: Vec<Arc<Target>>,
     ) -> Result<Vec<Arc<Target>>, PublishError> {
-        self.publish_with(key, hosts, targets, DEFAULT_TIMEOUT)
+        self.publish_with(key, hosts, targets, Rules::default())
     }
 
-    /// Publishes with another time limit for the beginning of an answer.
+    /// Publishes with what the service says of how requests reach it.
     pub fn publish_with(
         &self,
         key: Key,
         hosts: Vec<String>,
         targets: Vec<Arc<Target>>,
-        timeout: Duration,
+        rules: Rules,
     ) -> Result<Vec<Arc<Target>>, PublishError> {
         let mut all = vec![key.host()];
         for host in hosts.iter().map(|host| host::normal(host)) {
@@ -191,12 +194,11 @@ impl Router {
         for host in &all {
             check(&table, host, &key)?;
         }
-        let timeout = timeout.min(LONGEST_TIMEOUT);
         let route = Arc::new(Route {
             key: key.clone(),
             hosts: all,
             targets,
-            timeout,
+            rules: rules.bounded(),
             counter: before
                 .as_ref()
                 .map(|before| Arc::clone(&before.counter))
@@ -288,7 +290,12 @@ impl Router {
     }
 
     /// Chooses a target for a host and counts the request in.
-    pub(super) fn choose(&self, host: &str, tried: &[Arc<Target>]) -> Option<InFlight> {
+    pub(super) fn choose(
+        &self,
+        host: &str,
+        tried: &[Arc<Target>],
+        kept: Option<&str>,
+    ) -> Option<InFlight> {
         let mut before: Option<Arc<Route>> = None;
         loop {
             let route = self.lookup(host)?;
@@ -296,7 +303,7 @@ impl Router {
                 return None;
             }
             // Refused only if the target has been taken away since: the table is another one by now.
-            if let Some(in_flight) = route.choose(tried)?.enter() {
+            if let Some(in_flight) = route.choose(tried, kept)?.enter() {
                 return Some(in_flight);
             }
             before = Some(route);

@@ -576,21 +576,28 @@ async fn a_server_that_dies_while_it_removes_a_resource_finishes_it() {
 }
 
 #[tokio::test]
-async fn links_win_over_nothing_the_app_says_itself() {
+async fn links_win_over_defaults_and_not_over_the_release() {
     let (_world, rack) = World::with_rack().await;
     rack.create("myapp").await;
     made(&rack, "redis", "greeting", &[]).await;
     rack.post("/resources/greeting/links", "app=myapp")
         .await
         .json();
-    let manifest = "services:\n  web:\n    build: .\n    environment: [GREETING_URL=own]\n";
+    let manifest = "services:\n  web:\n    build: .\n    environment: [GREETING_URL=default]\n";
     let release = rack
         .release("myapp", &[("convox.yml", manifest), PLAIN[1]])
         .await;
     rack.promote("myapp", &release).await;
-    assert_eq!(output(&rack, "echo $GREETING_URL").await, "own");
+    let url = output(&rack, "echo $GREETING_URL").await;
+    assert!(url.starts_with("redis://"), "{url}");
     assert_eq!(
         output(&rack, "echo $GREETING_HOST").await,
         "greeting.resource.staging"
     );
+    let release = rack
+        .post("/apps/myapp/releases", "env=GREETING_URL%3Down")
+        .await
+        .json();
+    rack.promote("myapp", &text(&release, "id")).await;
+    assert_eq!(output(&rack, "echo $GREETING_URL").await, "own");
 }

@@ -284,10 +284,13 @@ async fn a_process_that_does_not_answer_in_time_is_a_gateway_timeout() {
     let app = axum::Router::new().fallback(std::future::pending::<&str>);
     let web = world.fleet.start("web", app);
     let target = web.target();
-    let limit = Duration::from_millis(50);
+    let rules = Rules {
+        timeout: Duration::from_millis(50),
+        ..Rules::default()
+    };
     world
         .router
-        .publish_with(key(), vec![], vec![target.clone()], limit)
+        .publish_with(key(), vec![], vec![target.clone()], rules)
         .expect("published");
     assert_eq!(
         world.get(HOST, "/").await,
