@@ -270,8 +270,14 @@ pub(crate) const RESOURCE: Level = Level {
 /// A timer.
 pub(crate) const TIMER: Level = Level {
     name: "a timer",
-    read: &["command", "schedule", "service"],
-    no_effect: &["annotations", "concurrency", "parallelCount", "policies"],
+    read: &[
+        "command",
+        "concurrency",
+        "parallelCount",
+        "schedule",
+        "service",
+    ],
+    no_effect: &["annotations", "policies"],
     instead: &[("cron", "schedule")],
 };
 

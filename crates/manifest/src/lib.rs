@@ -30,11 +30,12 @@ pub use environment::Variable;
 pub use error::{Error, Errors, Warning};
 pub use load::Loaded;
 pub use resource::{Resource, ResourceLink, resource_variable_prefix};
+pub use schedule::{InvalidSchedule, Schedule};
 pub use service::{
     Build, Deployment, Health, Listener, ListenerProtocol, ListenerScheme, Port, Scale, Service,
     Volume,
 };
-pub use timer::Timer;
+pub use timer::{Concurrency, Timer};
 
 /// A loaded manifest. Services, resources, timers and balancers keep their order in the file.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::Manifest;
 use crate::reader::Reader;
-use crate::schedule;
+use crate::schedule::Schedule;
 use crate::yaml::{Kind, Map, Node};
 
 /// The entries of the four sections as written, for their places.
@@ -225,7 +225,7 @@ fn check_timer(
     };
     let name = reader.quote(key);
     let at = |field| body.as_map().and_then(|map| map.get(field)).unwrap_or(key);
-    if !schedule::is_valid(&timer.schedule) {
+    if timer.schedule.parse::<Schedule>().is_err() {
         let node = at("schedule");
         let quoted = if timer.schedule.is_empty() {
             String::new()
