@@ -461,3 +461,86 @@ fn an_image_that_is_removed_before_it_is_kept_is_built_again() {
         world.convox_in(&app, &["deploy", "-a", "myapp"]).ok();
     }
 }
+
+/// The container of production's resource, if it runs, and the image it was made of.
+fn resource_container() -> impl Fn(&World) -> Option<(String, String)> {
+    |world| {
+        let server = end_to_end::server_id(&world.path().join("data"))?;
+        let server = format!("label=twinrack.server={server}");
+        let words = [
+            "ps",
+            "--no-trunc",
+            "--format",
+            "{{.ID}} {{.Image}}",
+            "--filter",
+            &server,
+        ];
+        let words = [&words[..], &["--filter", "label=twinrack.kind=resource"]].concat();
+        let listed = std::process::Command::new("docker").args(words).output();
+        let listed = String::from_utf8(listed.expect("docker runs").stdout).expect("text");
+        let (id, image) = listed.lines().next()?.split_once(' ')?;
+        Some((id.to_owned(), image.to_owned()))
+    }
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_resource_comes_back_whatever_happens_to_its_container() {
+    let world = World::docker();
+    let app = world.tiny();
+    let manifest = fs::read_to_string(app.join("convox.yml")).expect("a manifest");
+    let with = |resource: &str| format!("{manifest}resources:\n  cache: {{{resource}}}\n");
+    write(&app, "convox.yml", &with("type: redis"));
+    let on = ["-a", "myapp", "-r", "staging"];
+    let deploy = ["deploy", "-a", "myapp", "-r", "staging"];
+    world.convox_in(&app, &deploy).ok();
+    let container = resource_container();
+    let (first, image) = container(&world).expect("a resource runs");
+    let docker = |words: &[&str]| {
+        let done = std::process::Command::new("docker").args(words).output();
+        done.expect("docker runs")
+    };
+    let said = |words: &[&str]| String::from_utf8(docker(words).stdout).expect("text");
+    assert_eq!(
+        said(&["exec", &first, "redis-cli", "set", "kept", "yes"]).trim(),
+        "OK"
+    );
+    said(&["exec", &first, "redis-cli", "save"]);
+
+    assert!(docker(&["rm", "-f", &first]).status.success());
+    wait_until("another container is made", || {
+        container(&world).is_some_and(|(id, _)| id != first)
+    });
+    let (second, _) = container(&world).expect("a resource runs");
+    wait_until("it has what the first one had", || {
+        said(&["exec", &second, "redis-cli", "get", "kept"]).trim() == "yes"
+    });
+
+    // A change that cannot work is taken back with the rest of the promote.
+    write(
+        &app,
+        "convox.yml",
+        &with("type: redis, image: 'busybox:1.36'"),
+    );
+    assert_ne!(world.convox_in(&app, &deploy).status, 0);
+    wait_until("the resource is as it was", || {
+        container(&world).is_some_and(|(id, now)| {
+            now == image && said(&["exec", &id, "redis-cli", "get", "kept"]).trim() == "yes"
+        })
+    });
+
+    // One that is no longer declared goes; what it held stays.
+    write(&app, "convox.yml", &manifest);
+    world.convox_in(&app, &deploy).ok();
+    wait_until("no resource runs", || container(&world).is_none());
+    write(&app, "convox.yml", &with("type: redis"));
+    world.convox_in(&app, &deploy).ok();
+    let (third, _) = container(&world).expect("a resource runs");
+    assert_eq!(
+        said(&["exec", &third, "redis-cli", "get", "kept"]).trim(),
+        "yes"
+    );
+    world
+        .convox(&[&["logs", "--no-follow"][..], &on].concat())
+        .ok();
+}

@@ -218,16 +218,16 @@ pub(crate) const AGENT: Level = Level {
 /// `scale` of a service.
 pub(crate) const SCALE: Level = Level {
     name: "scale",
-    read: &["count", "cpu", "max", "memory", "min"],
-    no_effect: &[
-        "autoscale",
-        "cooldown",
-        "gpu",
-        "keda",
-        "limit",
-        "targets",
-        "vpa",
-    ],
+    read: &["count", "cpu", "limit", "max", "memory", "min"],
+    no_effect: &["autoscale", "cooldown", "gpu", "keda", "targets", "vpa"],
+    instead: &[("mem", "memory")],
+};
+
+/// `scale.limit` of a service.
+pub(crate) const LIMIT: Level = Level {
+    name: "scale.limit",
+    read: &["cpu", "memory"],
+    no_effect: &[],
     instead: &[("mem", "memory")],
 };
 

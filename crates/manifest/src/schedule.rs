@@ -178,12 +178,14 @@ impl FromStr for Schedule {
 
 fn read(text: &str) -> Option<Schedule> {
     let fields: Vec<_> = text.split_whitespace().collect();
-    let (fields, year) = match fields[..] {
-        [a, b, c, d, e] => ([a, b, c, d, e], None),
-        [a, b, c, d, e, year] => ([a, b, c, d, e], Some(year)),
+    let (fields, year) = match fields.split_at_checked(5)? {
+        (fields, []) => (fields, None),
+        (fields, [year]) => (fields, Some(*year)),
         _ => return None,
     };
-    let [minute, hour, day, month, weekday] = fields;
+    let [minute, hour, day, month, weekday] = *fields else {
+        return None;
+    };
     let aws = year.is_some() || day == "?" || weekday == "?";
     let field = weekday_field(aws);
     // Counted from 0, whatever the dialect.
@@ -561,7 +563,7 @@ mod tests {
             }
             if schedule.fires_at(at) {
                 let floor = at.as_second().div_euclid(60) * 60;
-                prop_assert_eq!(found.map(|found| found.as_second()), Some(floor));
+                prop_assert_eq!(found.map(Timestamp::as_second), Some(floor));
             } else {
                 prop_assert!(found.is_none_or(|found| found > at));
             }

@@ -177,6 +177,10 @@ pub struct Scale {
     pub cpu: u64,
     /// Memory in MiB.
     pub memory: u64,
+    /// Most processor time, in thousandths of a processor.
+    pub cpu_limit: Option<u64>,
+    /// Most memory in MiB; a process that wants more is killed.
+    pub memory_limit: Option<u64>,
 }
 
 /// Percentages of the desired count during a promote.

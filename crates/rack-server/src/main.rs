@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use rack_server::operations::clock::Clock;
 use rack_server::operations::context::Settings;
 use rack_server::operations::failpoint::Failpoints;
 use rack_server::rack::access::Limits;
@@ -163,6 +164,7 @@ async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<(
             build_timeout: Duration::from_secs(arguments.build_timeout),
             promote_timeout: Duration::from_secs(arguments.promote_timeout),
             measure_every: MEASURE_EVERY,
+            clock: Clock::default(),
             failpoints: arguments.failpoints,
             archive_limits: arguments.archive_limits,
         },

@@ -27,19 +27,54 @@ pub(super) fn read(reader: &mut Reader<'_>, node: Option<&Node>) -> Scale {
         }
         Some((node, Kind::Scalar(_) | Kind::List(_))) => (count(reader, node), None),
     };
-    let size = |reader: &mut Reader<'_>, key, default| {
+    let written = |reader: &mut Reader<'_>, key| {
         let node = map.and_then(|map| map.get(key));
-        match reader.number(node, &format!("scale.{key}")) {
-            None | Some(0) => default,
-            Some(size) => size,
-        }
+        reader
+            .number(node, &format!("scale.{key}"))
+            .filter(|size| *size > 0)
+    };
+    let (cpu, memory) = (written(reader, "cpu"), written(reader, "memory"));
+    let node = map.and_then(|map| map.get("limit"));
+    let (cpu_limit, memory_limit) = limits(reader, node, cpu, memory);
+    // What is not written is no more than what is allowed.
+    let or = |written: Option<u64>, default: u64, limit: Option<u64>| {
+        written.unwrap_or_else(|| limit.map_or(default, |limit| default.min(limit)))
     };
     Scale {
         min: count.0,
         max: count.1,
-        cpu: size(reader, "cpu", DEFAULT_CPU),
-        memory: size(reader, "memory", DEFAULT_MEMORY),
+        cpu: or(cpu, DEFAULT_CPU, cpu_limit),
+        memory: or(memory, DEFAULT_MEMORY, memory_limit),
+        cpu_limit,
+        memory_limit,
     }
+}
+
+/// `limit`: what a process may not exceed, never less than what it asks for.
+fn limits(
+    reader: &mut Reader<'_>,
+    node: Option<&Node>,
+    cpu: Option<u64>,
+    memory: Option<u64>,
+) -> (Option<u64>, Option<u64>) {
+    let Some(map) = reader.map(node, "scale.limit") else {
+        return (None, None);
+    };
+    reader.check_keys(map, &keys::LIMIT);
+    let mut limit = |key: &str, asked: Option<u64>| {
+        let node = map.get(key);
+        let limit = reader
+            .number(node, &format!("scale.limit.{key}"))
+            .filter(|limit| *limit > 0);
+        if let (Some(node), Some(limit), Some(asked)) = (node, limit, asked)
+            && limit < asked
+        {
+            // In the words of racks (`convox-yml.md` §9).
+            reader.error(node, format!("{key} limit can not be less {key} request"));
+        }
+        limit
+    };
+    (limit("cpu", cpu), limit("memory", memory))
 }
 
 fn count_of_map(reader: &mut Reader<'_>, map: &Map) -> Count {

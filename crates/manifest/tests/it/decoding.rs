@@ -300,6 +300,18 @@ fn volumes() {
             ("a", "/b")
         ]
     );
+    let text = "services:\n  web:\n    image: x\n    volumes: ['/var/run/docker.sock:/var/run/docker.sock', /proc/, '/data']\n";
+    let loaded = load(text);
+    let warned: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        warned,
+        [
+            "convox.yml:4:15: volume /var/run/docker.sock:/var/run/docker.sock is left out: files of the host are not mounted here",
+            "convox.yml:4:60: volume /proc/ is left out: files of the host are not mounted here",
+        ]
+    );
+    let volumes = &loaded.manifest.services["web"].volumes;
+    assert_eq!(volumes.len(), 1, "{volumes:?}");
     for body in [
         "volumes: [data]",
         "volumes: ['a:b']",
@@ -473,4 +485,18 @@ resources:
 fn merged_presence_counts_as_presence() {
     let text = "x: &x\n  scale:\nservices:\n  web:\n    <<: *x\n";
     assert_eq!(load(text).manifest.services["web"].scale.min, 0);
+}
+
+#[test]
+fn networks_that_may_come() {
+    assert_eq!(
+        web("whitelist: 10.0.0.0/8, ::1/128").whitelist,
+        ["10.0.0.0/8", "::1/128"]
+    );
+    assert_eq!(web("whitelist: [10.0.0.0/8]").whitelist, ["10.0.0.0/8"]);
+    let error = web_error("whitelist: 10.0.0.0");
+    assert!(
+        error.ends_with("service web whitelist 10.0.0.0 is not a valid cidr range"),
+        "{error}"
+    );
 }

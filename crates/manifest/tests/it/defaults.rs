@@ -1,8 +1,8 @@
 //! What a service is when the manifest says nothing, and what each key says when it says something.
 
-use manifest::{Build, Deployment, Health, Scale, Service};
+use manifest::{Build, Concurrency, Deployment, Health, Scale, Service};
 
-use crate::support::{load, web};
+use crate::support::{load, web, web_error};
 
 #[test]
 fn a_service_of_which_nothing_is_said() {
@@ -42,6 +42,8 @@ fn a_service_of_which_nothing_is_said() {
                     max: 1,
                     cpu: 256,
                     memory: 512,
+                    cpu_limit: None,
+                    memory_limit: None,
                 },
                 resources: Vec::new(),
                 links: Vec::new(),
@@ -216,5 +218,56 @@ fn seconds() {
             (drain, grace, timeout),
             "{body}"
         );
+    }
+}
+
+#[test]
+fn limits_bound_what_is_asked_for() {
+    let scale = |text: &str| {
+        let scale = web(&format!("scale: {{{text}}}")).scale;
+        (scale.cpu, scale.memory, scale.cpu_limit, scale.memory_limit)
+    };
+    assert_eq!(scale("count: 1"), (256, 512, None, None));
+    assert_eq!(
+        scale("limit: {cpu: 500, memory: 128}"),
+        (256, 128, Some(500), Some(128))
+    );
+    assert_eq!(
+        scale("cpu: 100, memory: 64, limit: {memory: 128}"),
+        (100, 64, None, Some(128))
+    );
+    for (text, expected) in [
+        (
+            "cpu: 2, limit: {cpu: 1}",
+            "cpu limit can not be less cpu request",
+        ),
+        (
+            "memory: 2, limit: {memory: 1}",
+            "memory limit can not be less memory request",
+        ),
+    ] {
+        let error = web_error(&format!("scale: {{{text}}}"));
+        assert!(error.ends_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn timers_run_once_and_beside_each_other() {
+    let timer = |more: &str| {
+        let text = format!(
+            "services: {{web: {{image: x}}}}\ntimers: {{t: {{command: x, schedule: '* * * * *', service: web{more}}}}}\n"
+        );
+        load(&text).manifest.timers["t"].clone()
+    };
+    assert_eq!(timer("").concurrency, Concurrency::Allow);
+    assert_eq!(timer("").parallel, 1);
+    assert_eq!(timer(", parallelCount: 3").parallel, 3);
+    for (word, expected) in [
+        ("ALLOW", Concurrency::Allow),
+        ("forbid", Concurrency::Forbid),
+        ("Replace", Concurrency::Replace),
+    ] {
+        let timer = timer(&format!(", concurrency: {word}"));
+        assert_eq!(timer.concurrency, expected);
     }
 }

@@ -143,6 +143,8 @@ fn full() {
         max,
         cpu,
         memory,
+        cpu_limit: None,
+        memory_limit: None,
     };
     assert_eq!(front.scale, scale(3, 10, 256, 512));
     assert!(!front.sticky);

@@ -28,6 +28,8 @@ pub const CPU: &str = "twinrack.cpu";
 pub const MEMORY: &str = "twinrack.memory";
 /// Digest of everything that makes a resource what it is; it is replaced when this changes.
 pub const FINGERPRINT: &str = "twinrack.fingerprint";
+/// Timer that a one-off process is run for.
+pub const TIMER: &str = "twinrack.timer";
 /// Display text of the command.
 pub const COMMAND: &str = "twinrack.command";
 /// Rollout that started a service process; processes of other rollouts than the

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::clock::Clock;
 use super::error::{Failure, Result};
 use super::failpoint::Failpoints;
 use super::fleet::Fleet;
@@ -36,6 +37,8 @@ pub struct Settings {
     pub promote_timeout: Duration,
     /// Time between two measurements of what runs.
     pub measure_every: Duration,
+    /// Where the time comes from.
+    pub clock: Clock,
     /// Failpoints for tests.
     pub failpoints: Failpoints,
     /// Most bytes an imported archive may unpack to.
@@ -160,7 +163,7 @@ impl Context {
 
     /// The time.
     pub fn now(&self) -> Timestamp {
-        Timestamp::now()
+        self.settings.clock.now()
     }
 
     /// Waits for the right to change what an app runs. Whoever holds it is alone.

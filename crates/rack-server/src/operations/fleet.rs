@@ -264,11 +264,11 @@ impl Fleet {
         *held = until.max(*held);
     }
 
-    /// Whether a service is to be left alone for now.
-    pub fn is_held_back(&self, app: &str, service: &str) -> bool {
+    /// Whether a service is to be left alone at this time.
+    pub fn is_held_back(&self, app: &str, service: &str, now: tokio::time::Instant) -> bool {
         let state = self.state();
         let held = state.held_back.get(&(app.to_owned(), service.to_owned()));
-        held.is_some_and(|until| tokio::time::Instant::now() < *until)
+        held.is_some_and(|until| now < *until)
     }
 
     /// Lets a whole app be started at once, for somebody has asked for it.
@@ -345,5 +345,27 @@ pub fn withdraw_others(context: &Context, app: &str, services: &[String]) {
                 .router
                 .withdraw(&Key::new(&context.rack, app, service));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_crashes_waits_its_own_time() {
+        let fleet = Fleet::default();
+        let now = tokio::time::Instant::now();
+        let after = |seconds| now + Duration::from_secs(seconds);
+        fleet.hold_back("a", "worker", after(8));
+        // Another of its processes with a shorter pause changes nothing.
+        fleet.hold_back("a", "worker", after(2));
+        fleet.hold_back("b", "worker", after(60));
+        assert!(fleet.is_held_back("a", "worker", after(7)));
+        assert!(!fleet.is_held_back("a", "web", now));
+        assert!(!fleet.is_held_back("a", "worker", after(8)));
+        fleet.hold_nothing_back("a");
+        assert!(!fleet.is_held_back("a", "worker", now));
+        assert!(fleet.is_held_back("b", "worker", now));
     }
 }

@@ -10,6 +10,7 @@
 pub mod arrival;
 pub mod build;
 pub mod build_log;
+pub mod clock;
 pub mod context;
 pub mod copy;
 pub mod delete;
@@ -40,6 +41,7 @@ pub mod run;
 pub mod source;
 pub mod spool;
 pub mod supervise;
+pub mod timer;
 pub mod webhook;
 
 use std::sync::Arc;

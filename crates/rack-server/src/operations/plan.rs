@@ -194,6 +194,7 @@ impl ServicePlan {
         } else {
             Vec::new()
         };
+        let as_number = |size: Option<u64>| size.and_then(|size| i64::try_from(size).ok());
         ProcessSpec {
             name: context.container(app, kind, &service.name),
             image: self.image.id.clone(),
@@ -214,10 +215,16 @@ impl ServicePlan {
                     )
                 })
                 .collect(),
-            memory_limit: None,
-            memory_reservation: i64::try_from(self.memory).ok(),
+            memory_limit: as_number(service.scale.memory_limit),
+            // Engines refuse a limit below what is reserved.
+            memory_reservation: as_number(Some(
+                service
+                    .scale
+                    .memory_limit
+                    .map_or(self.memory, |limit| limit.min(self.memory)),
+            )),
             cpu_shares: i64::try_from(self.cpu).ok(),
-            cpu_limit: None,
+            cpu_limit: as_number(service.scale.cpu_limit),
             init: service.init,
             privileged: service.privileged,
             tty: false,

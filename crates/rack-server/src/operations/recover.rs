@@ -26,6 +26,7 @@ const ENGINE_PAUSE: Duration = Duration::from_millis(500);
 /// Recovers a rack in the background; requests are answered meanwhile.
 pub fn begin(context: &Arc<Context>) {
     super::metric::begin(context);
+    super::timer::begin(context);
     let context = Arc::clone(context);
     let tasks = context.tasks.clone();
     tasks.spawn(async move {

@@ -40,6 +40,8 @@ pub struct Request {
     pub without_volumes: bool,
     /// Run with all privileges, or with none; as the service when absent.
     pub privileged: Option<bool>,
+    /// Timer that it is run for.
+    pub timer: Option<String>,
     /// What was asked for and has no effect here.
     pub ignored: Vec<&'static str>,
 }
@@ -66,13 +68,13 @@ pub async fn start(context: &Arc<Context>, app: &str, request: Request) -> Resul
     spec.ports.clear();
     spec.environment.extend(request.environment);
     let positive = |value: Option<i64>| value.filter(|value| *value > 0);
-    spec.memory_limit = positive(request.memory_limit);
+    spec.memory_limit = positive(request.memory_limit).or(spec.memory_limit);
     spec.memory_reservation = positive(request.memory).or(spec.memory_reservation);
     if let (Some(limit), Some(reservation)) = (spec.memory_limit, spec.memory_reservation) {
         // Engines refuse a limit below what is reserved.
         spec.memory_reservation = Some(reservation.min(limit));
     }
-    spec.cpu_limit = positive(request.cpu_limit);
+    spec.cpu_limit = positive(request.cpu_limit).or(spec.cpu_limit);
     if let Some(thousandths) = positive(request.cpu) {
         spec.cpu_shares = Some(thousandths.saturating_mul(1024) / 1000);
     }
@@ -114,6 +116,10 @@ pub async fn start(context: &Arc<Context>, app: &str, request: Request) -> Resul
         let shown = request.shown.as_ref().unwrap_or(command);
         spec.labels.insert(label::COMMAND.into(), shown.clone());
     }
+    if let Some(timer) = &request.timer {
+        spec.labels.insert(label::TIMER.into(), timer.clone());
+    }
+    let stream = supervise::run_stream(&spec.labels);
     let id = context.engine.create(&spec).await?;
     let run = RunRow {
         id: id[..id.len().min(12)].to_owned(),
@@ -145,7 +151,7 @@ pub async fn start(context: &Arc<Context>, app: &str, request: Request) -> Resul
             other => other,
         });
     }
-    supervise::look_after_run(context, app, &request.service, &id);
+    supervise::look_after_run(context, app, &stream, &id);
     if !request.ignored.is_empty() {
         context.log(
             app,

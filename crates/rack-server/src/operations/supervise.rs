@@ -396,7 +396,9 @@ pub async fn converge_locked(context: &Arc<Context>, app: &str) -> Result<()> {
             let member = current.pop().expect("more than the count");
             in_background(context, retire_task(context, &member));
         }
-        let held_back = context.fleet.is_held_back(app, name);
+        let held_back = context
+            .fleet
+            .is_held_back(app, name, tokio::time::Instant::now());
         let missing = if held_back {
             0
         } else {
@@ -548,12 +550,21 @@ pub fn look_after_resource(context: &Arc<Context>, owner: Owner<'_>, name: &str,
     });
 }
 
+/// Where the lines of a one-off process go, but for its id (`rack-api.md` §2).
+pub fn run_stream(labels: &Labels) -> String {
+    let text = |name: &str| labels.get(name).map(String::as_str).unwrap_or_default();
+    match text(label::TIMER) {
+        "" => format!("service/{}", text(label::NAME)),
+        timer => format!("timer/{timer}"),
+    }
+}
+
 /// Looks after a one-off process: its log, its exit status, its removal.
-pub fn look_after_run(context: &Arc<Context>, app: &str, service: &str, id: &str) {
+pub fn look_after_run(context: &Arc<Context>, app: &str, stream: &str, id: &str) {
     if !context.fleet.watch(id) {
         return;
     }
-    let stream = format!("service/{service}/{}", &id[..id.len().min(12)]);
+    let stream = format!("{stream}/{}", &id[..id.len().min(12)]);
     let (context, app, id) = (Arc::clone(context), app.to_owned(), id.to_owned());
     let tasks = context.tasks.clone();
     tasks.spawn(async move {
@@ -631,7 +642,7 @@ pub async fn take_over(context: &Arc<Context>, promoting: &[String]) -> Result<(
             }
             super::plan::RUN => match state.phase {
                 Phase::Created => context.engine.remove(&state.id).await?,
-                _ => look_after_run(context, app, name, &state.id),
+                _ => look_after_run(context, app, &run_stream(&state.labels), &state.id),
             },
             super::plan::RESOURCE if state.phase == Phase::Running => {
                 look_after_resource(context, Owner::App(app), name, &state.id);

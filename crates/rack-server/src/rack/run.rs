@@ -93,6 +93,7 @@ impl Rack {
             volumes: options.volumes.clone(),
             without_volumes: options.use_service_volume == Some(false),
             privileged: options.privileged,
+            timer: None,
             ignored: without_effect(options),
         };
         run::start(&self.context, app, request).await

@@ -41,6 +41,7 @@ mod sequences;
 mod streams;
 mod sweep;
 mod system;
+mod timers;
 mod tokens;
 mod transport;
 mod v3;

@@ -13,6 +13,7 @@ on_both_engines!(
     pushes_and_proxied_requests_are_refused_whatever_their_method,
     a_release_can_be_made_from_parts_of_others,
     percentages_of_a_promote_decide_who_goes_first,
+    a_service_says_how_requests_reach_it,
 );
 
 const BALANCED: &str = "environment:
@@ -381,4 +382,51 @@ async fn no_setter_of_eight_loses_anything() {
         .json();
     let form = format!("env=A%3D2&latest={}", text(&first, "id").to_lowercase());
     rack.post("/apps/other/releases", &form).await.json();
+}
+
+async fn a_service_says_how_requests_reach_it(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
+    rack.create("myapp").await;
+    let manifest = "services:
+  web:
+    build: .
+    port: 3000
+    scale: 2
+    health: {interval: 1}
+    drain: 1
+    termination: {grace: 1}
+    whitelist: 192.0.2.0/24
+";
+    let release = rack
+        .release("myapp", &[("convox.yml", manifest), PLAIN[1]])
+        .await;
+    rack.promote("myapp", &release).await;
+    let host = world.stranger().with("Host", "web.myapp.staging.localhost");
+    let cookie = async || {
+        let answer = host.get("/").await;
+        assert_eq!(answer.status, 200, "this machine may always come");
+        answer.header("set-cookie").map(str::to_owned)
+    };
+    let mut told = None;
+    until("two processes to choose from", async || {
+        told = cookie().await;
+        told.is_some()
+    })
+    .await;
+    let told = told.expect("a cookie");
+    let id = told.strip_prefix("twinrack-process=").expect("ours");
+    let id = id.split(';').next().expect("a value");
+    let processes = rack.get("/apps/myapp/processes").await.json().to_string();
+    assert!(processes.contains(id), "{id} in {processes}");
+    let manifest = manifest.replace("scale: 2", "tls: {redirect: true}");
+    let release = rack
+        .release("myapp", &[("convox.yml", manifest.as_str()), PLAIN[1]])
+        .await;
+    rack.promote("myapp", &release).await;
+    let answer = host.get("/a?b=c").await;
+    assert_eq!(answer.status, 308);
+    assert_eq!(
+        answer.header("location"),
+        Some("https://web.myapp.staging.localhost/a?b=c")
+    );
 }

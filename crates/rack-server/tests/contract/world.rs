@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use rack_api::socket::{Event, Role, Socket, SocketReader, SocketWriter, accept_key};
+use rack_server::operations::clock::Clock;
 use rack_server::operations::context::Settings;
 use rack_server::rack::access::Limits;
 use rack_server::rack::console::{Console, Options};
@@ -52,6 +53,8 @@ pub(crate) struct World {
     pub(crate) address: std::net::SocketAddr,
     pub(crate) data: Arc<TempDir>,
     engine: Engine,
+    /// The server's, to be moved on.
+    pub(crate) clock: Clock,
     console: Arc<Console>,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
@@ -95,6 +98,7 @@ impl World {
         let port = listener::bind(loopback, false).await.expect("a port");
         let address = port.local_addr().expect("bound");
         let shutdown = CancellationToken::new();
+        let clock = Clock::default();
         let opened = Console::open(Options {
             data: data.path().to_owned(),
             engine: engine.name().into(),
@@ -105,6 +109,7 @@ impl World {
                 build_timeout: Duration::from_secs(30),
                 promote_timeout: engine.promote_timeout(),
                 measure_every: Duration::from_millis(500),
+                clock: clock.clone(),
                 failpoints: failpoints.parse().expect("failpoints"),
                 archive_limits: artifact::Limits::default(),
             },
@@ -123,6 +128,7 @@ impl World {
             address,
             data,
             engine: engine.clone(),
+            clock,
             console,
             shutdown,
             serving,

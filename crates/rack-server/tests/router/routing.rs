@@ -5,10 +5,10 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::routing::{get as on_get, post};
 use http::{HeaderMap, Request, StatusCode};
-use rack_server::router::{Key, ProbeError, PublishError, Router, Scheme};
+use rack_server::router::{Key, Origin, ProbeError, PublishError, Router, Rules, Scheme};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::world::{HOST, World, get, key, named, read, send, soon};
+use crate::world::{HOST, Process, World, get, key, named, read, send, soon};
 
 #[tokio::test]
 async fn hosts_lead_to_services_and_everything_else_to_the_api() {
@@ -437,4 +437,117 @@ async fn unusual_methods_keep_their_meaning() {
         answer.starts_with("HTTP/1.0 200") && answer.ends_with("\r\n\r\ntwelve bytes"),
         "{answer}"
     );
+}
+
+/// The process a cookie of ours names.
+fn stays_with(headers: &HeaderMap) -> Option<String> {
+    let cookie = headers.get("set-cookie")?.to_str().expect("text");
+    let id = cookie.strip_prefix("twinrack-process=")?;
+    Some(id.split(';').next().expect("a value").to_owned())
+}
+
+#[tokio::test]
+async fn a_sticky_client_stays_with_its_process_while_that_is_there() {
+    let world = World::new().await;
+    let names = ["aaaaaaaaaaaa0", "bbbbbbbbbbbb0"];
+    let processes = names.map(|name| world.fleet.start(name, named(name)));
+    let targets: Vec<_> = processes.iter().map(Process::target).collect();
+    let rules = Rules {
+        sticky: true,
+        ..Rules::default()
+    };
+    let publish = |targets| {
+        world
+            .router
+            .publish_with(key(), vec![], targets, rules.clone())
+            .expect("published");
+    };
+    publish(targets.clone());
+    let mut client = world.client().await;
+    let first = send(&mut client, get(HOST, "/")).await;
+    let kept = stays_with(first.headers()).expect("a cookie");
+    let (_, name) = read(first).await;
+    assert!(name.starts_with(&kept), "{name} {kept}");
+    for _ in 0..5 {
+        let mut again = get(HOST, "/");
+        let cookie = format!("other=1; twinrack-process={kept}");
+        again
+            .headers_mut()
+            .insert("cookie", cookie.parse().expect("a value"));
+        let answer = send(&mut client, again).await;
+        assert_eq!(stays_with(answer.headers()), None, "it knows");
+        assert_eq!(read(answer).await.1, name);
+    }
+    let other = usize::from(name == names[0]);
+    publish(vec![
+        targets[other].clone(),
+        world.fleet.dead("cccccccccccc0"),
+    ]);
+    let mut again = get(HOST, "/");
+    let cookie = format!("twinrack-process={kept}");
+    again
+        .headers_mut()
+        .insert("cookie", cookie.parse().expect("a value"));
+    let answer = send(&mut client, again).await;
+    assert_eq!(
+        stays_with(answer.headers()).as_deref(),
+        Some(&names[other][..12]),
+        "told of the new one"
+    );
+    assert_eq!(read(answer).await.1, names[other]);
+    publish(vec![targets[other].clone()]);
+    let alone = send(&mut client, get(HOST, "/")).await;
+    assert_eq!(stays_with(alone.headers()), None, "no choice, no cookie");
+}
+
+#[tokio::test]
+async fn plain_http_is_sent_on_to_tls_where_the_service_wants_it() {
+    let world = World::new().await;
+    let web = world.fleet.start("web", named("web"));
+    let rules = Rules {
+        redirect: true,
+        ..Rules::default()
+    };
+    world
+        .router
+        .publish_with(key(), vec![], vec![web.target()], rules)
+        .expect("published");
+    let mut client = world.client().await;
+    for (host, place) in [
+        (
+            format!("{HOST}:5443"),
+            format!("https://{HOST}:5443/a/b?c=d%20e"),
+        ),
+        (HOST.to_uppercase(), format!("https://{HOST}/a/b?c=d%20e")),
+        (format!("{HOST}:80"), format!("https://{HOST}/a/b?c=d%20e")),
+    ] {
+        let answer = send(&mut client, get(&host, "/a/b?c=d%20e")).await;
+        assert_eq!(answer.status(), StatusCode::PERMANENT_REDIRECT);
+        assert_eq!(answer.headers()["location"], place.as_str());
+    }
+}
+
+#[tokio::test]
+async fn only_listed_networks_and_this_machine_may_come() {
+    let world = World::new().await;
+    let web = world.fleet.start("web", named("web"));
+    let rules = Rules {
+        allow: vec!["10.0.0.0/8".parse().expect("a network")],
+        ..Rules::default()
+    };
+    world
+        .router
+        .publish_with(key(), vec![], vec![web.target()], rules)
+        .expect("published");
+    assert_eq!(world.get(HOST, "/").await, (200, "web".to_owned()));
+    for (peer, expected) in [("10.9.9.9:1", 200), ("192.0.2.1:1", 403)] {
+        let mut request = get(HOST, "/");
+        request.extensions_mut().insert(Origin {
+            peer: peer.parse().expect("an address"),
+            local: "127.0.0.1:5443".parse().expect("an address"),
+            tls: false,
+        });
+        let answer = world.router.serve(request).await;
+        assert_eq!(answer.status(), expected, "{peer}");
+    }
 }
