@@ -89,7 +89,11 @@ impl Operation for Provide {
                 .store
                 .set_rack_resource(&self.name, before, status::UPDATING)
                 .await?),
-            (_, None) => Ok(()),
+            // Not promised any more: nobody brings up what is about to be removed.
+            (_, None) => Ok(context
+                .store
+                .set_rack_resource(&self.name, &self.parameters, status::CREATING)
+                .await?),
         }
     }
 

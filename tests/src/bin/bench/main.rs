@@ -166,7 +166,7 @@ fn ratio(what: &str, ours: Duration, floor: Duration, most: f64) -> Row {
         measured: milliseconds(ours),
         floor: milliseconds(floor),
         ratio: format!("{times:.2}"),
-        target: format!("≤ {most}x"),
+        target: format!("≤ {most:.2}x"),
         within: times <= most,
     }
 }
