@@ -41,5 +41,5 @@ pub use record::{
     Index, Origin, ServiceImage, Source,
 };
 pub use relay::{Held, relay};
-pub use verify::{Contents, Layout, fingerprint, verify};
+pub use verify::{Contents, Layout, fingerprint, verify, verify_thin};
 pub use write::{Format, Prepared, Saved, Summary, plan, prepare, write};

@@ -48,6 +48,8 @@ pub struct Contents {
     pub index: Option<Index>,
     /// All files of the archive, the index itself excepted.
     pub entries: Vec<FileEntry>,
+    /// Layers that were left out ([`verify_thin`]).
+    pub withheld: BTreeSet<Digest>,
     /// The digest of the archive as it was received.
     pub digest: Digest,
     /// The size of the archive as it was received.
@@ -61,7 +63,14 @@ pub struct Contents {
 /// and layers against their digests, nothing after the end. If the archive has
 /// an index, every entry must be listed there and equal.
 pub fn verify(reader: impl Read, limits: &Limits) -> Result<Contents, ArtifactError> {
-    survey(reader, limits, None)
+    survey(reader, limits, None, false)
+}
+
+/// The same for an archive from which layers may be missing: those that the index says
+/// were left out, and no others. It is for the caller to see that they are where the
+/// images go.
+pub fn verify_thin(reader: impl Read, limits: &Limits) -> Result<Contents, ArtifactError> {
+    survey(reader, limits, None, true)
 }
 
 /// Reads to the end for the digest alone, within the limit for an archive.
@@ -77,10 +86,14 @@ pub(crate) fn survey(
     reader: impl Read,
     limits: &Limits,
     mut outlet: Option<&mut dyn Outlet>,
+    thin: bool,
 ) -> Result<Contents, ArtifactError> {
     let meter = Meter::new(limits);
     let mut received = HashingReader::aside(Received::new(reader, &meter));
-    let mut survey = Survey::default();
+    let mut survey = Survey {
+        thin,
+        ..Survey::default()
+    };
     let mut archive = open(&mut received, &meter);
     while let Some(entry) = archive.next_entry()? {
         // Not `as_deref_mut`: it would borrow the outlet for all turns at once.
@@ -131,6 +144,9 @@ struct Survey {
     layers: BTreeMap<String, Vec<Layer>>,
     unnamed: BTreeSet<String>,
     plan: LoadPlan,
+    /// Whether layers may be missing, and those that are.
+    thin: bool,
+    withheld: BTreeSet<Digest>,
     /// Names of the image tars.
     docker: Vec<String>,
     oci: usize,
@@ -173,7 +189,8 @@ impl Survey {
             let json = text(&mut hashing, entry.size, meter)?;
             self.build = Some(BuildRecord::from_json(&json)?);
         } else if name.ends_with(IMAGE_SUFFIX) {
-            let tar = ImageTar::scan(&mut hashing, name, meter, outlet)?;
+            let mut tar = ImageTar::scan(&mut hashing, name, meter, outlet)?;
+            tar.thin = self.thin;
             self.images(name, &tar)?;
             files = tar.listing();
         } else {
@@ -227,6 +244,11 @@ impl Survey {
         if !image.named {
             self.unnamed.insert(service.clone());
         }
+        for (path, diff_id) in image.layers.iter().zip(&image.service.diff_ids) {
+            if tar.withholds(path, diff_id) {
+                self.withheld.insert(diff_id.clone());
+            }
+        }
         self.services.insert(service, image.service.clone());
         Ok(())
     }
@@ -234,6 +256,12 @@ impl Survey {
     fn finish(self, digest: Digest, size: u64) -> Result<Contents, ArtifactError> {
         if let Some(index) = &self.index {
             self.check_index(index)?;
+        }
+        let announced = self.index.as_ref().map(|index| index.withheld.clone());
+        if announced.unwrap_or_default() != self.withheld {
+            return Err(mismatch(
+                "other layers are missing than were left out".to_owned(),
+            ));
         }
         if self.services.is_empty() {
             return Err(ArtifactError::NoImages);
@@ -246,6 +274,7 @@ impl Survey {
             unnamed_configurations: self.unnamed,
             index: self.index,
             entries: self.entries,
+            withheld: self.withheld,
             digest,
             size,
             plan: self.plan,

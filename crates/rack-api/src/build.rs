@@ -129,6 +129,8 @@ fn is_false(value: &bool) -> bool {
 pub struct Ticket {
     /// A secret without meaning to clients.
     pub ticket: String,
+    /// Layers of the build's images, lowest first, by service.
+    pub layers: BTreeMap<String, Vec<String>>,
 }
 
 impl std::fmt::Debug for Ticket {

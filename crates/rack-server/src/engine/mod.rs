@@ -85,6 +85,9 @@ pub struct EngineInfo {
     pub cpus: u64,
     /// Memory available to it in bytes.
     pub memory: u64,
+    /// Whether [`Engine::load`] takes images whose lower layers are left out, if it has
+    /// these layers, and fails if it has not.
+    pub reuses_layers: bool,
 }
 
 /// An image on the engine.

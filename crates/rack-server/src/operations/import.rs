@@ -98,9 +98,8 @@ impl Import {
         let absent = self.arrival.tag_present(context, known).await;
         match absent {
             Ok(absent) if !absent.is_empty() => {
-                images
-                    .load(context, self.arrival.references(context))
-                    .await?;
+                let tags = self.arrival.references(context);
+                images.load(context, &self.arrival.app, tags).await?;
             }
             present => {
                 images.abandon().await;

@@ -25,6 +25,7 @@ pub mod history;
 pub mod image_import;
 pub mod import;
 pub mod index;
+pub mod layers;
 pub mod metric;
 pub mod newborn;
 pub mod pipe;

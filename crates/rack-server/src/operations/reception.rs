@@ -25,6 +25,7 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::arrival::{Way, check_app, plain, same, service_image};
 use super::context::Context;
 use super::error::{Failure, Result};
+use super::layers;
 use super::pipe::{PipeWriter, pipe};
 use super::plan::one_line;
 use super::spool::Tee;
@@ -123,9 +124,11 @@ pub async fn receive(
         }
         Course::Keep => {
             let from = SyncIoBridge::new(whole);
-            tokio::task::spawn_blocking(move || keep(from, spool, &limits))
-                .await
-                .map_err(gone)?
+            tokio::task::spawn_blocking(move || {
+                keep(from, spool, |tee| artifact::verify(tee, &limits))
+            })
+            .await
+            .map_err(gone)?
         }
         Course::Compare(known) => {
             let from = SyncIoBridge::new(whole);
@@ -135,6 +138,30 @@ pub async fn receive(
                 .map_err(gone)?
         }
     }
+}
+
+/// Receives an archive from which layers are left out that images of the rack have. It
+/// goes into a file, for the engine must not see it before these layers are proven.
+pub async fn receive_thin(
+    context: &Arc<Context>,
+    app: &str,
+    body: impl AsyncRead + Send + Unpin + 'static,
+) -> Result<Received> {
+    let limits = context.settings.archive_limits.clone();
+    let directory = context.scratch();
+    let from = SyncIoBridge::new(body);
+    let received = tokio::task::spawn_blocking(move || {
+        let spool = tempfile::Builder::new()
+            .prefix("import-")
+            .tempfile_in(directory)
+            .map_err(unspooled)?;
+        keep(from, spool, |tee| artifact::verify_thin(tee, &limits))
+    });
+    let received = received.await.map_err(gone)??;
+    if let Images::Spooled(contents, _) = &received.images {
+        layers::prove(context, app, contents).await?;
+    }
+    Ok(received)
 }
 
 /// Reads as much of an archive as it takes to see what it is.
@@ -299,10 +326,14 @@ async fn hand_over(
 }
 
 /// Verifies an archive while it goes into a file.
-fn keep(from: impl std::io::Read, spool: NamedTempFile, limits: &Limits) -> Result<Received> {
+fn keep<R: std::io::Read>(
+    from: R,
+    spool: NamedTempFile,
+    verify: impl FnOnce(&mut Tee<R>) -> std::result::Result<Contents, ArtifactError>,
+) -> Result<Received> {
     let (file, path) = spool.into_parts();
     let mut tee = Tee::new(from, file);
-    let verified = artifact::verify(&mut tee, limits);
+    let verified = verify(&mut tee);
     // A full disk breaks the reading off too, but is the better reason.
     tee.finish().map_err(unspooled)?;
     let contents = verified.map_err(|error| refused(&error))?;
@@ -366,15 +397,25 @@ impl Images {
         }
     }
 
-    /// Gives them to the engine, named by service as `tags` says.
+    /// Gives them to the engine for an app, named by service as `tags` says.
     pub(super) async fn load(
         self,
         context: &Context,
+        app: &str,
         tags: BTreeMap<String, String>,
     ) -> Result<()> {
         match self {
             Self::Held(handover) => handover.release(tags).await,
-            Self::Spooled(contents, path) => feed(context, *contents, path, tags).await,
+            Self::Spooled(contents, path) => {
+                let contents = Arc::new(*contents);
+                let fed = feed(context, Arc::clone(&contents), path, tags).await;
+                if fed.is_err() {
+                    // Layers that were left out may have gone since they were proven:
+                    // that is a better reason than the engine's.
+                    layers::prove(context, app, &contents).await?;
+                }
+                fed
+            }
             Self::Known(_) | Self::Gone => Err(Failure::Failed(
                 "cannot import: images of the build were removed from the engine meanwhile; import it again"
                     .into(),
@@ -429,7 +470,7 @@ impl Handover {
 /// Gives the engine the images in a spooled archive.
 async fn feed(
     context: &Context,
-    contents: Contents,
+    contents: Arc<Contents>,
     archive: TempPath,
     tags: BTreeMap<String, String>,
 ) -> Result<()> {

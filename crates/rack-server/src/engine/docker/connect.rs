@@ -294,6 +294,9 @@ impl Docker {
                 .mem_total
                 .and_then(|n| u64::try_from(n).ok())
                 .unwrap_or_default(),
+            // Known of the classic store, which finds layers by what they stand on; the
+            // containerd store wants all blobs, and so does podman.
+            reuses_layers: info.driver.as_deref() == Some("overlay2"),
         })
     }
 }
