@@ -63,15 +63,15 @@ enum Generation {
 }
 
 impl Generation {
-    /// Asks a rack. Racks of version 2 call themselves by the time they were released,
-    /// those of version 3 by three numbers (`rack-api.md` §5).
+    /// Asks a rack, unless it has said already that it is one of ours. Racks of version 2
+    /// call themselves by the time they were released, those of version 3 by three
+    /// numbers (`rack-api.md` §5).
     async fn of(rack: &Rack) -> Result<Self, Error> {
+        if rack.client.is_twinrack() {
+            return Ok(Self::Ours);
+        }
         let version = rack.client.system_get().await?.version;
-        Ok(if rack.client.is_twinrack() {
-            Self::Ours
-        } else {
-            Self::of_version(&version)
-        })
+        Ok(Self::of_version(&version))
     }
 
     fn of_version(version: &str) -> Self {
@@ -149,9 +149,12 @@ pub(super) async fn copy(
     }
     progress.ok_with(&copied.release)?;
     if had > 0 {
-        let layers = if had == 1 { "layer was" } else { "layers were" };
+        let (layers, them) = match had {
+            1 => ("layer was", "it"),
+            _ => ("layers were", "them"),
+        };
         context.ui.note(format!(
-            "note: {had} {layers} not sent, as {} had them",
+            "note: {had} {layers} not sent, as {} had {them}",
             there.unwrap_or("the rack")
         ));
     }
@@ -162,23 +165,23 @@ pub(super) async fn copy(
     Ok(Exit::SUCCESS)
 }
 
-/// The format in which a build travels from one rack to another.
+/// The format to ask the source for, if it knows formats and the target is not ours.
 async fn agreed(source: &Rack, target: &Rack) -> Result<Option<Format>, Error> {
-    let (from, to) = (Generation::of(source).await?, Generation::of(target).await?);
-    match (from, to) {
-        (_, Generation::Ours) => Ok(None),
-        (Generation::Ours, to) => Ok(Some(to.format())),
-        (from, to) if from == to => Ok(None),
-        (_, to) => {
-            let format = to.format();
-            Err(Error::with_hint(
-                "a rack of version 2 does not take archives of version 3, nor the reverse",
-                format!(
-                    "`convox builds export`, `convox artifact convert <file> --to {format} -o <other>`, \
-                     then `convox builds import`"
-                ),
-            ))
-        }
+    let to = Generation::of(target).await?;
+    if to == Generation::Ours {
+        return Ok(None);
+    }
+    let format = to.format();
+    match Generation::of(source).await? {
+        Generation::Ours => Ok(Some(format)),
+        from if from == to => Ok(None),
+        _ => Err(Error::with_hint(
+            "a rack of version 2 does not take archives of version 3, nor the reverse",
+            format!(
+                "`convox builds export`, `convox artifact convert <file> --to {format} -o <other>`, \
+                 then `convox builds import`"
+            ),
+        )),
     }
 }
 
@@ -190,7 +193,7 @@ struct Journey<'a> {
     build: &'a str,
     to_app: &'a str,
     foreign: bool,
-    /// What the source is asked for, if it knows formats and the target wants one.
+    /// What the source is asked for.
     format: Option<Format>,
     ui: &'a Ui,
 }
