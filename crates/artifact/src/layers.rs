@@ -81,6 +81,8 @@ pub(crate) struct ImageTar {
     pub(crate) files: BTreeMap<String, FileRecord>,
     pub(crate) links: BTreeMap<String, String>,
     documents: BTreeMap<String, Vec<u8>>,
+    /// Most values in one of the documents.
+    pub(crate) most_values: u64,
     /// Whether layers may be missing.
     pub(crate) thin: bool,
 }
@@ -99,6 +101,7 @@ impl ImageTar {
             files: BTreeMap::new(),
             links: BTreeMap::new(),
             documents: BTreeMap::new(),
+            most_values: meter.limits().json_values,
             thin: false,
         };
         let mut buffer = vec![0; BUFFER];

@@ -7,7 +7,7 @@ use std::io::{BufReader, Read};
 use crate::digest::{Digest, HashingReader};
 use crate::error::{ArtifactError, escaped, shown};
 use crate::gunzip::Gunzip;
-use crate::images::{Image, Layer, service_name, service_of_tag};
+use crate::images::{Image, Layer, Platform, service_name, service_of_tag};
 use crate::layers::{BUFFER, ImageTar, Outlet, drain};
 use crate::limits::{Limits, Meter, Received, Unpacked};
 use crate::load::LoadPlan;
@@ -41,6 +41,8 @@ pub struct Contents {
     pub services: BTreeMap<String, ServiceImage>,
     /// The layers of each service's image, lowest first.
     pub layers: BTreeMap<String, Vec<Layer>>,
+    /// What the image of each service is made for.
+    pub platforms: BTreeMap<String, Platform>,
     /// Services whose image is not called by its digest in the archive, so that nothing
     /// states what its configuration should be.
     pub unnamed_configurations: BTreeSet<String>,
@@ -142,6 +144,7 @@ struct Survey {
     entries: Vec<FileEntry>,
     services: BTreeMap<String, ServiceImage>,
     layers: BTreeMap<String, Vec<Layer>>,
+    platforms: BTreeMap<String, Platform>,
     unnamed: BTreeSet<String>,
     plan: LoadPlan,
     /// Whether layers may be missing, and those that are.
@@ -241,6 +244,8 @@ impl Survey {
         }
         self.plan.add(&service, entry, tar, image)?;
         self.layers.insert(service.clone(), tar.layers_of(image)?);
+        self.platforms
+            .insert(service.clone(), image.platform.clone());
         if !image.named {
             self.unnamed.insert(service.clone());
         }
@@ -271,6 +276,7 @@ impl Survey {
             build: self.build,
             services: self.services,
             layers: self.layers,
+            platforms: self.platforms,
             unnamed_configurations: self.unnamed,
             index: self.index,
             entries: self.entries,
@@ -382,5 +388,6 @@ pub(crate) fn text(
     source
         .read_to_end(&mut text)
         .map_err(ArtifactError::from_read)?;
+    meter.check_values(&text)?;
     Ok(text)
 }

@@ -39,6 +39,7 @@ pub async fn import(
         services,
         provenance,
         images,
+        ..
     } = received;
     let way = Way::Import;
     let arrival = Arrival::new(context, way, app, foreign, build, services, provenance).await;

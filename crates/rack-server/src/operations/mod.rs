@@ -7,6 +7,7 @@
 //! idempotent, so a server that was killed anywhere takes up the row again
 //! ([`recover`]) and brings it to a terminal state. Nothing here knows HTTP.
 
+pub mod admission;
 pub mod arrival;
 pub mod build;
 pub mod build_log;

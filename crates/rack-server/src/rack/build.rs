@@ -286,12 +286,14 @@ impl Rack {
         self.not_deleting(app).await?;
         // Before the archive comes, which may take any time.
         let foreign = foreign || newborn::is_filling(&self.context, app).await?;
-        let received = if thin {
-            reception::receive_thin(&self.context, app, archive).await?
-        } else {
-            reception::receive(&self.context, app, foreign, archive).await?
+        let (place, archive) = tokio::select! {
+            admitted = self.context.admission.admit(archive) => admitted
+                .map_err(|error| Failure::Invalid(format!("cannot import: cannot read: {error}")))?,
+            () = self.context.shutdown.cancelled() => return Err(Failure::Shutdown),
         };
+        let received = reception::receive(&self.context, app, archive, foreign, thin).await?;
         let row = import::import(&self.context, app, received, foreign).await?;
+        drop(place);
         self.context.newborn.remove(app);
         self.show_build(row).await
     }

@@ -169,6 +169,14 @@ pub(super) fn read(blobs: &Blobs, mut tar: impl Read) -> Result<Incoming> {
     Ok(incoming)
 }
 
+/// Reads a layer's headers, as an engine does that unpacks it.
+fn walk(layer: impl Read + io::Seek) -> io::Result<()> {
+    for entry in Archive::new(layer).entries_with_seek()? {
+        entry?;
+    }
+    Ok(())
+}
+
 /// Why an archive is none; always one line.
 fn bad(reason: &dyn std::fmt::Display) -> EngineError {
     EngineError::Failed(format!("cannot load images: {reason}"))
@@ -287,6 +295,10 @@ impl Entries {
                 layer.digest()
             )));
         }
+        let readable = layer.open().and_then(walk);
+        readable.map_err(|error| {
+            EngineError::Refused(format!("a layer is no tar archive: {path}: {error}"))
+        })?;
         let size = layer.size();
         self.proven.insert(diff_id.to_owned(), layer);
         Ok(size)

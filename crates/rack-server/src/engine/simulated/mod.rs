@@ -275,6 +275,7 @@ impl Engine for Simulated {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cpus: std::thread::available_parallelism().map_or(1, |count| count.get() as u64),
             memory: MEMORY,
+            architecture: super::architecture(std::env::consts::ARCH).to_owned(),
             reuses_layers: true,
         })
     }
