@@ -140,11 +140,10 @@ fn introduce(world: &World, other: &World, name: &str) {
 }
 
 /// Two servers on two engines: the archive is piped.
-fn through_a_pipe(near: &World) {
-    let far = World::simulated();
+fn through_a_pipe(near: &World, far: &World) {
     far.install(&["production"]);
     let app = near.tiny();
-    introduce(near, &far, "far");
+    introduce(near, far, "far");
     far.convox(&["apps", "create", "myapp", "-r", "production"])
         .ok();
     write(&app, "bin/own", &near.path().display().to_string());
@@ -179,7 +178,29 @@ fn through_a_pipe(near: &World) {
         })
         .collect();
     assert_eq!(files, Vec::<std::ffi::OsString>::new());
-    assert_eq!((left(near, "staging"), left(&far, "production")), (0, 0));
+    assert_eq!((left(near, "staging"), left(far, "production")), (0, 0));
+
+    // The next one without the layers that are there by now.
+    write(&app, "bin/own", &format!("{} again", near.path().display()));
+    let next = near
+        .convox_in(&app, &["build", "--id", "-r", "staging"])
+        .ok();
+    let copied = near.convox_in(
+        &app,
+        &["builds", "copy", &next, "--from", "staging", "--to", "far"],
+    );
+    assert!(
+        copied.stderr.contains(" not sent, as far had "),
+        "{copied:?}"
+    );
+    copied.ok();
+    let newest = |world: &World, rack: &str| {
+        let build = world.api(rack, "/apps/myapp/builds")[0]["id"].clone();
+        let id = build.as_str().expect("an id").to_owned();
+        world.digests(rack, "myapp", &id)
+    };
+    assert_eq!(newest(near, "staging"), newest(far, "production"));
+    assert_eq!((left(near, "staging"), left(far, "production")), (0, 0));
 
     // And back, to where the images are, which says where they were first.
     near.convox_in(&app, &["apps", "create", "back", "-r", "production"])
@@ -206,11 +227,17 @@ fn through_a_pipe(near: &World) {
 
 #[test]
 fn a_build_is_piped_between_servers_simulated() {
-    through_a_pipe(&World::simulated());
+    through_a_pipe(&World::simulated(), &World::simulated());
 }
 
 #[test]
 #[ignore = "needs Docker"]
 fn a_build_is_piped_between_servers() {
-    through_a_pipe(&World::docker());
+    through_a_pipe(&World::docker(), &World::simulated());
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_build_is_piped_between_servers_of_one_engine() {
+    through_a_pipe(&World::docker(), &World::docker());
 }

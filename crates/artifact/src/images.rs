@@ -4,11 +4,14 @@
 //! An image is accepted only if its configuration has the digest it is called
 //! by and every layer decompresses to the digest the configuration lists.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::error::{ArtifactError, shown};
 use crate::layers::{Content, FileRecord, ImageTar};
+use crate::limits::check_values;
 use crate::record::{ServiceImage, document};
 
 pub(crate) const DOCKER_MANIFEST: &str = "manifest.json";
@@ -43,11 +46,22 @@ pub enum Compression {
     Gzip,
 }
 
+/// What an image is made for, in Go's words for systems and processors; empty where its
+/// configuration does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Platform {
+    /// The system, such as `linux`.
+    pub os: String,
+    /// The processor, such as `amd64`.
+    pub architecture: String,
+}
+
 /// A proved image and where its parts are.
 #[derive(Debug)]
 pub(crate) struct Image {
     /// Names given to it in the tar.
     pub(crate) tags: Vec<String>,
+    pub(crate) platform: Platform,
     pub(crate) service: ServiceImage,
     /// The path of the configuration.
     pub(crate) config: String,
@@ -76,7 +90,7 @@ pub(crate) struct Descriptor {
     pub(crate) digest: Digest,
     pub(crate) size: u64,
     #[serde(default, skip_serializing)]
-    platform: Option<Platform>,
+    platform: Option<IndexedPlatform>,
 }
 
 impl Descriptor {
@@ -94,8 +108,9 @@ impl Descriptor {
     }
 }
 
+/// What an index says a manifest is for; attestations are for `unknown`.
 #[derive(Debug, Deserialize)]
-struct Platform {
+struct IndexedPlatform {
     #[serde(default)]
     os: String,
 }
@@ -130,6 +145,10 @@ struct OciLayout {
 #[derive(Deserialize)]
 struct ImageConfig {
     #[serde(default)]
+    os: Option<String>,
+    #[serde(default)]
+    architecture: Option<String>,
+    #[serde(default)]
     config: Option<ContainerConfig>,
     rootfs: RootFs,
 }
@@ -147,10 +166,11 @@ struct RootFs {
 }
 
 impl ImageTar {
-    /// Describes the layers of one of the images found here.
+    /// Describes the layers of one of the images found here, but for those left out.
     pub(crate) fn layers_of(&self, image: &Image) -> Result<Vec<Layer>, ArtifactError> {
         let paths = image.layers.iter().zip(&image.service.diff_ids);
         paths
+            .filter(|(path, diff_id)| !self.withholds(path, diff_id))
             .map(|(path, diff_id)| {
                 let (_, file) = self.file_at(path)?;
                 let (compression, size) = match file.content {
@@ -176,16 +196,19 @@ impl ImageTar {
     /// Proves and returns all images of a docker archive.
     pub(crate) fn docker_images(&self) -> Result<Vec<Image>, ArtifactError> {
         let listed: Vec<DockerImage> = self.json(DOCKER_MANIFEST)?;
-        listed
-            .into_iter()
-            .map(|image| {
-                self.image(
-                    &image.config,
-                    &image.layers,
-                    image.repo_tags.unwrap_or_default(),
-                )
-            })
-            .collect()
+        // Each is read once, however many images claim to have it.
+        let mut configs = BTreeMap::new();
+        let mut images = Vec::new();
+        for image in listed {
+            let (path, _) = self.file_at(&image.config)?;
+            if !configs.contains_key(path) {
+                let config: ImageConfig = self.json(path)?;
+                configs.insert(path.to_owned(), config);
+            }
+            let tags = image.repo_tags.unwrap_or_default();
+            images.push(self.image(&image.config, &configs[path], &image.layers, tags)?);
+        }
+        Ok(images)
     }
 
     /// Proves and returns the one image of an OCI layout.
@@ -211,7 +234,7 @@ impl ImageTar {
             .iter()
             .map(|layer| self.blob(layer))
             .collect::<Result<Vec<_>, _>>()?;
-        self.image(&config, &layers, Vec::new())
+        self.image(&config, &self.json(&config)?, &layers, Vec::new())
     }
 
     /// Follows an index to its only image, past attestations and nested indexes.
@@ -291,13 +314,13 @@ impl ImageTar {
     fn image(
         &self,
         config_path: &str,
+        parsed: &ImageConfig,
         layer_paths: &[String],
         tags: Vec<String>,
     ) -> Result<Image, ArtifactError> {
         let (config, file) = self.file_at(config_path)?;
         let named = check_name(&self.within(config_path), config_path, file)?;
-        let parsed: ImageConfig = self.json(config)?;
-        let diff_ids = parsed.rootfs.diff_ids.unwrap_or_default();
+        let diff_ids = parsed.rootfs.diff_ids.as_deref().unwrap_or_default();
         if diff_ids.len() != layer_paths.len() {
             return Err(ArtifactError::LayerCount {
                 place: self.within(config),
@@ -306,7 +329,11 @@ impl ImageTar {
             });
         }
         let mut layers = Vec::with_capacity(layer_paths.len());
-        for (path, expected) in layer_paths.iter().zip(&diff_ids) {
+        for (path, expected) in layer_paths.iter().zip(diff_ids) {
+            if self.withholds(path, expected) {
+                layers.push(path.clone());
+                continue;
+            }
             let (path, file) = self.file_at(path)?;
             self.check_layer(path, file, expected)?;
             layers.push(path.to_owned());
@@ -315,8 +342,12 @@ impl ImageTar {
             tags,
             service: ServiceImage {
                 config_digest: file.digest.clone(),
-                diff_ids,
-                entrypoint: entrypoint(parsed.config, &self.within(config))?,
+                diff_ids: diff_ids.to_vec(),
+                entrypoint: entrypoint(parsed.config.as_ref(), &self.within(config))?,
+            },
+            platform: Platform {
+                os: parsed.os.clone().unwrap_or_default(),
+                architecture: parsed.architecture.clone().unwrap_or_default(),
             },
             config: config.to_owned(),
             named,
@@ -357,8 +388,9 @@ impl ImageTar {
     }
 
     fn json<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, ArtifactError> {
-        serde_json::from_slice(self.document(path)?)
-            .map_err(|error| document(&self.within(path), &error))
+        let text = self.document(path)?;
+        check_values(text, self.most_values)?;
+        serde_json::from_slice(text).map_err(|error| document(&self.within(path), &error))
     }
 
     fn within(&self, path: &str) -> String {
@@ -386,15 +418,15 @@ fn check_name(place: &str, path: &str, file: &FileRecord) -> Result<bool, Artifa
 }
 
 /// Reads an entrypoint in both its forms, a list and (long ago) a single text.
-fn entrypoint(config: Option<ContainerConfig>, place: &str) -> Result<Vec<String>, ArtifactError> {
+fn entrypoint(config: Option<&ContainerConfig>, place: &str) -> Result<Vec<String>, ArtifactError> {
     let malformed = || ArtifactError::Document {
         place: place.to_owned(),
         reason: "the entrypoint is not a list of texts".to_owned(),
     };
-    match config.and_then(|config| config.entrypoint) {
+    match config.and_then(|config| config.entrypoint.as_ref()) {
         None | Some(serde_json::Value::Null) => Ok(Vec::new()),
-        Some(serde_json::Value::String(text)) => Ok(vec![text]),
-        Some(list) => serde_json::from_value(list).map_err(|_| malformed()),
+        Some(serde_json::Value::String(text)) => Ok(vec![text.clone()]),
+        Some(list) => Vec::deserialize(list).map_err(|_| malformed()),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::error::ArtifactError;
 use crate::gunzip::Gunzip;
 use crate::images::{DOCKER_MANIFEST, OCI_INDEX};
 use crate::limits::{Meter, Unpacked};
+use crate::load::layer_name;
 use crate::record::FileEntry;
 use crate::tarball::{Kind, TarReader};
 
@@ -80,6 +81,10 @@ pub(crate) struct ImageTar {
     pub(crate) files: BTreeMap<String, FileRecord>,
     pub(crate) links: BTreeMap<String, String>,
     documents: BTreeMap<String, Vec<u8>>,
+    /// Most values in one of the documents.
+    pub(crate) most_values: u64,
+    /// Whether layers may be missing.
+    pub(crate) thin: bool,
 }
 
 impl ImageTar {
@@ -96,6 +101,8 @@ impl ImageTar {
             files: BTreeMap::new(),
             links: BTreeMap::new(),
             documents: BTreeMap::new(),
+            most_values: meter.limits().json_values,
+            thin: false,
         };
         let mut buffer = vec![0; BUFFER];
         while let Some(entry) = tar.next_entry()? {
@@ -205,6 +212,11 @@ impl ImageTar {
             path = self.links.get(path)?;
         }
         None
+    }
+
+    /// Whether a layer is missing and may be: it is called as we call it.
+    pub(crate) fn withholds(&self, path: &str, diff_id: &Digest) -> bool {
+        self.thin && path == layer_name(diff_id) && self.resolve(path).is_none()
     }
 
     /// Finds a file that must be there.

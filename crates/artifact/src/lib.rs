@@ -32,7 +32,7 @@ pub use convert::prepare_conversion;
 pub use digest::Digest;
 pub use error::ArtifactError;
 pub use glimpse::{Glimpse, glimpse};
-pub use images::{Compression, Layer};
+pub use images::{Compression, Layer, Platform};
 pub use limits::Limits;
 pub use load::write_docker_load;
 pub use proof::Check;
@@ -41,5 +41,5 @@ pub use record::{
     Index, Origin, ServiceImage, Source,
 };
 pub use relay::{Held, relay};
-pub use verify::{Contents, Layout, fingerprint, verify};
+pub use verify::{Contents, Layout, fingerprint, verify, verify_thin};
 pub use write::{Format, Prepared, Saved, Summary, plan, prepare, write};

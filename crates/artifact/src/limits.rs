@@ -30,6 +30,9 @@ pub struct Limits {
     pub json: u64,
     /// Bytes of all JSON documents together; they are kept in memory.
     pub json_total: u64,
+    /// Values in one JSON document: once read, each takes far more memory than the two
+    /// bytes it may be written in.
+    pub json_values: u64,
 }
 
 impl Default for Limits {
@@ -42,13 +45,14 @@ impl Default for Limits {
             name: 255,
             json: 4 * MIB,
             json_total: 24 * MIB,
+            json_values: 100_000,
         }
     }
 }
 
 impl Limits {
     /// The names by which limits are set, in the order of the documentation.
-    pub const NAMES: [&'static str; 7] = [
+    pub const NAMES: [&'static str; 8] = [
         "archive",
         "uncompressed",
         "entry",
@@ -56,6 +60,7 @@ impl Limits {
         "name",
         "json",
         "json-total",
+        "json-values",
     ];
 
     fn named(&mut self, name: &str) -> Option<&mut u64> {
@@ -67,6 +72,7 @@ impl Limits {
             "name" => &mut self.name,
             "json" => &mut self.json,
             "json-total" => &mut self.json_total,
+            "json-values" => &mut self.json_values,
             _ => return None,
         })
     }
@@ -163,6 +169,10 @@ impl Meter {
         count(&self.json, bytes, what, limits.json_total)
     }
 
+    pub(crate) fn check_values(&self, json: &[u8]) -> Result<(), ArtifactError> {
+        check_values(json, self.limits.json_values)
+    }
+
     pub(crate) fn check_size(&self, size: u64) -> Result<(), ArtifactError> {
         if size > self.limits.entry {
             return Err(ArtifactError::Limit {
@@ -182,6 +192,28 @@ impl Meter {
         let what = "the size of the archive";
         count(&self.compressed, bytes, what, self.limits.compressed)
     }
+}
+
+/// Bounds the values in a JSON document before any of them is made: each but the first
+/// of a list or object follows a comma. What is no JSON is for its reader to say.
+pub(crate) fn check_values(json: &[u8], limit: u64) -> Result<(), ArtifactError> {
+    let (mut values, mut within_text, mut escaped) = (0_u64, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if within_text => escaped = true,
+            b'"' => within_text = !within_text,
+            b',' | b'[' | b'{' if !within_text => values += 1,
+            _ => {}
+        }
+    }
+    if values > limit {
+        return Err(ArtifactError::Limit {
+            what: "the number of values in a JSON document",
+            limit,
+        });
+    }
+    Ok(())
 }
 
 fn count(
@@ -292,6 +324,22 @@ mod tests {
         let mut limits = Limits::default();
         for name in Limits::NAMES {
             assert!(limits.named(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn values_are_counted_outside_of_texts() {
+        for (json, values) in [
+            (r#""a,b,[{""#, 0),
+            (r#"["a\",,,","\\",3]"#, 3),
+            (r#"{"a":[1,2],"b":{}}"#, 5),
+            ("[[[[", 4),
+            (r#""never ends,,,"#, 0),
+        ] {
+            assert!(check_values(json.as_bytes(), values).is_ok(), "{json}");
+            let fewer = values.checked_sub(1);
+            let refused = fewer.is_none_or(|fewer| check_values(json.as_bytes(), fewer).is_err());
+            assert!(refused, "{json}");
         }
     }
 

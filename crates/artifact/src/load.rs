@@ -67,6 +67,9 @@ impl LoadPlan {
         }
         self.blob(entry, tar, &image.config, config_name(config))?;
         for (path, diff_id) in image.layers.iter().zip(&image.service.diff_ids) {
+            if tar.withholds(path, diff_id) {
+                continue;
+            }
             self.blob(entry, tar, path, layer_name(diff_id))?;
         }
         self.images.push(PlannedImage {

@@ -1,7 +1,7 @@
 //! The documents inside an archive: `build.json`, which all generations of racks
 //! share, and the closing index, which is ours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -183,6 +183,9 @@ pub struct Index {
     pub required_environment: Vec<String>,
     /// The image of each service.
     pub services: BTreeMap<String, ServiceImage>,
+    /// Layers that were left out, as the receiver has them. Since 1.1.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub withheld: BTreeSet<Digest>,
     /// All entries before this one, in order.
     pub entries: Vec<FileEntry>,
 }

@@ -59,7 +59,7 @@ pub fn relay<W: Write>(
         packer: Packer::new(out),
         count: 0,
     };
-    let contents = survey(reader, limits, Some(&mut numbered))?;
+    let contents = survey(reader, limits, Some(&mut numbered), false)?;
     Ok((contents, Held(numbered.packer)))
 }
 

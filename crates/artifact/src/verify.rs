@@ -7,7 +7,7 @@ use std::io::{BufReader, Read};
 use crate::digest::{Digest, HashingReader};
 use crate::error::{ArtifactError, escaped, shown};
 use crate::gunzip::Gunzip;
-use crate::images::{Image, Layer, service_name, service_of_tag};
+use crate::images::{Image, Layer, Platform, service_name, service_of_tag};
 use crate::layers::{BUFFER, ImageTar, Outlet, drain};
 use crate::limits::{Limits, Meter, Received, Unpacked};
 use crate::load::LoadPlan;
@@ -41,6 +41,8 @@ pub struct Contents {
     pub services: BTreeMap<String, ServiceImage>,
     /// The layers of each service's image, lowest first.
     pub layers: BTreeMap<String, Vec<Layer>>,
+    /// What the image of each service is made for.
+    pub platforms: BTreeMap<String, Platform>,
     /// Services whose image is not called by its digest in the archive, so that nothing
     /// states what its configuration should be.
     pub unnamed_configurations: BTreeSet<String>,
@@ -48,6 +50,8 @@ pub struct Contents {
     pub index: Option<Index>,
     /// All files of the archive, the index itself excepted.
     pub entries: Vec<FileEntry>,
+    /// Layers that were left out ([`verify_thin`]).
+    pub withheld: BTreeSet<Digest>,
     /// The digest of the archive as it was received.
     pub digest: Digest,
     /// The size of the archive as it was received.
@@ -61,7 +65,14 @@ pub struct Contents {
 /// and layers against their digests, nothing after the end. If the archive has
 /// an index, every entry must be listed there and equal.
 pub fn verify(reader: impl Read, limits: &Limits) -> Result<Contents, ArtifactError> {
-    survey(reader, limits, None)
+    survey(reader, limits, None, false)
+}
+
+/// The same for an archive from which layers may be missing: those that the index says
+/// were left out, and no others. It is for the caller to see that they are where the
+/// images go.
+pub fn verify_thin(reader: impl Read, limits: &Limits) -> Result<Contents, ArtifactError> {
+    survey(reader, limits, None, true)
 }
 
 /// Reads to the end for the digest alone, within the limit for an archive.
@@ -77,10 +88,14 @@ pub(crate) fn survey(
     reader: impl Read,
     limits: &Limits,
     mut outlet: Option<&mut dyn Outlet>,
+    thin: bool,
 ) -> Result<Contents, ArtifactError> {
     let meter = Meter::new(limits);
     let mut received = HashingReader::aside(Received::new(reader, &meter));
-    let mut survey = Survey::default();
+    let mut survey = Survey {
+        thin,
+        ..Survey::default()
+    };
     let mut archive = open(&mut received, &meter);
     while let Some(entry) = archive.next_entry()? {
         // Not `as_deref_mut`: it would borrow the outlet for all turns at once.
@@ -129,8 +144,12 @@ struct Survey {
     entries: Vec<FileEntry>,
     services: BTreeMap<String, ServiceImage>,
     layers: BTreeMap<String, Vec<Layer>>,
+    platforms: BTreeMap<String, Platform>,
     unnamed: BTreeSet<String>,
     plan: LoadPlan,
+    /// Whether layers may be missing, and those that are.
+    thin: bool,
+    withheld: BTreeSet<Digest>,
     /// Names of the image tars.
     docker: Vec<String>,
     oci: usize,
@@ -173,7 +192,8 @@ impl Survey {
             let json = text(&mut hashing, entry.size, meter)?;
             self.build = Some(BuildRecord::from_json(&json)?);
         } else if name.ends_with(IMAGE_SUFFIX) {
-            let tar = ImageTar::scan(&mut hashing, name, meter, outlet)?;
+            let mut tar = ImageTar::scan(&mut hashing, name, meter, outlet)?;
+            tar.thin = self.thin;
             self.images(name, &tar)?;
             files = tar.listing();
         } else {
@@ -224,8 +244,15 @@ impl Survey {
         }
         self.plan.add(&service, entry, tar, image)?;
         self.layers.insert(service.clone(), tar.layers_of(image)?);
+        self.platforms
+            .insert(service.clone(), image.platform.clone());
         if !image.named {
             self.unnamed.insert(service.clone());
+        }
+        for (path, diff_id) in image.layers.iter().zip(&image.service.diff_ids) {
+            if tar.withholds(path, diff_id) {
+                self.withheld.insert(diff_id.clone());
+            }
         }
         self.services.insert(service, image.service.clone());
         Ok(())
@@ -235,6 +262,12 @@ impl Survey {
         if let Some(index) = &self.index {
             self.check_index(index)?;
         }
+        let announced = self.index.as_ref().map(|index| index.withheld.clone());
+        if announced.unwrap_or_default() != self.withheld {
+            return Err(mismatch(
+                "other layers are missing than were left out".to_owned(),
+            ));
+        }
         if self.services.is_empty() {
             return Err(ArtifactError::NoImages);
         }
@@ -243,9 +276,11 @@ impl Survey {
             build: self.build,
             services: self.services,
             layers: self.layers,
+            platforms: self.platforms,
             unnamed_configurations: self.unnamed,
             index: self.index,
             entries: self.entries,
+            withheld: self.withheld,
             digest,
             size,
             plan: self.plan,
@@ -353,5 +388,6 @@ pub(crate) fn text(
     source
         .read_to_end(&mut text)
         .map_err(ArtifactError::from_read)?;
+    meter.check_values(&text)?;
     Ok(text)
 }

@@ -4,7 +4,7 @@
 //! spooled, proves every image and computes every size, so whatever can fail does
 //! before the first byte is written; the second copies, hashing again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::str::FromStr;
@@ -247,6 +247,7 @@ pub fn plan(
         source: source.clone(),
         required_environment: required_environment.to_vec(),
         services: services.clone(),
+        withheld: BTreeSet::new(),
         entries: Vec::new(),
     });
     Ok(Prepared {
@@ -267,6 +268,30 @@ impl Prepared {
     /// The image of each service.
     pub fn services(&self) -> &BTreeMap<String, ServiceImage> {
         &self.services
+    }
+
+    /// Leaves layers out that the receiver has said to have; the index names them. Only
+    /// [`verify_thin`](crate::verify_thin()) reads what is written then. Formats without
+    /// an index leave nothing out.
+    #[must_use]
+    pub fn withholding(mut self, layers: &BTreeSet<Digest>) -> Self {
+        let Some(index) = &mut self.index else {
+            return self;
+        };
+        let names: BTreeMap<String, &Digest> = layers
+            .iter()
+            .map(|layer| (layer_name(layer), layer))
+            .collect();
+        for tar in &mut self.tars {
+            tar.files.retain(|file| match names.get(&file.name) {
+                Some(layer) => {
+                    index.withheld.insert((*layer).clone());
+                    false
+                }
+                None => true,
+            });
+        }
+        self
     }
 
     /// Writes the archive; `save` must be what it was prepared from. `level` is

@@ -87,6 +87,10 @@ pub struct Provenance {
     /// Id of the first build that the app got from the very same archive.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub imported_before: String,
+    /// Services whose images are made for other processors than the engine has, with the
+    /// architecture they are for: they run only where the engine emulates it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub emulated: BTreeMap<String, String>,
 }
 
 /// Where a build was first made.
@@ -129,6 +133,8 @@ fn is_false(value: &bool) -> bool {
 pub struct Ticket {
     /// A secret without meaning to clients.
     pub ticket: String,
+    /// Layers of the build's images, lowest first, by service.
+    pub layers: BTreeMap<String, Vec<String>>,
 }
 
 impl std::fmt::Debug for Ticket {

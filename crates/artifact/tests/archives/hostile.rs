@@ -355,3 +355,62 @@ fn bombs_are_defused_at_both_levels() {
         assert!(matches!(error, ArtifactError::Limit { .. }), "{error}");
     }
 }
+
+/// An archive whose only image tar has these files.
+fn of_files(files: &[(&str, &str)]) -> Vec<u8> {
+    let tar = files.iter().fold(Tar::default(), |tar, (name, text)| {
+        tar.file(name, text.as_bytes())
+    });
+    archive(&[("myapp.B1.tar", &tar.finish())])
+}
+
+#[test]
+fn documents_of_very_many_values_are_refused() {
+    let many = r#""","#.repeat(1_300_000) + r#""""#;
+    let nested = "[".repeat(200_000);
+    let images = format!(r#"[{{"Config":"c.json","Layers":[{many}]}}]"#);
+    let one = r#"[{"Config":"c.json","RepoTags":["a:web.B"],"Layers":[]}]"#;
+    let diff_ids = format!(r#"{{"rootfs":{{"diff_ids":[{many}]}}}}"#);
+    let entrypoint = format!(r#"{{"config":{{"Entrypoint":[{many}]}},"rootfs":{{}}}}"#);
+    let deep = format!(r#"{{"config":{{"Entrypoint":{nested}"#);
+    let layers = format!(r#"{{"schemaVersion":2,"manifests":[{many}]}}"#);
+    let index = format!(
+        r#"{{"format":{{"major":1,"minor":1}},"build":"B","app":"a","source":{{}},
+        "services":{{}},"required-environment":[{many}],"entries":[]}}"#
+    );
+    for (what, bytes) in [
+        ("layers", of_files(&[("manifest.json", &images)])),
+        (
+            "diff ids",
+            of_files(&[("c.json", &diff_ids), ("manifest.json", one)]),
+        ),
+        (
+            "entrypoint",
+            of_files(&[("c.json", &entrypoint), ("manifest.json", one)]),
+        ),
+        (
+            "depth",
+            of_files(&[("c.json", &deep), ("manifest.json", one)]),
+        ),
+        ("manifests", of_files(&[("index.json", &layers)])),
+        ("index", archive(&[("twinrack.json", index.as_bytes())])),
+    ] {
+        let error = check(&bytes).expect_err(what);
+        assert_eq!(
+            error.to_string(),
+            "the archive exceeds the limit of 100000 for the number of values in a JSON document",
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn a_configuration_that_many_images_claim_is_read_once() {
+    // Some sixty gigabytes to parse, were it read for each of them.
+    let config = format!(r#"{{"rootfs":{{}},"history":"{}"}}"#, "x".repeat(3 << 20));
+    let image = r#"{"Config":"c.json","Layers":[]},"#.repeat(20_000);
+    let images = format!("[{}]", image.trim_end_matches(','));
+    let bytes = of_files(&[("c.json", &config), ("manifest.json", &images)]);
+    let error = check(&bytes).expect_err("no names");
+    assert!(matches!(error, ArtifactError::Untagged { .. }), "{error}");
+}

@@ -12,3 +12,4 @@ mod layouts;
 mod mutated;
 mod restructured;
 mod support;
+mod thin;

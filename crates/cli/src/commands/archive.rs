@@ -192,7 +192,7 @@ pub(super) fn body(file: Option<(File, Option<u64>)>, ui: &Ui) -> Body {
 }
 
 /// Says on standard error what is worth knowing of a build that has come: that it was
-/// here before, and what its environment lacks. `rack` is how the command named it.
+/// here before, what may not run, and what its environment lacks. `rack` is how the command named it.
 pub(super) fn tell(context: &Context, build: &Build, app: &str, rack: Option<&str>) {
     let ui = &context.ui;
     if let Some(source) = &build.provenance {
@@ -204,6 +204,12 @@ pub(super) fn tell(context: &Context, build: &Build, app: &str, rack: Option<&st
         }
         if source.images_present && !source.archive.is_empty() {
             ui.note("note: the rack had all images already, none was loaded");
+        }
+        for (service, architecture) in &source.emulated {
+            ui.note(format!(
+                "warning: the image of {service} is made for {architecture}, which the rack's engine is not: \
+                 it runs only where the engine emulates that"
+            ));
         }
     }
     if build.missing_environment.is_empty() {

@@ -23,7 +23,10 @@ fn source(request: &Request) -> Reply {
             Reply::Json(r#"{"id":"BFAILEDAAAA","status":"failed"}"#)
         }
         "GET /apps/myapp/builds/BABCDEFGHIJ/ticket" => Reply::Json(r#"{"ticket":"a.b"}"#),
-        "GET /apps/myapp/builds/BABCDEFGHIJ.tgz" => Reply::Bytes(ARCHIVE.to_vec()),
+        "GET /apps/myapp/builds/BABCDEFGHIJ.tgz"
+        | "GET /apps/myapp/builds/BABCDEFGHIJ.tgz?format=v2"
+        | "GET /apps/myapp/builds/BABCDEFGHIJ.tgz?format=v3" => Reply::Bytes(ARCHIVE.to_vec()),
+        "GET /system" => Reply::Json(r#"{"name":"near","version":"20260418101514"}"#),
         "GET /apps/myapp/builds/BBROKENAAAA.tgz" => Reply::Truncated(ARCHIVE.to_vec()),
         _ => Reply::Status(404, "build not found\n"),
     }
@@ -41,6 +44,7 @@ fn target(request: &Request) -> Reply {
             Reply::Json(NEW)
         }
         "POST /apps/myapp/builds/import" => Reply::Status(400, "not a build archive\n"),
+        "GET /system" => Reply::Json(r#"{"name":"far","version":"20260418101514"}"#),
         _ => Reply::Status(404, "app not found: nobody\n"),
     }
 }
@@ -69,8 +73,12 @@ fn real_racks_get_the_archive_through_a_pipe() {
         ("RNEWAAAAAAA", "Copying build... OK, RNEWAAAAAAA\n", 0)
     );
     assert_eq!(
-        to.lines()[..2],
-        ["GET /apps/myapp", "POST /apps/myapp/builds/import"]
+        to.lines()[..3],
+        [
+            "GET /apps/myapp",
+            "GET /system",
+            "POST /apps/myapp/builds/import"
+        ]
     );
     let files = std::fs::read_dir(env.path("work/myapp")).expect("a directory");
     assert_eq!(files.count(), 0, "no file is written");
@@ -102,9 +110,117 @@ fn racks_of_ours_copy_by_reference_where_they_can() {
         real.lines(),
         [
             "GET /apps/other",
+            "GET /system",
             "POST /apps/other/builds/import?force=true"
         ]
     );
+    assert!(
+        from.lines()
+            .contains(&"GET /apps/myapp/builds/BABCDEFGHIJ.tgz?format=v2".to_owned()),
+        "a rack of version 2 gets what it reads"
+    );
+}
+
+/// A real rack of version 3.
+fn third(request: &Request) -> Reply {
+    match request.line.as_str() {
+        "GET /system" => Reply::Json(r#"{"name":"far","version":"3.24.6"}"#),
+        _ => target(request),
+    }
+}
+
+#[test]
+fn a_real_rack_gets_the_format_of_its_generation() {
+    let (ours, old, new) = (
+        FakeRack::start(source),
+        FakeRack::foreign(source),
+        FakeRack::foreign(third),
+    );
+    let env = between(&ours, &new);
+    env.convox("builds copy BABCDEFGHIJ --from near --to far")
+        .prints("Copying build... OK, RNEWAAAAAAA\n");
+    assert!(
+        ours.lines()
+            .contains(&"GET /apps/myapp/builds/BABCDEFGHIJ.tgz?format=v3".to_owned()),
+        "{:?}",
+        ours.lines()
+    );
+    let env = between(&old, &new);
+    env.convox("builds copy BABCDEFGHIJ --from near --to far")
+        .fails(
+            "ERROR: a rack of version 2 does not take archives of version 3, nor the reverse\n\
+             hint: `convox builds export`, `convox artifact convert <file> --to v3 -o <other>`, \
+             then `convox builds import`\n",
+        );
+    assert!(!old.lines().iter().any(|line| line.contains(".tgz")));
+}
+
+#[test]
+fn the_end_that_is_not_named_is_the_current_rack() {
+    let (from, to) = (FakeRack::start(source), FakeRack::start(target));
+    let mut env = between(&from, &to);
+    let done = "Copying build... OK, RNEWAAAAAAA\n";
+    env.convox("builds copy BABCDEFGHIJ --to far -r near")
+        .prints(done);
+    env.convox("builds copy BABCDEFGHIJ --from near -r far")
+        .prints(done);
+    env.set("CONVOX_RACK", "far");
+    env.convox("builds copy BABCDEFGHIJ --from near")
+        .prints(done);
+    env.convox("builds copy BABCDEFGHIJ").fails(
+        "ERROR: a copy is between two racks, and none is named\n\
+         hint: name the rack that is to have the build: --to <rack>, or the one that has it: --from <rack>\n",
+    );
+}
+
+/// One of ours on another engine, with images of the layers `base` and `old`.
+fn elsewhere(request: &Request) -> Reply {
+    match request.line.as_str() {
+        line if line.ends_with("/copy") => {
+            Reply::Status(421, "cannot copy: the ticket is not of this server\n")
+        }
+        "GET /apps/myapp/layers" => Reply::Json(r#"[["base","old"]]"#),
+        "POST /apps/myapp/builds/import?thin=true" if request.body == b"thin" => Reply::Json(NEW),
+        _ => target(request),
+    }
+}
+
+/// One of ours whose build has the layers `base` and `new`.
+fn layered(request: &Request) -> Reply {
+    match request.line.as_str() {
+        "GET /apps/myapp/builds/BABCDEFGHIJ/ticket" => {
+            Reply::Json(r#"{"ticket":"a.b","layers":{"web":["base","new"]}}"#)
+        }
+        "GET /apps/myapp/builds/BABCDEFGHIJ.tgz?without=base" => Reply::Bytes(b"thin".to_vec()),
+        _ => source(request),
+    }
+}
+
+#[test]
+fn layers_that_the_other_rack_has_are_not_sent() {
+    let (from, to) = (FakeRack::start(layered), FakeRack::start(elsewhere));
+    let env = between(&from, &to);
+    let run = env.convox("builds copy BABCDEFGHIJ --from near --to far");
+    assert_eq!(
+        (run.stdout.as_str(), run.stderr.as_str(), run.status),
+        (
+            "Copying build... OK, RNEWAAAAAAA\n",
+            "note: 1 layer was not sent, as far had it\n",
+            0
+        )
+    );
+    // They have gone by the time the archive is there: everything is sent.
+    let late = FakeRack::start(|request| {
+        if request.line.ends_with("thin=true") {
+            Reply::Status(409, "cannot import: send the whole archive\n")
+        } else {
+            elsewhere(request)
+        }
+    });
+    let env = between(&from, &late);
+    env.convox("builds copy BABCDEFGHIJ --from near --to far")
+        .prints("Copying build... OK, RNEWAAAAAAA\n");
+    assert_eq!(late.request("POST /apps/myapp/builds/import").body, ARCHIVE);
 }
 
 #[test]
@@ -123,7 +239,23 @@ fn where_they_cannot_they_pipe() {
     env.convox("builds copy BABCDEFGHIJ --from near --to far")
         .prints("Copying build... OK, RNEWAAAAAAA\n");
     assert_eq!(to.request("POST /apps/myapp/builds/import").body, ARCHIVE);
-    // An older server knows no tickets.
+    // An older server knows neither copies nor layers, or no tickets either.
+    for status in [404, 405] {
+        let older = FakeRack::start(move |request| {
+            if request.line.ends_with("/copy") || request.line.ends_with("/layers") {
+                Reply::Status(status, "")
+            } else {
+                target(request)
+            }
+        });
+        let env = between(&from, &older);
+        env.convox("builds copy BABCDEFGHIJ --from near --to far")
+            .prints("Copying build... OK, RNEWAAAAAAA\n");
+        assert_eq!(
+            older.request("POST /apps/myapp/builds/import").body,
+            ARCHIVE
+        );
+    }
     let old = FakeRack::start(|request| {
         if request.line.ends_with("/ticket") {
             Reply::Status(404, "")
@@ -149,9 +281,6 @@ fn refusals_are_said_before_anything_is_sent() {
     let nowhere = env.convox("builds copy BABCDEFGHIJ --from near --to nowhere");
     assert_eq!(nowhere.status, 1);
     assert!(nowhere.stderr.contains("nowhere"), "{}", nowhere.stderr);
-    let unsaid = env.convox("builds copy BABCDEFGHIJ --from near");
-    assert_eq!(unsaid.status, 1);
-    assert!(unsaid.stderr.contains("--to"), "{}", unsaid.stderr);
     env.set("RACK_URL", &format!("http://convox:secret@{}", from.host));
     let one = env.convox("builds copy BABCDEFGHIJ --from near --to far");
     assert_eq!(one.status, 1);

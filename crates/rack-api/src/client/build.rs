@@ -125,4 +125,36 @@ impl Client {
         )
         .await
     }
+
+    /// Asks a rack of ours for the layers of its images, lowest first, that need not be
+    /// sent to an app of it.
+    pub async fn app_layers(&self, app: &str) -> Result<Vec<Vec<String>>, ClientError> {
+        self.list(&path(&["apps", app, "layers"])?, Fields::default())
+            .await
+    }
+
+    /// Reads the archive of a build of a rack of ours, without some layers.
+    pub async fn build_export_thin(
+        &self,
+        app: &str,
+        id: &str,
+        without: &[String],
+    ) -> Result<Download, ClientError> {
+        let path = format!("{}.tgz", path(&["apps", app, "builds", id])?);
+        let query = Fields::default().add("without", Some(without.join(",")));
+        self.download(&path, query).await
+    }
+
+    /// Sends such an archive to a rack of ours that has these layers.
+    pub async fn build_import_thin(
+        &self,
+        app: &str,
+        archive: Upload,
+        foreign: bool,
+    ) -> Result<Build, ClientError> {
+        let path = path(&["apps", app, "builds", "import"])?;
+        let force = if foreign { "force=true&" } else { "" };
+        self.upload(&format!("{path}?{force}thin=true"), archive)
+            .await
+    }
 }

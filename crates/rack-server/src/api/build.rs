@@ -48,7 +48,8 @@ pub(super) async fn get(
     };
     let params = Params::of_query(&uri);
     let format = params.text("format").unwrap_or_default();
-    let (_, export) = rack.export_build(&app, id, format).await?;
+    let without = params.text("without").map(split).unwrap_or_default();
+    let (_, export) = rack.export_build(&app, id, format, &without).await?;
     Ok(reply::bytes(Body::from_stream(export.stream()), None))
 }
 
@@ -134,6 +135,11 @@ pub(super) async fn ticket(
     Ok(reply::json(&console.ticket(&rack, &app, &id).await?))
 }
 
+/// `GET /apps/{app}/layers`; an addition of this server.
+pub(super) async fn layers(Scope(rack): Scope, Path(app): Path<String>) -> Result<Response> {
+    Ok(reply::json(&rack.layers(&app).await?))
+}
+
 /// `POST /apps/{app}/builds/copy` with a `ticket` of the build; an addition of this server.
 pub(super) async fn copy(
     Shared(console): Shared<State>,
@@ -212,7 +218,7 @@ async fn import_object(
 ) -> Result<rack_api::Build> {
     let key = key_of(app, url)?;
     let file = rack.object(app, key).await?;
-    let imported = rack.import_build(app, file, foreign).await;
+    let imported = rack.import_build(app, file, foreign, false).await;
     // Uploaded for this import only.
     rack.delete_object(app, key).await?;
     Ok(imported?)
@@ -226,9 +232,9 @@ pub(super) async fn import(
     Path(app): Path<String>,
     request: Request,
 ) -> Result<Response> {
-    let foreign = Params::of_query(request.uri())
-        .boolean("force")
-        .unwrap_or(false);
+    let query = Params::of_query(request.uri());
+    let foreign = query.boolean("force").unwrap_or(false);
+    let thin = query.boolean("thin").unwrap_or(false);
     if let Some(parts) = Parts::of(request.headers()) {
         return from_parts(&rack, &app, parts(request.into_body()), foreign).await;
     }
@@ -253,7 +259,7 @@ pub(super) async fn import(
         .boxed();
     Ok(reply::json(
         &rack
-            .import_build(&app, StreamReader::new(body), foreign)
+            .import_build(&app, StreamReader::new(body), foreign, thin)
             .await?,
     ))
 }

@@ -215,8 +215,8 @@ fn builds() -> Vec<Route> {
             .gives::<Build>()
             .used_by(ALL),
         post("/apps/{app}/builds/import", build::import)
-            .says("imports a build archive; `force` takes one of another app")
-            .query("force:bool")
+            .says("imports a build archive; `force` takes one of another app, `thin` one without layers that the rack has")
+            .query("force:bool thin:bool")
             .takes_bytes()
             .gives::<Build>()
             .used_by(ALL),
@@ -224,6 +224,10 @@ fn builds() -> Vec<Route> {
             .says("gives leave to copy a build to another rack; an addition of this server")
             .gives::<Ticket>()
             .tells_secrets()
+            .used_by(&[Own]),
+        get("/apps/{app}/layers", build::layers)
+            .says("lists the layers of images the rack has, which need not be sent to the app; an addition of this server")
+            .gives::<Vec<Vec<String>>>()
             .used_by(&[Own]),
         post("/apps/{app}/builds/copy", build::copy)
             .says("copies the build that a ticket is for; `force` takes one of another app; an addition of this server")
@@ -235,8 +239,8 @@ fn builds() -> Vec<Route> {
             .gives::<Build>()
             .used_by(ALL),
         get("/apps/{app}/builds/{id}.tgz", build::get)
-            .says("exports a build, in a `format` of default, v2 or v3")
-            .query("format")
+            .says("exports a build, in a `format` of default, v2 or v3, `without` layers that are named")
+            .query("format without:list")
             .gives_bytes()
             .answered_by("/apps/{app}/builds/{id}")
             .used_by(ALL),

@@ -60,7 +60,8 @@ pub enum EngineError {
     /// The work was cancelled by the caller's token.
     #[error("cancelled")]
     Cancelled,
-    /// What was asked for cannot be done to what is there; nothing has changed.
+    /// What was asked for cannot be done to what is there, or with what was given;
+    /// nothing has changed.
     #[error("{0}")]
     Refused(String),
     /// The engine refused or failed.
@@ -85,6 +86,25 @@ pub struct EngineInfo {
     pub cpus: u64,
     /// Memory available to it in bytes.
     pub memory: u64,
+    /// What its processors are, in the words of image configurations, such as `amd64`;
+    /// empty if it does not say.
+    pub architecture: String,
+    /// Whether [`Engine::load`] takes images whose lower layers are left out, if it has
+    /// these layers, and fails if it has not.
+    pub reuses_layers: bool,
+}
+
+/// What image configurations call the processors that systems call `machine`.
+pub(crate) fn architecture(machine: &str) -> &str {
+    match machine {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "i386" | "i686" | "x86" => "386",
+        "powerpc64" => "ppc64le",
+        "loongarch64" => "loong64",
+        machine if machine.starts_with("armv") => "arm",
+        machine => machine,
+    }
 }
 
 /// An image on the engine.

@@ -366,6 +366,13 @@ impl Arrival {
                 image.config_digest.as_str(),
             );
         }
+        for (service, architecture) in &from.emulated {
+            let runs = "not for the engine's processors: it runs only where they are emulated";
+            line(
+                &format!("Image of {service} is made for {architecture}, "),
+                runs,
+            );
+        }
         if !from.imported_before.is_empty() {
             let before = &from.imported_before;
             line("The same archive was imported before as build ", before);

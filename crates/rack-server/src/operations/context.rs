@@ -11,6 +11,7 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::admission::Admission;
 use super::clock::Clock;
 use super::error::{Failure, Result};
 use super::failpoint::Failpoints;
@@ -73,6 +74,8 @@ pub struct Context {
     pub measured: super::metric::Measured,
     /// Permits for imports of images under way.
     pub image_imports: Arc<tokio::sync::Semaphore>,
+    /// Places for archives that come; shared by all racks.
+    pub admission: Arc<Admission>,
     /// The server's certificate authority.
     pub authority: Arc<Authority>,
     /// Settings of the server.
@@ -118,6 +121,8 @@ pub struct Parts {
     pub logs: Logs,
     /// See [`Context::router`].
     pub router: Arc<Router>,
+    /// See [`Context::admission`].
+    pub admission: Arc<Admission>,
     /// See [`Context::authority`].
     pub authority: Arc<Authority>,
     /// See [`Context::settings`].
@@ -145,6 +150,7 @@ impl Context {
             image_imports: Arc::new(tokio::sync::Semaphore::new(
                 super::image_import::MOST_AT_ONCE,
             )),
+            admission: parts.admission,
             authority: parts.authority,
             settings: parts.settings,
             shutdown: parts.shutdown,

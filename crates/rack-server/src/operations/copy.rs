@@ -61,6 +61,11 @@ pub async fn copy(
         app: build.app.clone(),
         build: build.id.clone(),
         origin: build.provenance.as_ref().map(Provenance::first),
+        emulated: build
+            .provenance
+            .as_ref()
+            .map(|known| known.emulated.clone())
+            .unwrap_or_default(),
         ..Provenance::default()
     };
     let arrival = Arrival::new(

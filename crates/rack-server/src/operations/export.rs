@@ -1,11 +1,11 @@
 //! Giving a build out as an archive. Whatever can fail, fails before the first
 //! byte: the images are spooled and every digest in them is checked first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use artifact::{ArtifactError, BuildRecord, Format, Origin, Prepared, Saved, Source};
+use artifact::{ArtifactError, BuildRecord, Digest, Format, Origin, Prepared, Saved, Source};
 use bytes::Bytes;
 use futures::Stream;
 use manifest::{Manifest, Variable};
@@ -30,7 +30,14 @@ pub struct Export {
 }
 
 /// Spools the images of a build and checks everything about them.
-pub async fn prepare(context: &Arc<Context>, build: &BuildRow, format: Format) -> Result<Export> {
+///
+/// Layers of `without` are left out: the rack that gets the archive has them.
+pub async fn prepare(
+    context: &Arc<Context>,
+    build: &BuildRow,
+    format: Format,
+    without: BTreeSet<Digest>,
+) -> Result<Export> {
     if build.status != status::COMPLETE {
         return Err(Failure::Conflict(format!(
             "build {} is {}: only complete builds can be exported",
@@ -88,7 +95,8 @@ pub async fn prepare(context: &Arc<Context>, build: &BuildRow, format: Format) -
             &references,
             &saved.map_err(cannot)?,
         )
-        .map_err(cannot)?;
+        .map_err(cannot)?
+        .withholding(&without);
         Ok(Export { prepared, spool })
     })
     .await

@@ -39,6 +39,7 @@ pub async fn import(
         services,
         provenance,
         images,
+        ..
     } = received;
     let way = Way::Import;
     let arrival = Arrival::new(context, way, app, foreign, build, services, provenance).await;
@@ -98,9 +99,8 @@ impl Import {
         let absent = self.arrival.tag_present(context, known).await;
         match absent {
             Ok(absent) if !absent.is_empty() => {
-                images
-                    .load(context, self.arrival.references(context))
-                    .await?;
+                let tags = self.arrival.references(context);
+                images.load(context, &self.arrival.app, tags).await?;
             }
             present => {
                 images.abandon().await;

@@ -305,6 +305,8 @@ mod tests {
             version: String::new(),
             cpus: 2,
             memory: 1000,
+            architecture: String::new(),
+            reuses_layers: false,
         }
     }
 

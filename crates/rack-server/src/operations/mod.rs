@@ -7,6 +7,7 @@
 //! idempotent, so a server that was killed anywhere takes up the row again
 //! ([`recover`]) and brings it to a terminal state. Nothing here knows HTTP.
 
+pub mod admission;
 pub mod arrival;
 pub mod build;
 pub mod build_log;
@@ -25,6 +26,7 @@ pub mod history;
 pub mod image_import;
 pub mod import;
 pub mod index;
+pub mod layers;
 pub mod metric;
 pub mod newborn;
 pub mod pipe;

@@ -15,8 +15,10 @@ use std::collections::BTreeMap;
 use std::io::{BufReader, Cursor, Seek as _};
 use std::sync::Arc;
 
-use artifact::{ArtifactError, BuildRecord, Contents, Glimpse, Held, Limits, ServiceImage};
-use rack_api::build::{Origin, Provenance};
+use artifact::{
+    ArtifactError, BuildRecord, Contents, Glimpse, Held, Limits, Platform, ServiceImage,
+};
+use rack_api::build::{Origin, Provenance, status};
 use tempfile::{NamedTempFile, TempPath};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::task::JoinHandle;
@@ -25,16 +27,19 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use super::arrival::{Way, check_app, plain, same, service_image};
 use super::context::Context;
 use super::error::{Failure, Result};
+use super::layers;
 use super::pipe::{PipeWriter, pipe};
 use super::plan::one_line;
 use super::spool::Tee;
-use crate::engine;
+use crate::engine::{self, EngineError};
 use crate::store::BuildRow;
 
 /// Most bytes that are looked at before the way is chosen.
 const HEAD: usize = 128 << 10;
 /// Bytes after which a first look is taken.
 const FIRST_LOOK: usize = 4 << 10;
+/// The system that racks run images for.
+const SYSTEM: &str = "linux";
 /// Bytes read from a file at once.
 const BUFFER: usize = 256 << 10;
 
@@ -44,6 +49,7 @@ pub struct Received {
     pub(super) services: BTreeMap<String, ServiceImage>,
     pub(super) provenance: Provenance,
     pub(super) images: Images,
+    platforms: BTreeMap<String, Platform>,
 }
 
 /// Where the images of a received archive are.
@@ -94,8 +100,27 @@ fn gone(error: tokio::task::JoinError) -> Failure {
 }
 
 /// Receives an archive for an app, verifying it on the way. `foreign` allows a build of
-/// another app.
+/// another app; from a `thin` archive layers are left out that images of the rack have.
 pub async fn receive(
+    context: &Arc<Context>,
+    app: &str,
+    body: impl AsyncRead + Send + Unpin + 'static,
+    foreign: bool,
+    thin: bool,
+) -> Result<Received> {
+    let mut received = if thin {
+        receive_thin(context, app, body).await?
+    } else {
+        receive_whole(context, app, foreign, body).await?
+    };
+    if let Err(failure) = received.compare_processors(context).await {
+        received.images.abandon().await;
+        return Err(failure);
+    }
+    Ok(received)
+}
+
+async fn receive_whole(
     context: &Arc<Context>,
     app: &str,
     foreign: bool,
@@ -113,6 +138,7 @@ pub async fn receive(
     if let Some(build) = seen.as_ref().and_then(|seen| seen.build.as_ref()) {
         // Nobody should have to send a gigabyte to be told.
         check_app(context, Way::Import, app, foreign, build).await?;
+        check_status(build)?;
     }
     let course = choose(context, app, seen.as_ref()).await?;
     let whole = Cursor::new(head).chain(body);
@@ -123,9 +149,11 @@ pub async fn receive(
         }
         Course::Keep => {
             let from = SyncIoBridge::new(whole);
-            tokio::task::spawn_blocking(move || keep(from, spool, &limits))
-                .await
-                .map_err(gone)?
+            tokio::task::spawn_blocking(move || {
+                keep(from, spool, |tee| artifact::verify(tee, &limits))
+            })
+            .await
+            .map_err(gone)?
         }
         Course::Compare(known) => {
             let from = SyncIoBridge::new(whole);
@@ -135,6 +163,30 @@ pub async fn receive(
                 .map_err(gone)?
         }
     }
+}
+
+/// A thin archive goes into a file, for the engine must not see it before the layers that
+/// are missing are proven.
+async fn receive_thin(
+    context: &Arc<Context>,
+    app: &str,
+    body: impl AsyncRead + Send + Unpin + 'static,
+) -> Result<Received> {
+    let limits = context.settings.archive_limits.clone();
+    let directory = context.scratch();
+    let from = SyncIoBridge::new(body);
+    let received = tokio::task::spawn_blocking(move || {
+        let spool = tempfile::Builder::new()
+            .prefix("import-")
+            .tempfile_in(directory)
+            .map_err(unspooled)?;
+        keep(from, spool, |tee| artifact::verify_thin(tee, &limits))
+    });
+    let received = received.await.map_err(gone)??;
+    if let Images::Spooled(contents, _) = &received.images {
+        layers::prove(context, app, contents).await?;
+    }
+    Ok(received)
 }
 
 /// Reads as much of an archive as it takes to see what it is.
@@ -238,6 +290,18 @@ fn provenance(build: &BuildRecord, contents: &Contents) -> Provenance {
     }
 }
 
+/// Fails for a build that was never finished.
+fn check_status(build: &BuildRecord) -> Result<()> {
+    // The oldest descriptions say nothing of it.
+    if matches!(build.status.as_str(), "" | status::COMPLETE) {
+        return Ok(());
+    }
+    Err(Failure::Invalid(format!(
+        "cannot import: the build in the archive is {:?}: only complete builds can be imported",
+        plain(&build.status)
+    )))
+}
+
 impl Received {
     fn new(contents: &Contents, images: Images) -> Result<Self> {
         let build = contents.build.clone().ok_or_else(|| {
@@ -245,12 +309,41 @@ impl Received {
                 "cannot import: the archive has no build.json, so it is not a build".into(),
             )
         })?;
+        check_status(&build)?;
+        for (service, platform) in &contents.platforms {
+            if !matches!(platform.os.as_str(), "" | SYSTEM) {
+                return Err(Failure::Invalid(format!(
+                    "cannot import: the image of service {service} is made for {:?}, \
+                     and racks run images for {SYSTEM}",
+                    plain(&platform.os)
+                )));
+            }
+        }
         Ok(Self {
             services: contents.services.clone(),
             provenance: provenance(&build, contents),
             build,
             images,
+            platforms: contents.platforms.clone(),
         })
+    }
+
+    /// Notes which images are for other processors than the engine has. They are not
+    /// refused: it may emulate them.
+    async fn compare_processors(&mut self, context: &Context) -> Result<()> {
+        let own = context.engine.info().await?.architecture;
+        let foreign = |platform: &Platform| {
+            !own.is_empty() && !platform.architecture.is_empty() && platform.architecture != own
+        };
+        for (service, platform) in &self.platforms {
+            if foreign(platform) {
+                let architecture = plain(&platform.architecture);
+                self.provenance
+                    .emulated
+                    .insert(service.clone(), architecture);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -289,7 +382,7 @@ async fn hand_over(
         }
         Err(error) => match (error, loading.await) {
             // The engine's own words explain a broken pipe, not the other way round.
-            (ArtifactError::Write(_), Ok(Err(words))) => Err(words.into()),
+            (ArtifactError::Write(_), Ok(Err(words))) => Err(not_taken(words)),
             (ArtifactError::Write(error), _) => Err(Failure::Failed(one_line(&format!(
                 "cannot import: the engine does not take the images: {error}"
             )))),
@@ -299,10 +392,14 @@ async fn hand_over(
 }
 
 /// Verifies an archive while it goes into a file.
-fn keep(from: impl std::io::Read, spool: NamedTempFile, limits: &Limits) -> Result<Received> {
+fn keep<R: std::io::Read>(
+    from: R,
+    spool: NamedTempFile,
+    verify: impl FnOnce(&mut Tee<R>) -> std::result::Result<Contents, ArtifactError>,
+) -> Result<Received> {
     let (file, path) = spool.into_parts();
     let mut tee = Tee::new(from, file);
-    let verified = artifact::verify(&mut tee, limits);
+    let verified = verify(&mut tee);
     // A full disk breaks the reading off too, but is the better reason.
     tee.finish().map_err(unspooled)?;
     let contents = verified.map_err(|error| refused(&error))?;
@@ -338,6 +435,8 @@ fn compare(
                 ..again.row.provenance.unwrap_or_default()
             },
             images: Images::Known(again.ids),
+            // Compared when it came the first time.
+            platforms: BTreeMap::new(),
         });
     }
     file.rewind().map_err(unspooled)?;
@@ -366,15 +465,25 @@ impl Images {
         }
     }
 
-    /// Gives them to the engine, named by service as `tags` says.
+    /// Gives them to the engine for an app, named by service as `tags` says.
     pub(super) async fn load(
         self,
         context: &Context,
+        app: &str,
         tags: BTreeMap<String, String>,
     ) -> Result<()> {
         match self {
             Self::Held(handover) => handover.release(tags).await,
-            Self::Spooled(contents, path) => feed(context, *contents, path, tags).await,
+            Self::Spooled(contents, path) => {
+                let contents = Arc::new(*contents);
+                let fed = feed(context, Arc::clone(&contents), path, tags).await;
+                if fed.is_err() {
+                    // Layers that were left out may have gone since they were proven:
+                    // that is a better reason than the engine's.
+                    layers::prove(context, app, &contents).await?;
+                }
+                fed
+            }
             Self::Known(_) | Self::Gone => Err(Failure::Failed(
                 "cannot import: images of the build were removed from the engine meanwhile; import it again"
                     .into(),
@@ -395,10 +504,19 @@ fn unloaded(error: &ArtifactError) -> Failure {
     Failure::Failed(one_line(&format!("cannot import: {error}")))
 }
 
+/// Why an engine has not taken images: because of what is in them, or for a reason of
+/// its own.
+fn not_taken(error: EngineError) -> Failure {
+    match error {
+        EngineError::Refused(reason) => Failure::Invalid(format!("cannot import: {reason}")),
+        error => error.into(),
+    }
+}
+
 /// Whether both the engine and what fed it have succeeded.
 fn both(loaded: engine::Result<()>, written: std::result::Result<(), ArtifactError>) -> Result<()> {
     // The engine's own words explain a broken pipe, not the other way round.
-    loaded?;
+    loaded.map_err(not_taken)?;
     written.map_err(|error| unloaded(&error))
 }
 
@@ -429,7 +547,7 @@ impl Handover {
 /// Gives the engine the images in a spooled archive.
 async fn feed(
     context: &Context,
-    contents: Contents,
+    contents: Arc<Contents>,
     archive: TempPath,
     tags: BTreeMap<String, String>,
 ) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Builds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use super::Rack;
 use super::release::updating;
 use crate::operations::export::{self, Export};
 use crate::operations::remove_build::RemoveBuild;
-use crate::operations::{self, Failure, Result, build, import, newborn, reception};
+use crate::operations::{self, Failure, Result, build, import, layers, newborn, reception};
 use crate::store::BuildRow;
 
 /// Builds listed when the caller sets no limit (`rack-api.md` §3.2).
@@ -227,12 +227,14 @@ impl Rack {
     }
 
     /// Prepares the archive of a build in a format, the default one if it has no name.
-    /// Returns the archive's name and what will stream it.
+    /// Returns the archive's name and what will stream it. Layers of `without` are left
+    /// out.
     pub async fn export_build(
         &self,
         app: &str,
         id: &str,
         format: &str,
+        without: &[String],
     ) -> Result<(String, Export)> {
         let format = match format {
             "" => artifact::Format::Default,
@@ -240,25 +242,58 @@ impl Rack {
                 .parse()
                 .map_err(|error: artifact::ArtifactError| Failure::Invalid(error.to_string()))?,
         };
+        if !without.is_empty() && format != artifact::Format::Default {
+            return Err(Failure::Invalid(format!(
+                "layers can be left out of the default format only, not of {format}"
+            )));
+        }
+        let without: BTreeSet<artifact::Digest> = without
+            .iter()
+            .map(|digest| digest.parse())
+            .collect::<std::result::Result<_, artifact::ArtifactError>>()
+            .map_err(|error| Failure::Invalid(error.to_string()))?;
         self.context.ready().await?;
         let row = self.build_row(app, id).await?;
-        let export = export::prepare(&self.context, &row, format).await?;
+        let export = export::prepare(&self.context, &row, format, without).await?;
         Ok((format!("{}.tgz", row.id), export))
     }
 
-    /// Imports an archive; the build has its release when this returns.
+    /// The layers of the images that the rack has, lowest first, which need not be sent
+    /// to an app of it.
+    pub async fn layers(&self, app: &str) -> Result<Vec<Vec<String>>> {
+        self.context.app(app).await?;
+        layers::of_rack(&self.context, app).await
+    }
+
+    /// The layers of a build's images, lowest first, by service.
+    pub(super) async fn build_layers(&self, build: &str) -> Result<BTreeMap<String, Vec<String>>> {
+        let images = self.context.store.images(build).await?.into_values();
+        Ok(images
+            .map(|image| (image.service, image.diff_ids))
+            .collect())
+    }
+
+    /// Imports an archive; the build has its release when this returns. Of a `thin` one
+    /// layers may be missing that the rack has.
     pub async fn import_build(
         &self,
         app: &str,
         archive: impl AsyncRead + Send + Unpin + 'static,
         foreign: bool,
+        thin: bool,
     ) -> Result<Build> {
         self.context.ready().await?;
         self.not_deleting(app).await?;
         // Before the archive comes, which may take any time.
         let foreign = foreign || newborn::is_filling(&self.context, app).await?;
-        let received = reception::receive(&self.context, app, foreign, archive).await?;
+        let (place, archive) = tokio::select! {
+            admitted = self.context.admission.admit(archive) => admitted
+                .map_err(|error| Failure::Invalid(format!("cannot import: cannot read: {error}")))?,
+            () = self.context.shutdown.cancelled() => return Err(Failure::Shutdown),
+        };
+        let received = reception::receive(&self.context, app, archive, foreign, thin).await?;
         let row = import::import(&self.context, app, received, foreign).await?;
+        drop(place);
         self.context.newborn.remove(app);
         self.show_build(row).await
     }

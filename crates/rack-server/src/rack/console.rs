@@ -32,6 +32,7 @@ use crate::engine::docker::Docker;
 use crate::engine::simulated::Simulated;
 use crate::engine::{Engine, Labels, label};
 use crate::logs::Logs;
+use crate::operations::admission::Admission;
 use crate::operations::context::{Parts, Settings};
 use crate::operations::{Context, Failure, Result, recover, webhook};
 use crate::router::Router;
@@ -70,6 +71,7 @@ pub struct Console {
     engines: Mutex<BTreeMap<&'static str, Arc<dyn Engine>>>,
     racks: RwLock<BTreeMap<String, Entry>>,
     router: Arc<Router>,
+    admission: Arc<Admission>,
     authority: Arc<Authority>,
     settings: Arc<Settings>,
     limits: Limits,
@@ -190,6 +192,7 @@ impl Console {
             engines: Mutex::new(engines),
             racks: RwLock::default(),
             router: Arc::new(Router::new()),
+            admission: Arc::default(),
             settings: Arc::new(options.settings),
             refusals: Refusals::new(
                 options.limits.slowest_refusal,
@@ -266,6 +269,7 @@ impl Console {
             engine: self.engine(&file.engine)?,
             logs,
             router: Arc::clone(&self.router),
+            admission: Arc::clone(&self.admission),
             authority: Arc::clone(&self.authority),
             settings: Arc::clone(&self.settings),
             shutdown: self.shutdown.child_token(),

@@ -52,6 +52,7 @@ impl Tickets {
         let signature = BASE64.encode(hmac::sign(&self.key, text.as_bytes()));
         Ticket {
             ticket: format!("{text}.{signature}"),
+            ..Ticket::default()
         }
     }
 
@@ -80,13 +81,15 @@ impl Console {
     /// Gives leave to copy a build of a rack to other racks of this server.
     pub async fn ticket(&self, rack: &Rack, app: &str, build: &str) -> Result<Ticket> {
         let build = rack.build_row(app, build).await?;
-        Ok(self.tickets().issue(&Leave {
+        let layers = rack.build_layers(&build.id).await?;
+        let ticket = self.tickets().issue(&Leave {
             rack: rack.name().to_owned(),
             rack_id: rack.context.rack_id.clone(),
             app: build.app,
             build: build.id,
             expires: rack.context.now() + LIFE,
-        }))
+        });
+        Ok(Ticket { layers, ..ticket })
     }
 
     /// Copies the build that a ticket is for into an app of a rack; the build has its

@@ -338,6 +338,26 @@ impl Store {
         .await
     }
 
+    /// The images of complete builds, newest first, but those of one app before all others.
+    pub async fn images_of_rack(&self, first: &str) -> Result<Vec<ImageRow>> {
+        let first = first.to_owned();
+        let builds: Vec<String> = self
+            .call(move |db| {
+                let mut query = db.prepare_cached(
+                    "SELECT id FROM builds WHERE status = 'complete' \
+                     ORDER BY app = ? DESC, sequence DESC LIMIT 100",
+                )?;
+                let rows = query.query_map([first], |row| row.get(0))?;
+                Ok(rows.collect::<rusqlite::Result<_>>()?)
+            })
+            .await?;
+        let mut images = Vec::new();
+        for build in builds {
+            images.extend(self.images(&build).await?.into_values());
+        }
+        Ok(images)
+    }
+
     /// Every image reference an app keeps alive.
     pub async fn image_references(&self, app: &str) -> Result<Vec<String>> {
         let app = app.to_owned();

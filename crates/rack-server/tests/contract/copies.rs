@@ -4,12 +4,13 @@ use serde_json::{Value, json};
 
 use super::engines::{Engine, on_both_engines};
 use super::flow::{MANIFEST, PLAIN, text};
-use super::world::{Client, World};
+use super::world::{Client, World, until};
 
 on_both_engines!(
     a_copy_is_the_same_bits_and_a_build_of_its_own,
     an_image_that_was_pruned_is_not_copied,
     a_copy_keeps_the_last_hop_and_the_first,
+    layers_that_the_app_has_need_not_be_sent,
 );
 
 /// Leave to copy a build.
@@ -170,6 +171,140 @@ async fn a_copy_keeps_the_last_hop_and_the_first(engine: Engine) {
         assert_eq!(before, &known, "round {round}");
         known = imported["id"].clone();
     }
+}
+
+/// What is said when layers that were left out of an archive are not there.
+const VANISHED: &str = "cannot import: the rack has not the layers that were left out of service web; \
+                        send the whole archive";
+
+/// Layers of all images of a build that a rack's images have too.
+fn in_common(ticket: &Value, had: &Value) -> Vec<String> {
+    let layers = ticket["layers"]["web"].as_array().expect("layers");
+    let had = had.as_array().expect("a list").iter();
+    let shared = had.map(|other| {
+        let pairs = other.as_array().expect("layers").iter().zip(layers);
+        pairs.take_while(|(one, other)| one == other).count()
+    });
+    let names = layers[..shared.max().unwrap_or(0)].iter();
+    names
+        .map(|layer| layer.as_str().expect("a digest").to_owned())
+        .collect()
+}
+
+async fn layers_that_the_app_has_need_not_be_sent(engine: Engine) {
+    let (near, staging) = engine.with_rack().await;
+    let far = engine.empty().await;
+    let production = far.rack("production").await;
+    let late = far.rack("late").await;
+    for (rack, app) in [
+        (&production, "myapp"),
+        (&production, "other"),
+        (&late, "myapp"),
+    ] {
+        rack.create(app).await;
+        let had = rack.get(&format!("/apps/{app}/layers")).await;
+        assert_eq!(had.json(), json!([]));
+    }
+    let nobody = production.get("/apps/nobody/layers").await;
+    nobody.fails(404, "app not found: nobody");
+    let build = built(&staging, "myapp").await;
+    let export = |build: &Value, query: &str| {
+        let id = text(build, "id");
+        let (staging, target) = (
+            staging.clone(),
+            format!("/apps/myapp/builds/{id}.tgz{query}"),
+        );
+        async move { staging.get(&target).await }
+    };
+    let whole = export(&build, "").await.body;
+    production
+        .upload("/apps/myapp/builds/import", &whole)
+        .await
+        .json();
+    let files = [PLAIN[0], PLAIN[1], ("more", "of it")];
+    let (next, log) = staging.build("myapp", &files).await;
+    assert_eq!(next["status"], "complete", "{log}");
+    let ticket = staging
+        .get(&format!("/apps/myapp/builds/{}/ticket", text(&next, "id")))
+        .await
+        .json();
+    let had = production.get("/apps/myapp/layers").await.json();
+    let common = in_common(&ticket, &had);
+    let all = ticket["layers"]["web"].as_array().expect("layers").len();
+    assert!(
+        !common.is_empty() && common.len() < all,
+        "{common:?} of {all}"
+    );
+    let without = format!("?without={}", common.join(","));
+    let thin = export(&next, &without).await.body;
+    let whole = export(&next, "").await.body;
+    assert!(thin.len() < whole.len(), "{} < {}", thin.len(), whole.len());
+
+    // What is not a digest is refused, what is not in the build left alone.
+    export(&next, "?without=x").await.fails(
+        400,
+        "\"x\" is not a digest: expected sha256: and 64 lower-case hexadecimal digits",
+    );
+    export(&next, &format!("{without}&format=v2")).await.fails(
+        400,
+        "layers can be left out of the default format only, not of v2",
+    );
+    let strange = format!("?without=sha256:{}", "0".repeat(64));
+    assert_eq!(export(&next, &strange).await.body, whole);
+
+    // It is no archive for those who were not asked, nor for a rack without the layers,
+    // whatever else is on its engine.
+    let refused = production.upload("/apps/myapp/builds/import", &thin).await;
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    late.upload("/apps/myapp/builds/import?thin=true", &thin)
+        .await
+        .fails(409, VANISHED);
+    assert_eq!(far.tags("late", "myapp").await, Vec::<String>::new());
+    assert_eq!(far.tags("production", "myapp").await.len(), 1);
+    for rack in ["production", "late"] {
+        let scratch = far.rack_directory(rack).join("tmp");
+        assert_eq!(super::world::files_below(&scratch), Vec::<String>::new());
+    }
+    // Cut anywhere, it is nothing.
+    for sixteenth in 0..16 {
+        let cut = &thin[..thin.len() * sixteenth / 16];
+        let answer = production
+            .upload("/apps/myapp/builds/import?thin=true", cut)
+            .await;
+        assert_eq!(answer.status, 400, "{}", answer.text());
+    }
+
+    // The engine, which may be the same, has the image no more: it is loaded, without
+    // the layers that are there by the other build.
+    staging.delete("/apps/myapp").await.ok();
+    let digest = text(&next["images"], "web");
+    until("the image to be gone", async || {
+        !far.has_image(&digest).await
+    })
+    .await;
+    let imported = production
+        .upload("/apps/myapp/builds/import?thin=true", &thin)
+        .await
+        .json();
+    assert_eq!(imported["images"], next["images"]);
+    assert_eq!(imported["provenance"].get("images-present"), None);
+    assert_eq!(imported["provenance"]["build"], next["id"]);
+    let release = text(&imported, "release");
+    let app = production.promote("myapp", &release).await;
+    assert_eq!(app["release"], json!(release));
+    // Another app of the rack can have them too.
+    let foreign = production
+        .upload("/apps/other/builds/import?force=true&thin=true", &thin)
+        .await
+        .json();
+    assert_eq!(foreign["images"], next["images"]);
+    // A whole one is as good.
+    let again = production
+        .upload("/apps/myapp/builds/import?thin=true", &whole)
+        .await
+        .json();
+    assert_eq!(again["images"], next["images"]);
+    drop(near);
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ mod system;
 mod timers;
 mod tokens;
 mod transport;
+mod unfit;
 mod v3;
 mod wire;
 mod world;

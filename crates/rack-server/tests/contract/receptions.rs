@@ -46,6 +46,12 @@ async fn settled(world: &World, rack: &str) {
 
 /// Sends a part of an archive and goes away.
 async fn break_off(rack: &Client, bytes: &[u8]) {
+    let mut stream = send_part(rack, bytes).await;
+    stream.shutdown().await.expect("closed");
+}
+
+/// Sends a part of an archive and no more.
+async fn send_part(rack: &Client, bytes: &[u8]) -> tokio::net::TcpStream {
     let stream = tokio::net::TcpStream::connect(rack.address).await;
     let mut stream = stream.expect("a connection");
     let head = format!(
@@ -55,7 +61,7 @@ async fn break_off(rack: &Client, bytes: &[u8]) {
     );
     stream.write_all(head.as_bytes()).await.expect("sent");
     stream.write_all(bytes).await.expect("sent");
-    stream.shutdown().await.expect("closed");
+    stream
 }
 
 /// An archive without the index at its end, which is compressed otherwise too.
@@ -224,4 +230,46 @@ async fn images_that_were_pruned_are_loaded_again(engine: Engine) {
         rack.promote("myapp", &release).await["release"],
         json!(release)
     );
+}
+
+#[tokio::test]
+async fn further_imports_wait_for_a_place_and_none_fails() {
+    const PLACES: usize = 4;
+    let (world, rack) = World::with_rack().await;
+    let (build, bytes) = archive(&rack, "myapp").await;
+    let scratch = world.rack_directory("staging").join("tmp");
+    let mut held = Vec::new();
+    for count in 1..=PLACES {
+        held.push(send_part(&rack, &bytes[..100]).await);
+        until("an upload to be received", async || {
+            files_below(&scratch).len() == count
+        })
+        .await;
+    }
+    // More than there are places; another rack of the server has no others.
+    let production = world.rack("production").await;
+    production.create("myapp").await;
+    let mut waiting = Vec::new();
+    for rack in [&rack, &production].repeat(4) {
+        let (rack, bytes) = (rack.clone(), bytes.clone());
+        waiting.push(tokio::spawn(async move {
+            rack.upload(IMPORT, &bytes).await.json()
+        }));
+    }
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+        assert_eq!(files_below(&scratch).len(), PLACES);
+        assert!(waiting.iter().all(|task| !task.is_finished()));
+    }
+    // One that never begins is in nobody's way.
+    let idle = send_part(&rack, b"").await;
+    held.pop();
+    for task in waiting {
+        let imported = task.await.expect("no panic");
+        assert_eq!(imported["images"], build["images"]);
+    }
+    drop((held, idle));
+    settled(&world, "staging").await;
+    let builds = rack.get("/apps/myapp/builds").await.json();
+    assert_eq!(builds.as_array().map(Vec::len), Some(5));
 }

@@ -49,7 +49,8 @@ impl Docker {
             client.import_image(options, bollard::body_try_stream(source.read(tar)), None);
         while let Some(answer) = answers.next().await {
             if let Err(error) = answer {
-                return Err(source.blame(|| self.failure("image", "archive", error)));
+                let failure = || unloadable(self.failure("image", "archive", error));
+                return Err(source.blame(failure));
             }
         }
         source.result()
@@ -70,6 +71,19 @@ impl Docker {
         Ok(rest
             .map_err(|error| io::Error::other(format!("docker stopped sending: {error}")))
             .boxed())
+    }
+}
+
+/// Tells layers that are no tar from all other troubles. Only the engine reads them; it
+/// says what its tar reader says, and nothing of such an image is kept.
+fn unloadable(failure: EngineError) -> EngineError {
+    match failure {
+        EngineError::Failed(words)
+            if words.contains("archive/tar: ") || words.ends_with("unexpected EOF") =>
+        {
+            EngineError::Refused(format!("a layer is no tar archive: docker says: {words}"))
+        }
+        failure => failure,
     }
 }
 

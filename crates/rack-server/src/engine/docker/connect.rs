@@ -18,7 +18,7 @@ use super::address::Address;
 use super::port::Ports;
 use super::transport::Transport;
 use super::{error, image};
-use crate::engine::{EngineError, EngineInfo, Labels, Result};
+use crate::engine::{EngineError, EngineInfo, Labels, Result, architecture};
 
 /// What [`crate::engine::Engine::kind`] says.
 pub(super) const KIND: &str = "docker";
@@ -294,6 +294,10 @@ impl Docker {
                 .mem_total
                 .and_then(|n| u64::try_from(n).ok())
                 .unwrap_or_default(),
+            architecture: architecture(info.architecture.as_deref().unwrap_or_default()).to_owned(),
+            // Known of the classic store, which finds layers by what they stand on; the
+            // containerd store wants all blobs, and so does podman.
+            reuses_layers: info.driver.as_deref() == Some("overlay2"),
         })
     }
 }

@@ -169,6 +169,14 @@ pub(super) fn read(blobs: &Blobs, mut tar: impl Read) -> Result<Incoming> {
     Ok(incoming)
 }
 
+/// Reads a layer's headers, as an engine does that unpacks it.
+fn walk(layer: impl Read + io::Seek) -> io::Result<()> {
+    for entry in Archive::new(layer).entries_with_seek()? {
+        entry?;
+    }
+    Ok(())
+}
+
 /// Why an archive is none; always one line.
 fn bad(reason: &dyn std::fmt::Display) -> EngineError {
     EngineError::Failed(format!("cannot load images: {reason}"))
@@ -257,7 +265,11 @@ impl Entries {
             return Ok(layer.size());
         }
         let missing = || bad(&format!("{path} is missing"));
-        let name = self.find(&clean(path)).ok_or_else(missing)?.to_owned();
+        let Some(name) = self.find(&clean(path)).map(str::to_owned) else {
+            // As a real engine: a layer that is there needs no bytes.
+            let mut kept = blobs.open(diff_id).map_err(|_| missing())?;
+            return kept.seek(io::SeekFrom::End(0)).map_err(|error| bad(&error));
+        };
         let mut layer = self.files.remove(&name).ok_or_else(missing)?;
         let mut magic = Vec::new();
         let mut reader = layer.open().map_err(|error| bad(&error))?;
@@ -283,6 +295,10 @@ impl Entries {
                 layer.digest()
             )));
         }
+        let readable = layer.open().and_then(walk);
+        readable.map_err(|error| {
+            EngineError::Refused(format!("a layer is no tar archive: {path}: {error}"))
+        })?;
         let size = layer.size();
         self.proven.insert(diff_id.to_owned(), layer);
         Ok(size)

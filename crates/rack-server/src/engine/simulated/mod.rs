@@ -275,6 +275,8 @@ impl Engine for Simulated {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cpus: std::thread::available_parallelism().map_or(1, |count| count.get() as u64),
             memory: MEMORY,
+            architecture: super::architecture(std::env::consts::ARCH).to_owned(),
+            reuses_layers: true,
         })
     }
 
@@ -517,6 +519,13 @@ impl Engine for Simulated {
             let mut catalog = shared.catalog();
             for blob in &incoming.blobs {
                 shared.blobs.keep(blob).map_err(|error| EngineError::Failed(format!("cannot load images: {error}")))?;
+            }
+            // A layer that was there when it was looked for may have gone since.
+            let layers = incoming.images.iter().flat_map(|(image, _)| &image.file.rootfs.diff_ids);
+            for layer in layers {
+                if !shared.blobs.contains(layer) {
+                    return Err(EngineError::Failed(format!("cannot load images: layer {layer} is missing")));
+                }
             }
             catalog.add(incoming.images)
         })
