@@ -79,6 +79,15 @@ pub(crate) struct LogArgs {
     /// do not wait for new lines
     #[arg(long)]
     no_follow: bool,
+    /// only so many of the last lines that are there
+    #[arg(long, value_name = "tail", value_parser = count)]
+    tail: Option<usize>,
+    /// lines of processes that have ended, in place of those that run
+    #[arg(long)]
+    allow_previous: bool,
+    /// taken and ignored: how many logs a rack of version 3 reads at once
+    #[arg(long, hide = true, value_name = "max-log-requests")]
+    max_log_requests: Option<String>,
     /// `--follow=false`, in the words of 2017
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     follow: Option<String>,
@@ -93,6 +102,8 @@ impl LogArgs {
             prefix: true,
             since: self.since,
             filter: self.filter.clone(),
+            tail: self.tail,
+            previous: self.allow_previous,
             ..log::Options::default()
         }
     }
@@ -113,6 +124,12 @@ pub(crate) fn pairs(words: &[String], wrong: &str) -> Result<BTreeMap<String, St
 pub(crate) fn limit(text: &str) -> Result<u32, String> {
     let number = params::integer(text).map_err(|error| error.to_string())?;
     u32::try_from(number).map_err(|_| "out of range".to_owned())
+}
+
+/// A number of lines, for `value_parser`.
+fn count(text: &str) -> Result<usize, String> {
+    let number = params::integer(text).map_err(|error| error.to_string())?;
+    usize::try_from(number).map_err(|_| "out of range".to_owned())
 }
 
 /// What the arguments ask for.
@@ -167,8 +184,18 @@ fn answer(ui: &Ui, text: &str) -> Result<Parsed, Error> {
     Ok(Parsed::Answered)
 }
 
+/// The derived grammar as it is described to people.
+pub(crate) fn described() -> Grammar {
+    fn without_help_commands(grammar: Grammar) -> Grammar {
+        grammar
+            .disable_help_subcommand(true)
+            .mut_subcommands(without_help_commands)
+    }
+    without_help_commands(Arguments::command())
+}
+
 /// The derived grammar, made to behave like the original's.
-fn grammar() -> Grammar {
+pub(crate) fn grammar() -> Grammar {
     // Sub-commands are looked up by `Line`, so they have to be built first.
     let mut grammar = adapt(Arguments::command()).args_override_self(true);
     grammar.build();
@@ -207,7 +234,8 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    fn read(arguments: Vec<OsString>, grammar: &Grammar) -> Self {
+    /// Takes a command line apart, the program's name first.
+    pub(crate) fn read(arguments: Vec<OsString>, grammar: &Grammar) -> Self {
         let mut arguments = arguments.into_iter().peekable();
         let program = arguments.next().unwrap_or_default();
         let mut words = Vec::new();
@@ -232,8 +260,10 @@ impl Line {
             }
         }
         rest.extend(arguments);
-        if matches!(&words[..], [.., family, verb] if family == "resources" && matches!(verb.as_str(), "create" | "update"))
-        {
+        if matches!(
+            words.iter().map(String::as_str).collect::<Vec<_>>()[..],
+            [.., "resources", "create" | "update"] | ["services", "create"]
+        ) {
             rest = options_of_2017(rest, command);
         }
         Self {
@@ -244,7 +274,7 @@ impl Line {
     }
 
     /// The command the words name.
-    fn command<'a>(&self, grammar: &'a Grammar) -> &'a Grammar {
+    pub(crate) fn command<'a>(&self, grammar: &'a Grammar) -> &'a Grammar {
         self.words.iter().fold(grammar, |command, word| {
             command.find_subcommand(word).unwrap_or(command)
         })

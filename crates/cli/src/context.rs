@@ -12,6 +12,8 @@ pub(crate) struct Context {
     pub(crate) ui: Ui,
     /// The settings files.
     pub(crate) settings: Settings,
+    /// Whether a local server that has stopped is started.
+    wakes: bool,
 }
 
 impl Context {
@@ -20,7 +22,25 @@ impl Context {
         let working =
             std::env::current_dir().map_err(Error::io("can not tell the working directory"))?;
         let settings = Settings::locate(|name| std::env::var_os(name), working)?;
-        Ok(Self { ui, settings })
+        Ok(Self {
+            ui,
+            settings,
+            wakes: true,
+        })
+    }
+
+    /// The same, that leaves a server that has stopped as it is.
+    pub(crate) fn without_waking(&self) -> Self {
+        Self {
+            ui: self.ui.clone(),
+            settings: self.settings.clone(),
+            wakes: false,
+        }
+    }
+
+    /// Whether a local server that has stopped is started.
+    pub(crate) fn wakes(&self) -> bool {
+        self.wakes
     }
 
     /// The app a command is for: the flag, `.convox/app`, the directory's name.

@@ -1,15 +1,72 @@
-//! The exit statuses of the client, documented for scripts.
-//!
-//! | status | meaning |
-//! |---|---|
-//! | 0 | what was asked has happened; help was shown |
-//! | 1 | anything failed, wrong usage included; `artifact diff`: the archives differ |
-//! | 2 | `artifact diff`: anything failed, wrong usage included |
-//! | 129, 130, 143 | `run`, `exec` and `artifact convert`: hung up, interrupted, terminated |
-//! | 141 | the reader of standard output went away |
-//! | any | `run` and `exec`: the status of the remote process |
+//! The exit statuses of the client, documented for scripts: [`STATUSES`] is what `--help`, the
+//! manual and the reference of commands say of them.
 
+use std::fmt::Write as _;
 use std::process::ExitCode;
+
+/// What statuses mean: the command they are of, none for all commands; the status; its meaning.
+const STATUSES: &[(&str, &str, &str)] = &[
+    ("", "0", "what was asked has happened; help was shown"),
+    ("", "1", "anything failed, wrong usage included"),
+    ("", "141", "the reader of standard output went away"),
+    (
+        "artifact convert",
+        "129, 130, 143",
+        "hung up, interrupted, terminated",
+    ),
+    ("artifact diff", "1", "the archives differ"),
+    (
+        "artifact diff",
+        "2",
+        "anything failed, wrong usage included",
+    ),
+    ("doctor", "1", "something is broken"),
+    ("exec", "any", "the status of the command; 1 if none came"),
+    ("exec", "129, 130, 143", "hung up, interrupted, terminated"),
+    (
+        "instances ssh",
+        "any",
+        "the status of the command; 1 if none came",
+    ),
+    (
+        "rack exec",
+        "any",
+        "the status of the command; 128 and the number of the signal that ended it",
+    ),
+    (
+        "rack exec",
+        "129, 130, 143",
+        "hung up, interrupted, terminated",
+    ),
+    ("run", "any", "the status of the command; 1 if none came"),
+    ("run", "129, 130, 143", "hung up, interrupted, terminated"),
+    (
+        "timers run",
+        "any",
+        "the status of the command; 1 if none came",
+    ),
+];
+
+/// The section on statuses in the help of a command, `""` for all of them; empty where
+/// there is nothing to say beside what holds for every command.
+pub(crate) fn text(command: &str) -> String {
+    let mut rows = Vec::new();
+    for (of, status, meaning) in STATUSES {
+        if command.is_empty() && !of.is_empty() {
+            rows.push((*status, format!("{of}: {meaning}")));
+        } else if *of == command {
+            rows.push((*status, (*meaning).to_owned()));
+        }
+    }
+    let mut text = String::new();
+    if !rows.is_empty() {
+        text.push_str("EXIT STATUS\n");
+    }
+    for (status, meaning) in rows {
+        writeln!(text, "  {status:<13}  {meaning}").expect("a text takes everything");
+    }
+    text
+}
 
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +114,19 @@ impl From<Exit> for ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn statuses_are_told_by_command() {
+        assert_eq!(
+            text("artifact diff"),
+            "EXIT STATUS\n  1              the archives differ\n  \
+             2              anything failed, wrong usage included\n"
+        );
+        assert_eq!(text("apps"), "");
+        let all = text("");
+        assert!(all.contains("  141            the reader of standard output went away\n"));
+        assert!(all.contains("  any            run: the status of the command"));
+    }
 
     #[test]
     fn remote_statuses_pass_and_never_become_success() {

@@ -1,13 +1,17 @@
-//! Help texts in the layout of the original client.
+//! Help texts in the layout of the original client, and the reference of all commands.
+
+use std::fmt::Write as _;
 
 use clap::{Arg, ArgAction, Command as Grammar};
 
-/// Every command with its description.
+use crate::exit;
+
+/// Every command with its description, and what exit statuses mean.
 pub(crate) fn all(grammar: &Grammar) -> String {
     let mut rows = Vec::new();
     gather(grammar, "convox", &mut rows);
     rows.sort();
-    two_columns(&rows, "")
+    format!("{}\n{}", two_columns(&rows, ""), exit::text(""))
 }
 
 fn gather(grammar: &Grammar, words: &str, rows: &mut Vec<(String, String)>) {
@@ -21,8 +25,8 @@ fn gather(grammar: &Grammar, words: &str, rows: &mut Vec<(String, String)>) {
     }
 }
 
-/// Usage, description and options of one command.
-pub(crate) fn one(command: &Grammar, words: &[String]) -> String {
+/// How a command is written.
+fn usage(command: &Grammar, words: &[String]) -> String {
     let mut usage = format!("convox {}", words.join(" "));
     for positional in command.get_positionals() {
         let name = positional
@@ -45,6 +49,12 @@ pub(crate) fn one(command: &Grammar, words: &[String]) -> String {
         };
         usage.extend([" ", open, name, close, many]);
     }
+    usage
+}
+
+/// Usage, description and options of one command.
+pub(crate) fn one(command: &Grammar, words: &[String]) -> String {
+    let usage = usage(command, words);
     let mut text = format!("USAGE\n  {usage}\n\nDESCRIPTION\n  {}\n", about(command));
     let mut commands = Vec::new();
     gather(
@@ -62,7 +72,94 @@ pub(crate) fn one(command: &Grammar, words: &[String]) -> String {
         text.push_str("\nOPTIONS\n");
         text.push_str(&two_columns(&options, "  "));
     }
+    let statuses = exit::text(&words.join(" "));
+    if !statuses.is_empty() {
+        text.push('\n');
+        text.push_str(&statuses);
+    }
     text
+}
+
+/// Flags that mean the same wherever they are.
+const COMMON: [&str; 5] = ["app", "json", "rack", "wait", "watch"];
+
+/// All commands in Markdown.
+pub(crate) fn reference(grammar: &Grammar) -> String {
+    let mut text = "# Commands\n\n\
+        Made from the program by `convox man --markdown`; a test fails when this is out of date.\n\n\
+        Flags may stand anywhere behind the command; `--app`, `--rack` and `--wait` before it too. These mean \
+        the same wherever they are:\n\n\
+        | Flag | |\n|---|---|\n\
+        | `-a`, `--app <app>` | the app; else what `.convox/app` says, else the name of the directory |\n\
+        | `-r`, `--rack <rack>` | the rack; else what `CONVOX_RACK` or `.convox/rack` says, else the one switched to |\n\
+        | `-w`, `--wait` | wait until it is done, where that takes a while; `CONVOX_WAIT=true` does the same |\n\
+        | `--json` | print JSON, with the names of the rack's API |\n\
+        | `--watch <seconds>` | show it again and again |\n\n\
+        ## Exit status\n\n```\n"
+        .to_owned();
+    let statuses = exit::text("");
+    text.push_str(statuses.split_once('\n').map_or("", |(_, rows)| rows));
+    text.push_str("```\n");
+    describe(grammar, &[], &mut text);
+    text
+}
+
+fn describe(grammar: &Grammar, words: &[String], text: &mut String) {
+    let mut commands: Vec<_> = grammar
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .collect();
+    commands.sort_by_key(|command| command.get_name());
+    for command in commands {
+        let words = [words, &[command.get_name().to_owned()]].concat();
+        let level = if words.len() == 1 { "##" } else { "###" };
+        let mut lines = format!(
+            "\n{level} `{}`\n\n{}\n",
+            usage(command, &words),
+            about(command)
+        );
+        let positionals = command.get_positionals().filter_map(|argument| {
+            let name = argument.get_value_names()?.first()?.to_lowercase();
+            Some((format!("`{name}`"), argument.get_help()?.to_string()))
+        });
+        let flags = command.get_arguments().filter_map(|flag| {
+            let long = flag.get_long().filter(|long| !COMMON.contains(long))?;
+            option(flag)?;
+            let value = match flag.get_action() {
+                ArgAction::SetTrue => String::new(),
+                _ if flag.is_require_equals_set() => "[=false]".to_owned(),
+                _ => flag
+                    .get_value_names()
+                    .and_then(|names| names.first())
+                    .map(|name| format!(" <{name}>"))
+                    .unwrap_or_default(),
+            };
+            let short = flag
+                .get_short()
+                .map(|short| format!("`-{short}`, "))
+                .unwrap_or_default();
+            let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+            Some((format!("{short}`--{long}{value}`"), help))
+        });
+        let rows: Vec<_> = positionals.chain(flags).collect();
+        if !rows.is_empty() {
+            lines.push_str("\n| | |\n|---|---|\n");
+        }
+        for (name, help) in rows {
+            writeln!(lines, "| {name} | {} |", help.replace('|', "\\|"))
+                .expect("a text takes everything");
+        }
+        let common: Vec<_> = command
+            .get_arguments()
+            .filter_map(|flag| flag.get_long().filter(|long| COMMON.contains(long)))
+            .map(|long| format!("`--{long}`"))
+            .collect();
+        if !common.is_empty() {
+            writeln!(lines, "\nAlso: {}", common.join(" ")).expect("a text takes everything");
+        }
+        text.push_str(&lines);
+        describe(command, &words, text);
+    }
 }
 
 /// `--name value` and `-n value` of a visible flag.

@@ -277,8 +277,12 @@ impl Context {
         }
     }
 
-    /// The local server behind a host, when this client has started it before.
+    /// The local server behind a host, when this client has started it before and may
+    /// start it again.
     fn known_server(&self, host: &str) -> Result<Option<Server>, Error> {
+        if !self.wakes() {
+            return Ok(None);
+        }
         let data = self.servers()?.remove(host).filter(|data| !data.is_empty());
         Ok(data.map(|data| Server {
             host: host.to_owned(),

@@ -109,11 +109,40 @@ impl Settings {
         })
     }
 
+    /// Settings that are all in one directory, as with `CONVOX_CONFIG`.
+    pub(crate) fn of_directory(directory: PathBuf) -> Self {
+        Self {
+            own: directory.clone(),
+            second: directory.clone(),
+            oldest: None,
+            working: directory,
+        }
+    }
+
     fn directories(&self) -> impl Iterator<Item = &Path> {
         let second = (self.second != self.own).then_some(self.second.as_path());
         std::iter::once(self.own.as_path())
             .chain(second)
             .chain(self.oldest.as_deref())
+    }
+
+    /// The directory this client writes to.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.own
+    }
+
+    /// Files with passwords that are there.
+    pub(crate) fn secret_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        for directory in self.directories() {
+            files.push(directory.join("auth"));
+            for racks in ["racks", "urls"] {
+                let entries = fs::read_dir(directory.join(racks)).into_iter().flatten();
+                files.extend(entries.flatten().map(|entry| entry.path()));
+            }
+        }
+        files.retain(|file| file.is_file());
+        files
     }
 
     /// A setting of the working directory: `.convox/<key>`, then `.convox2/<key>`.

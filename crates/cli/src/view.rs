@@ -20,6 +20,13 @@ pub(crate) struct ViewArgs {
     /// print JSON, with the names of the rack's API
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    repeat: Repeat,
+}
+
+/// How often something is shown.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Repeat {
     /// show it again every so many seconds, until interrupted
     #[arg(long, value_name = "seconds", value_parser = clap::value_parser!(u32).range(1..))]
     watch: Option<u32>,
@@ -48,7 +55,8 @@ impl From<Info> for Shown {
 }
 
 impl Shown {
-    fn print(&self, ui: &Ui) -> Result<(), Error> {
+    /// Prints it.
+    pub(crate) fn print(&self, ui: &Ui) -> Result<(), Error> {
         match self {
             Self::Table(table) => ui.table(table),
             Self::Info(info) => ui.info(info),
@@ -62,12 +70,33 @@ impl ViewArgs {
     pub(crate) async fn show<T: Serialize, S: Into<Shown>>(
         &self,
         context: &Context,
-        mut read: impl AsyncFnMut() -> Result<T, Error>,
+        read: impl AsyncFnMut() -> Result<T, Error>,
         show: impl Fn(T) -> S,
     ) -> Outcome {
         let ui = &context.ui;
+        let print = |seen| {
+            if self.json {
+                ui.json(&seen)
+            } else {
+                show(seen).into().print(ui)
+            }
+        };
+        self.repeat.show(ui, !self.json, read, print).await
+    }
+}
+
+impl Repeat {
+    /// Reads something and prints it, once or again and again, each time below a title
+    /// if that is wanted.
+    pub(crate) async fn show<T>(
+        &self,
+        ui: &Ui,
+        titled: bool,
+        mut read: impl AsyncFnMut() -> Result<T, Error>,
+        print: impl Fn(T) -> Result<(), Error>,
+    ) -> Outcome {
         let Some(seconds) = self.watch else {
-            self.once(ui, read().await?, &show)?;
+            print(read().await?)?;
             return Ok(Exit::SUCCESS);
         };
         let again = async {
@@ -76,10 +105,10 @@ impl ViewArgs {
                 if ui.stdout_is_terminal() {
                     ui.text(CLEAR)?;
                 }
-                if !self.json {
+                if titled {
                     ui.text(format!("Every {seconds}s:\n\n"))?;
                 }
-                self.once(ui, seen, &show)?;
+                print(seen)?;
                 tokio::time::sleep(Duration::from_secs(seconds.into())).await;
             }
         };
@@ -91,17 +120,5 @@ impl ViewArgs {
                 Ok(Exit::SUCCESS)
             }
         }
-    }
-
-    fn once<T: Serialize, S: Into<Shown>>(
-        &self,
-        ui: &Ui,
-        seen: T,
-        show: impl Fn(T) -> S,
-    ) -> Result<(), Error> {
-        if self.json {
-            return ui.json(&seen);
-        }
-        show(seen).into().print(ui)
     }
 }

@@ -171,3 +171,12 @@ pub struct CreateOptions {
     /// Full commit hash of the source.
     pub git_sha: Option<String>,
 }
+
+/// What `PUT /apps/{app}/builds/{id}` takes of a build that is made elsewhere (version 3).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UpdateOptions {
+    /// Text of its manifest.
+    pub manifest: Option<String>,
+    /// Release made from it.
+    pub release: Option<String>,
+}

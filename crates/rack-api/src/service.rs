@@ -17,6 +17,9 @@ pub struct Service {
     pub memory: i64,
     /// Service name.
     pub name: String,
+    /// Ports on a network balancer, which racks of version 2 have; none here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub nlb: Vec<BalancerPort>,
     /// Ports reachable through the router.
     pub ports: Vec<ServicePort>,
 }
@@ -35,8 +38,32 @@ pub struct ServicePort {
     pub container: i64,
 }
 
+/// A port on a network balancer.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(default, rename_all = "kebab-case")]
+pub struct BalancerPort {
+    /// Port of the process.
+    pub container_port: i64,
+    /// Port on the balancer.
+    pub port: i64,
+    /// `tcp` or `tls`.
+    pub protocol: String,
+    /// `public` or `internal`.
+    pub scheme: String,
+    /// Whether it spreads connections over zones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cross_zone: Option<bool>,
+    /// Networks that may connect; all when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_cidr: Vec<String>,
+    /// Whether processes see the addresses of clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preserve_client_ip: Option<bool>,
+}
+
 /// What `PUT /apps/{app}/services/{name}` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct UpdateOptions {
     /// Desired number of processes.
     pub count: Option<i64>,
@@ -46,6 +73,8 @@ pub struct UpdateOptions {
     pub memory: Option<i64>,
     /// Graphics processors.
     pub gpu: Option<i64>,
+    /// Make of the graphics processors.
+    pub gpu_vendor: Option<String>,
     /// Fewest processes of an autoscaled service.
     pub min: Option<i64>,
     /// Most processes of an autoscaled service.

@@ -1,4 +1,4 @@
-//! `convox api get`.
+//! `convox api get` and `convox api delete`.
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -17,6 +17,13 @@ pub(crate) struct Api {
 
 #[derive(Debug, Subcommand)]
 enum ApiCommand {
+    /// delete what is at a path of the rack api
+    Delete {
+        /// path below the rack's url
+        path: String,
+        #[command(flatten)]
+        rack: RackArgs,
+    },
     /// query the rack api
     Get {
         /// path below the rack's url
@@ -27,15 +34,17 @@ enum ApiCommand {
 }
 
 impl Api {
-    /// Prints what the rack answers, indented.
+    /// Prints what the rack answers, indented; to a deletion it answers nothing.
     pub(crate) async fn run(self, context: &Context) -> Outcome {
-        let ApiCommand::Get { path, rack } = self.command;
-        let rack = context.rack(&rack).await?;
-        let path = if path.starts_with('/') {
-            path
-        } else {
-            format!("/{path}")
+        let (path, rack) = match self.command {
+            ApiCommand::Get { path, rack } => (path, rack),
+            ApiCommand::Delete { path, rack } => {
+                let rack = context.rack(&rack).await?;
+                rack.client.api_delete(&path).await?;
+                return Ok(Exit::SUCCESS);
+            }
         };
+        let rack = context.rack(&rack).await?;
         let value = sorted(rack.client.api_get(&path).await?);
         let text = serde_json::to_string_pretty(&value)
             .map_err(|error| Error::failed(error.to_string()))?;

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use rack_api::params::integer;
 use rack_api::{App, release};
 
 use super::app_archive;
@@ -37,6 +39,9 @@ enum AppsCommand {
         /// generation of the app
         #[arg(short, long, value_name = "generation")]
         generation: Option<String>,
+        /// seconds to wait for it at most
+        #[arg(long, value_name = "timeout", value_parser = integer)]
+        timeout: Option<i64>,
     },
     /// delete an app
     Delete {
@@ -125,9 +130,11 @@ impl Apps {
         match self.command {
             None => list(context, &self.view, &self.rack).await,
             Some(AppsCommand::Cancel(app)) => cancel(context, &app).await,
-            Some(AppsCommand::Create { app, generation }) => {
-                create(context, &app, generation.as_deref()).await
-            }
+            Some(AppsCommand::Create {
+                app,
+                generation,
+                timeout,
+            }) => create(context, &app, generation.as_deref(), timeout).await,
             Some(AppsCommand::Delete { app, rack }) => delete(context, &app, &rack).await,
             Some(AppsCommand::Export { app, file }) => {
                 let name = app.name(context)?;
@@ -167,14 +174,27 @@ async fn list(context: &Context, view: &ViewArgs, rack: &RackArgs) -> Outcome {
     view.show(context, read, show).await
 }
 
-async fn create(context: &Context, app: &OneApp, generation: Option<&str>) -> Outcome {
+async fn create(
+    context: &Context,
+    app: &OneApp,
+    generation: Option<&str>,
+    timeout: Option<i64>,
+) -> Outcome {
     let name = app.name(context)?;
     let rack = context.rack(&app.app.rack).await?;
     let progress = context.ui.start(format!("Creating {name}"))?;
     rack.client.app_create(&name, generation).await?;
     // Creating is synchronous on our own server; real racks take a while.
     if rack.client.is_twinrack() || app.app.rack.waits() {
-        settle::quietly(&rack, &name).await?;
+        let settled = settle::quietly(&rack, &name);
+        match timeout.and_then(|seconds| u64::try_from(seconds).ok()) {
+            Some(seconds) if seconds > 0 => {
+                tokio::time::timeout(Duration::from_secs(seconds), settled)
+                    .await
+                    .map_err(|_| Error::failed("timeout"))??
+            }
+            _ => settled.await?,
+        };
     }
     progress.ok()?;
     Ok(Exit::SUCCESS)
@@ -202,7 +222,8 @@ async fn info(context: &Context, app: &OneApp, view: &ViewArgs) -> Outcome {
             .add("Status", app.status)
             .add("Generation", app.generation)
             .add("Locked", app.locked.to_string())
-            .add("Release", app.release);
+            .add("Release", app.release)
+            .add_some("Router", app.router);
         info
     };
     view.show(context, read, show).await

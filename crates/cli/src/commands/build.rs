@@ -13,6 +13,7 @@ use rack_api::client::ClientError;
 use rack_api::id;
 use rack_api::time::whole_seconds;
 
+use super::image::ImportImage;
 use super::{archive, build_id, copy};
 use crate::arguments::{AppArgs, limit};
 use crate::context::Context;
@@ -62,6 +63,9 @@ pub(super) struct BuildArgs {
     /// build without cache
     #[arg(long)]
     no_cache: bool,
+    /// taken and ignored: the rack builds
+    #[arg(long, hide = true)]
+    external: bool,
     /// taken and ignored: every upload is complete
     #[arg(long, hide = true)]
     incremental: bool,
@@ -236,6 +240,8 @@ enum BuildsCommand {
         #[command(flatten)]
         app: AppArgs,
     },
+    /// delete a build
+    Delete(OneBuild),
     /// export a build
     Export {
         /// build id, or the id of one of its releases
@@ -266,6 +272,8 @@ enum BuildsCommand {
         #[command(flatten)]
         app: AppArgs,
     },
+    /// import a prebuilt container image into a new build
+    ImportImage(ImportImage),
     /// get information about a build
     Info {
         #[command(flatten)]
@@ -297,6 +305,8 @@ impl Builds {
                 id,
                 app,
             }) => copy::copy(context, &app, &build, &route, id).await,
+            Some(BuildsCommand::Delete(build)) => delete(context, &build).await,
+            Some(BuildsCommand::ImportImage(import)) => import.run(context).await,
             Some(BuildsCommand::Export {
                 build,
                 file,
@@ -396,6 +406,16 @@ pub(super) fn image_digests(info: &mut Info, images: BTreeMap<String, String>) {
     for (service, digest) in images {
         info.add(format!("Image {service}"), digest);
     }
+}
+
+async fn delete(context: &Context, build: &OneBuild) -> Outcome {
+    let name = context.app(&build.app)?;
+    let rack = context.rack(&build.app.rack).await?;
+    let id = build_id(&rack, &name, &build.build).await?;
+    let progress = context.ui.start(format!("Deleting build {id}"))?;
+    rack.client.build_delete(&name, &id).await?;
+    progress.ok()?;
+    Ok(Exit::SUCCESS)
 }
 
 async fn logs(context: &Context, build: &OneBuild) -> Outcome {

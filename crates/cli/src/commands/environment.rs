@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use rack_api::Environment;
 use rack_api::release::CreateOptions;
 
+use super::mask::{self, Mask};
 use super::{promote, release_id};
 use crate::arguments::{AppArgs, RackArgs};
 use crate::context::{Context, variable};
@@ -30,8 +31,8 @@ pub(crate) struct Env {
     /// release whose variables are shown, or the id of its build; the latest one if none is given
     #[arg(long, value_name = "release")]
     release: Option<String>,
-    /// accepted for the sake of scripts: values are never hidden
-    #[arg(long, hide = true)]
+    /// show what `env mask` hides on a terminal
+    #[arg(long)]
     reveal: bool,
     #[command(flatten)]
     view: ViewArgs,
@@ -61,6 +62,8 @@ enum EnvCommand {
         #[arg(short, long)]
         promote: bool,
         #[command(flatten)]
+        base: BaseArgs,
+        #[command(flatten)]
         app: AppArgs,
     },
     /// get an env var
@@ -68,8 +71,12 @@ enum EnvCommand {
         /// name of the variable
         var: String,
         #[command(flatten)]
+        base: BaseArgs,
+        #[command(flatten)]
         app: AppArgs,
     },
+    /// list env vars whose values are hidden on terminals
+    Mask(Mask),
     /// set env var(s)
     Set {
         /// variables; further ones are read from standard input
@@ -91,11 +98,31 @@ enum EnvCommand {
     },
 }
 
+/// Where variables are read from.
+#[derive(Debug, Args)]
+struct BaseArgs {
+    /// release to start from, or the id of its build; the latest one if none is given
+    #[arg(long, value_name = "release")]
+    release: Option<String>,
+}
+
+impl BaseArgs {
+    fn is_given(&self) -> bool {
+        self.release().is_some()
+    }
+
+    fn release(&self) -> Option<&str> {
+        self.release.as_deref().filter(|id| !id.is_empty())
+    }
+}
+
 #[derive(Debug, Args)]
 struct ChangeArgs {
     /// promote the release
     #[arg(short, long)]
     promote: bool,
+    #[command(flatten)]
+    base: BaseArgs,
     /// print only the id of the release
     #[arg(long)]
     id: bool,
@@ -110,9 +137,19 @@ impl Env {
             None => {
                 let name = context.app(&self.app)?;
                 let rack = context.rack(&self.app.rack).await?;
+                // Scripts that store them want the values.
+                let hide = context.ui.stdout_is_terminal() && !self.reveal;
                 let read = async || {
                     let found = of_release(&rack, &name, self.release.as_deref()).await?;
-                    Ok(found.environment.to_map())
+                    let mut variables = found.environment.to_map();
+                    if hide {
+                        for hidden in mask::masked(&rack, &name).await? {
+                            if let Some(value) = variables.get_mut(&hidden) {
+                                mask::MASK.clone_into(value);
+                            }
+                        }
+                    }
+                    Ok(variables)
                 };
                 // An empty line when there are none, for scripts that filter.
                 let show = |variables: BTreeMap<String, String>| {
@@ -130,8 +167,17 @@ impl Env {
                 reveal,
                 app,
             }) => diff(context, &releases, to, reveal, &app).await,
-            Some(EnvCommand::Edit { promote, app }) => edit(context, promote, app).await,
-            Some(EnvCommand::Get { var, app }) => get(context, &var, &app).await,
+            Some(EnvCommand::Edit { promote, base, app }) => {
+                let change = ChangeArgs {
+                    promote,
+                    base,
+                    id: false,
+                    app,
+                };
+                edit(context, &change).await
+            }
+            Some(EnvCommand::Get { var, base, app }) => get(context, &var, &base, &app).await,
+            Some(EnvCommand::Mask(mask)) => mask.run(context).await,
             Some(EnvCommand::Set {
                 pairs,
                 replace,
@@ -148,6 +194,8 @@ struct Latest {
     /// Empty when there is none.
     id: String,
     environment: Environment,
+    /// Whether it was asked for by name, and need not be the latest one.
+    named: bool,
 }
 
 /// Reads the latest release.
@@ -158,6 +206,7 @@ async fn latest(rack: &Rack, app: &str) -> Result<Latest, Error> {
         Some(release) => Ok(Latest {
             id: release.id.clone(),
             environment: Environment::parse(&rack.client.release_get(app, &release.id).await?.env),
+            named: false,
         }),
     }
 }
@@ -172,7 +221,14 @@ async fn of_release(rack: &Rack, app: &str, release: Option<&str>) -> Result<Lat
     Ok(Latest {
         id,
         environment: Environment::parse(&release.env),
+        named: true,
     })
+}
+
+/// Names of the variables of the latest release.
+pub(super) async fn names(rack: &Rack, app: &str) -> Result<Vec<String>, Error> {
+    let variables = latest(rack, app).await?.environment.to_map();
+    Ok(variables.into_keys().collect())
 }
 
 /// Shows what it takes to get from one environment to another; succeeds whether or not
@@ -234,17 +290,17 @@ async fn diff(
 }
 
 /// Lets the user's editor change all variables at once.
-async fn edit(context: &Context, promote: bool, app: AppArgs) -> Outcome {
-    let name = context.app(&app)?;
-    let rack = context.rack(&app.rack).await?;
-    let before = latest(&rack, &name).await?.environment;
+async fn edit(context: &Context, change: &ChangeArgs) -> Outcome {
+    let name = context.app(&change.app)?;
+    let rack = context.rack(&change.app.rack).await?;
+    let before = of_release(&rack, &name, change.base.release()).await?;
     let doing = "can not edit the environment";
     // Private, and gone when this ends.
     let mut file = tempfile::Builder::new()
         .suffix(&format!(".{name}.env"))
         .tempfile()
         .map_err(Error::io(doing))?;
-    file.write_all(before.to_string().as_bytes())
+    file.write_all(before.environment.to_string().as_bytes())
         .map_err(Error::io(doing))?;
     let editor = variable("EDITOR").unwrap_or_else(|| "vi".to_owned());
     let status = std::process::Command::new("sh")
@@ -271,18 +327,15 @@ async fn edit(context: &Context, promote: bool, app: AppArgs) -> Outcome {
     let after = Environment::parse(&text);
     let keys = after.to_map().into_keys().collect();
     let whole = |environment: &mut Environment| *environment = after.clone();
-    let change = ChangeArgs {
-        promote,
-        id: false,
-        app,
-    };
-    release(context, &rack, &name, "Setting", keys, None, whole, &change).await
+    // The whole is what was seen in the editor, whatever was set meanwhile.
+    let base = before.named.then_some(before);
+    release(context, &rack, &name, "Setting", keys, base, whole, change).await
 }
 
-async fn get(context: &Context, var: &str, app: &AppArgs) -> Outcome {
+async fn get(context: &Context, var: &str, base: &BaseArgs, app: &AppArgs) -> Outcome {
     let name = context.app(app)?;
     let rack = context.rack(&app.rack).await?;
-    let environment = latest(&rack, &name).await?.environment;
+    let environment = of_release(&rack, &name, base.release()).await?.environment;
     let value = environment
         .get(var)
         .ok_or_else(|| Error::failed(format!("env not found: {var}")))?;
@@ -319,9 +372,16 @@ async fn set(context: &Context, pairs: &[String], replace: bool, change: &Change
         }
     };
     let base = if replace {
-        None
+        match change.base.release() {
+            None => None,
+            Some(id) => Some(Latest {
+                id: release_id(&rack, &name, id).await?,
+                named: true,
+                ..Latest::default()
+            }),
+        }
     } else {
-        Some(latest(&rack, &name).await?)
+        Some(of_release(&rack, &name, change.base.release()).await?)
     };
     release(context, &rack, &name, "Setting", keys, base, edit, change).await
 }
@@ -335,7 +395,7 @@ async fn unset(context: &Context, keys: Vec<String>, change: &ChangeArgs) -> Out
             environment.unset(key);
         }
     };
-    let base = Some(latest(&rack, &name).await?);
+    let base = Some(of_release(&rack, &name, change.base.release()).await?);
     release(context, &rack, &name, "Unsetting", keys, base, edit, change).await
 }
 
@@ -361,20 +421,19 @@ async fn release(
     let progress = ui.start(format!("{doing} {}", keys.join(", ")))?;
     let mut tries = 0;
     let release = loop {
-        let (latest, mut environment) = match base {
-            // Real racks take no such condition.
-            Some(base) => (
-                rack.client.is_twinrack().then_some(base.id),
-                base.environment,
-            ),
-            None => (None, Environment::default()),
-        };
+        let mut options = CreateOptions::default();
+        let mut environment = Environment::default();
+        if let Some(base) = base {
+            environment = base.environment;
+            if base.named {
+                options.parent_release = Some(base.id);
+            } else if rack.client.is_twinrack() {
+                // Real racks take no such condition.
+                options.latest = Some(base.id);
+            }
+        }
         edit(&mut environment);
-        let options = CreateOptions {
-            env: Some(environment.to_string()),
-            latest,
-            ..CreateOptions::default()
-        };
+        options.env = Some(environment.to_string());
         match rack.client.release_create(app, &options).await {
             // Somebody else was quicker: the edit is made again on what is there now.
             Err(error) if error.is_conflict() && tries < MOST_TRIES => tries += 1,
@@ -385,6 +444,9 @@ async fn release(
     progress.ok()?;
     ui.line(format!("Release: {}", release.id))?;
     if change.promote {
+        if !change.base.is_given() {
+            promote::note_newer_build(rack, app, &release, &ui).await;
+        }
         promote::wait_until_ready(rack, app, &ui).await?;
         promote::promote(rack, app, &release.id, false, &ui).await?;
     }

@@ -16,7 +16,7 @@ use crate::server::{Answer, Server, ServerError};
 /// Name of a rack that is given none.
 const DEFAULT_NAME: &str = "convox";
 /// Longest name, as on real racks.
-const NAME_LIMIT: usize = 26;
+pub(super) const NAME_LIMIT: usize = 26;
 
 /// A rack in the words of 2016; what concerns a cloud is taken and ignored.
 #[derive(Debug, Args)]
@@ -253,7 +253,7 @@ fn exists(name: &str) -> Error {
 }
 
 /// Names become host names, files and Docker objects.
-fn check_name(name: &str) -> Result<(), Error> {
+pub(super) fn check_name(name: &str) -> Result<(), Error> {
     let letter = name.starts_with(|first: char| first.is_ascii_lowercase());
     let plain = name
         .chars()
@@ -268,7 +268,7 @@ fn check_name(name: &str) -> Result<(), Error> {
 }
 
 /// The password of the server at its address; the server is started if there is none.
-async fn find_or_start(context: &Context, server: &Server) -> Result<String, Error> {
+pub(super) async fn find_or_start(context: &Context, server: &Server) -> Result<String, Error> {
     // Of two that install at the same time, the second finds the server of the first.
     let _lock = server.lock()?;
     let known = match variable("RACK_SERVER_PASSWORD") {

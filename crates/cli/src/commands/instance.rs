@@ -40,6 +40,9 @@ enum InstancesCommand {
         /// command and its arguments; an interactive shell without one
         #[arg(num_args = 0..)]
         command: Vec<String>,
+        /// taken and ignored: nothing is reached by SSH
+        #[arg(long, hide = true, value_name = "key")]
+        key: Option<String>,
         #[command(flatten)]
         rack: RackArgs,
     },
@@ -69,9 +72,9 @@ impl Instances {
                 progress.ok()?;
                 Ok(Exit::SUCCESS)
             }
-            Some(InstancesCommand::Ssh { id, command, rack }) => {
-                shell(context, &id, &command, &rack).await
-            }
+            Some(InstancesCommand::Ssh {
+                id, command, rack, ..
+            }) => shell(context, &id, &command, &rack).await,
             Some(InstancesCommand::Terminate { ids, rack }) => {
                 let rack = context.rack(&rack).await?;
                 for id in ids {

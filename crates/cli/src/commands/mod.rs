@@ -12,20 +12,28 @@ mod artifact;
 mod balancer;
 mod build;
 mod certificate;
+mod completion;
 mod config;
 mod copy;
 mod cp;
 mod deploy;
+mod diagnose;
+mod doctor;
 mod environment;
 mod exec;
+mod image;
 mod install;
 mod instance;
 mod login;
 mod logs;
+mod man;
+mod mask;
+mod parameter_group;
 mod process;
 mod promote;
 mod proxy;
 mod rack;
+mod rack_exec;
 mod rack_resource;
 mod racks;
 mod registry;
@@ -33,16 +41,19 @@ mod release;
 mod resource;
 mod run;
 mod scale;
+mod secret;
 mod service;
 mod start;
 mod test;
+mod timer;
 mod uninstall;
 mod update;
 mod version;
 
 use clap::Subcommand;
 pub(crate) use exec::Signals;
-use rack_api::id;
+use manifest::Manifest;
+use rack_api::{Environment, id};
 
 use self::absent::Reason;
 pub(crate) use self::logs::Log;
@@ -74,6 +85,11 @@ pub(crate) enum Command {
     /// manage cloud machines
     #[command(hide = true)]
     Cloud(absent::Absent),
+    /// tell a shell what may come next
+    #[command(hide = true)]
+    Complete(completion::Complete),
+    /// print the completion script of a shell
+    Completion(completion::Completion),
     /// get or set a config of an app
     Config(config::Config),
     /// list configs for an app
@@ -83,12 +99,24 @@ pub(crate) enum Command {
     Cost(absent::Absent),
     /// copy files
     Cp(cp::Copy),
+    /// decrypt data using key
+    Decrypt(secret::Secret),
     /// create and promote a build
     Deploy(deploy::Deploy),
+    /// diagnose deploy failures and processes that are not ready
+    #[command(name = "deploy-debug")]
+    DeployDebug(diagnose::DeployDebug),
+    /// check this machine, the settings and the local server
+    Doctor(doctor::Doctor),
+    /// encrypt data using key
+    Encrypt(secret::Secret),
     /// list env vars
     Env(environment::Env),
     /// execute a command in a running process
     Exec(exec::Exec),
+    /// in 2017: write files for apps of generation 1
+    #[command(hide = true)]
+    Init(absent::Absent),
     /// install a local rack
     Install(install::Install),
     /// list instances
@@ -100,6 +128,8 @@ pub(crate) enum Command {
     Login(login::Login),
     /// get logs for an app
     Logs(logs::Logs),
+    /// write the manual as man pages
+    Man(man::Man),
     /// proxy a connection inside the rack
     Proxy(proxy::Proxy),
     /// list app processes
@@ -116,6 +146,9 @@ pub(crate) enum Command {
     Resources(resource::Resources),
     /// restart an app
     Restart(service::Restart),
+    /// in early 2018: the router of local racks
+    #[command(hide = true)]
+    Router(absent::Absent),
     /// execute a command in a new process
     Run(run::Run),
     /// list cloud accounts of a console
@@ -133,6 +166,8 @@ pub(crate) enum Command {
     Switch(racks::Switch),
     /// run tests
     Test(test::Test),
+    /// list timers of an app
+    Timers(timer::Timers),
     /// uninstall a local rack
     Uninstall(uninstall::Uninstall),
     /// update the client
@@ -157,18 +192,26 @@ impl Command {
             Self::Builds(command) => command.run(context).await,
             Self::Certs(command) => command.run(context).await,
             Self::Cloud(command) => command.run(Reason::Cloud),
+            Self::Complete(command) => Ok(command.run(context).await),
+            Self::Completion(command) => command.run(context),
             Self::Config(command) => command.run(context).await,
             Self::Configs(command) => command.run(context).await,
             Self::Cost(command) => command.run(Reason::Cost),
             Self::Cp(command) => command.run(context).await,
+            Self::Decrypt(command) => command.decrypt(context),
             Self::Deploy(command) => command.run(context).await,
+            Self::DeployDebug(command) => command.run(context).await,
+            Self::Doctor(command) => command.run(context).await,
+            Self::Encrypt(command) => command.encrypt(context),
             Self::Env(command) => command.run(context).await,
             Self::Exec(command) => command.run(context).await,
+            Self::Init(command) => command.run(Reason::Init),
             Self::Install(command) => command.run(context).await,
             Self::Instances(command) => command.run(context).await,
             Self::Letsencrypt(command) => command.run(Reason::LetsEncrypt),
             Self::Login(command) => command.run(context).await,
             Self::Logs(command) => command.run(context).await,
+            Self::Man(command) => command.run(context),
             Self::Proxy(command) => command.run(context).await,
             Self::Ps(command) => command.run(context).await,
             Self::Rack(command) => command.run(context).await,
@@ -177,6 +220,7 @@ impl Command {
             Self::Releases(command) => command.run(context).await,
             Self::Resources(command) => command.run(context).await,
             Self::Restart(command) => command.run(context).await,
+            Self::Router(command) => command.run(Reason::RackStart),
             Self::Run(command) => command.run(context).await,
             Self::Runtimes(command) => command.run(Reason::Runtimes),
             Self::Scale(command) => command.run(context).await,
@@ -185,6 +229,7 @@ impl Command {
             Self::Start(command) => command.run(context).await,
             Self::Switch(command) => command.run(context).await,
             Self::Test(command) => command.run(context).await,
+            Self::Timers(command) => command.run(context).await,
             Self::Uninstall(command) => command.run(context).await,
             Self::Update(command) => command.run(context),
             Self::Version(command) => command.run(context).await,
@@ -218,4 +263,17 @@ pub(crate) async fn build_id(rack: &Rack, app: &str, id: &str) -> Result<String,
         return Err(Error::failed(format!("no build for release: {id}")));
     }
     Ok(release.build)
+}
+
+/// The manifest of a release, with its environment.
+pub(crate) async fn manifest_of(rack: &Rack, app: &str, release: &str) -> Result<Manifest, Error> {
+    let found = rack.client.release_get(app, release).await?;
+    let mut text = found.manifest;
+    if text.is_empty() && !found.build.is_empty() {
+        text = rack.client.build_get(app, &found.build).await?.manifest;
+    }
+    let environment = Environment::parse(&found.env).to_map();
+    let loaded = Manifest::load_without_environment(&text, &environment)
+        .map_err(|errors| Error::failed(format!("the manifest of {release}: {errors}")))?;
+    Ok(loaded.manifest)
 }

@@ -8,7 +8,10 @@ use rack_api::params::integer;
 use rack_api::system::{System, UpdateOptions};
 use rack_api::{Process, Release};
 
+use super::absent::{Absent, Reason};
 use super::install::RackInstall;
+use super::parameter_group::Group;
+use super::rack_exec::RackExec;
 use super::rack_resource::RackResources;
 use super::uninstall::Uninstall;
 use crate::arguments::{LogArgs, RackArgs, pairs};
@@ -34,8 +37,16 @@ pub(crate) struct RackCommand {
 enum RackSubcommand {
     /// get rack access credential
     Access(Access),
+    /// run a command with racks of its own
+    Exec(RackExec),
     /// install a local rack
     Install(RackInstall),
+    /// clean up nodes of a cluster
+    #[command(hide = true)]
+    Karpenter(Absent),
+    /// write access to a cluster
+    #[command(hide = true)]
+    Kubeconfig(Absent),
     /// get logs for the rack
     Logs {
         #[command(flatten)]
@@ -43,6 +54,9 @@ enum RackSubcommand {
         #[command(flatten)]
         rack: RackArgs,
     },
+    /// move a rack between consoles
+    #[command(hide = true)]
+    Mv(Absent),
     /// display rack parameters
     Params(Params),
     /// list rack processes
@@ -50,6 +64,9 @@ enum RackSubcommand {
         /// with the processes of apps
         #[arg(short, long)]
         all: bool,
+        /// taken and ignored: in 2017 with what processes use
+        #[arg(long, hide = true)]
+        stats: bool,
         #[command(flatten)]
         view: ViewArgs,
         #[command(flatten)]
@@ -57,6 +74,9 @@ enum RackSubcommand {
     },
     /// list rack version history
     Releases {
+        /// taken and ignored: in 2017 with unpublished versions
+        #[arg(long, hide = true)]
+        unpublished: bool,
         #[command(flatten)]
         view: ViewArgs,
         #[command(flatten)]
@@ -64,6 +84,12 @@ enum RackSubcommand {
     },
     /// list resources of the rack
     Resources(RackResources),
+    /// attach a cloud account of a console
+    #[command(hide = true)]
+    Runtime(Absent),
+    /// list cloud accounts of a console
+    #[command(hide = true)]
+    Runtimes(Absent),
     /// scale the rack
     Scale {
         /// number of instances
@@ -75,6 +101,9 @@ enum RackSubcommand {
         #[command(flatten)]
         rack: RackArgs,
     },
+    /// start a rack of early 2018
+    #[command(hide = true)]
+    Start(Absent),
     /// synchronize the rack with what it runs on
     Sync(Sync),
     /// uninstall a local rack
@@ -83,6 +112,9 @@ enum RackSubcommand {
     Update {
         /// version; the running one if none is given
         version: Option<String>,
+        /// taken and ignored: the rack decides which versions there are
+        #[arg(long, hide = true)]
+        force: bool,
         #[command(flatten)]
         rack: RackArgs,
     },
@@ -97,8 +129,8 @@ enum RackSubcommand {
 struct Params {
     #[command(subcommand)]
     command: Option<ParamsCommand>,
-    /// only parameters of a group, where the rack's clients know groups
-    #[arg(short, long, hide = true, value_name = "group")]
+    /// only parameters of a group, or of one whose name begins so; a wrong name lists all
+    #[arg(short, long, value_name = "group")]
     group: Option<String>,
     /// show secrets
     #[arg(long)]
@@ -116,6 +148,9 @@ enum ParamsCommand {
         /// parameters
         #[arg(required = true, value_name = "Key=Value")]
         parameters: Vec<String>,
+        /// taken and ignored: the rack decides which parameters there are
+        #[arg(short, long, hide = true)]
+        force: bool,
         #[command(flatten)]
         rack: RackArgs,
     },
@@ -196,20 +231,32 @@ impl RackCommand {
         match self.command {
             None => info(context, &self.view, &self.rack).await,
             Some(RackSubcommand::Access(access)) => access.run(context).await,
+            Some(RackSubcommand::Exec(exec)) => exec.run(context).await,
             Some(RackSubcommand::Install(install)) => install.run(context).await,
+            Some(RackSubcommand::Karpenter(absent)) => absent.run(Reason::Karpenter),
+            Some(RackSubcommand::Kubeconfig(absent)) => absent.run(Reason::Kubeconfig),
             Some(RackSubcommand::Logs { log, rack }) => logs(context, &log, &rack).await,
+            Some(RackSubcommand::Mv(absent)) => absent.run(Reason::Move),
             Some(RackSubcommand::Params(params)) => params.run(context).await,
-            Some(RackSubcommand::Ps { all, view, rack }) => {
-                processes(context, all, &view, &rack).await
+            Some(RackSubcommand::Ps {
+                all, view, rack, ..
+            }) => processes(context, all, &view, &rack).await,
+            Some(RackSubcommand::Releases { view, rack, .. }) => {
+                releases(context, &view, &rack).await
             }
-            Some(RackSubcommand::Releases { view, rack }) => releases(context, &view, &rack).await,
             Some(RackSubcommand::Resources(resources)) => resources.run(context).await,
+            Some(RackSubcommand::Runtime(absent) | RackSubcommand::Runtimes(absent)) => {
+                absent.run(Reason::Runtimes)
+            }
             Some(RackSubcommand::Scale { count, kind, rack }) => {
                 scale(context, count, kind, &rack).await
             }
+            Some(RackSubcommand::Start(absent)) => absent.run(Reason::RackStart),
             Some(RackSubcommand::Sync(sync)) => sync.run(context).await,
             Some(RackSubcommand::Uninstall(uninstall)) => uninstall.run(context).await,
-            Some(RackSubcommand::Update { version, rack }) => update(context, version, &rack).await,
+            Some(RackSubcommand::Update { version, rack, .. }) => {
+                update(context, version, &rack).await
+            }
             Some(RackSubcommand::Wait { rack }) => wait(context, &rack).await,
         }
     }
@@ -223,11 +270,24 @@ async fn info(context: &Context, view: &ViewArgs, rack: &RackArgs) -> Outcome {
             Some(internal) => format!("{} (external)\n{internal} (internal)", system.domain),
             None => system.domain,
         };
+        let output = |name: &str| system.outputs.get(name).cloned().unwrap_or_default();
+        let addresses: Vec<_> = ["NLBEIP0", "NLBEIP1", "NLBEIP2"]
+            .map(output)
+            .into_iter()
+            .filter(|address| !address.is_empty())
+            .collect();
+        let balancer = match (output("NLBHost"), &addresses[..]) {
+            (host, []) => host,
+            (host, _) if host.is_empty() => host,
+            (host, _) => format!("{host} ({})", addresses.join(", ")),
+        };
         let mut info = Info::default();
         info.add("Name", system.name)
             .add("Provider", system.provider)
             .add_some("Region", system.region)
             .add_some("Router", router)
+            .add_some("NLB", balancer)
+            .add_some("NLB Internal", output("NLBInternalHost"))
             .add("Status", system.status)
             .add("Version", system.version);
         info
@@ -246,20 +306,27 @@ async fn logs(context: &Context, log: &LogArgs, rack: &RackArgs) -> Outcome {
 
 impl Params {
     async fn run(self, context: &Context) -> Outcome {
-        if let Some(ParamsCommand::Set { parameters, rack }) = self.command {
+        if let Some(ParamsCommand::Set {
+            parameters, rack, ..
+        }) = self.command
+        {
             return set_parameters(context, &parameters, &rack).await;
         }
-        if self.group.is_some() {
-            return Err(Error::with_hint(
-                "groups of parameters are not known here",
-                "`convox rack params | grep <name>` finds some of them",
-            ));
-        }
+        let group = self.group.as_deref().map(Group::find).transpose()?;
         let rack = context.rack(&self.rack).await?;
         // Scripts that store them want the values.
         let mask = context.ui.stdout_is_terminal() && !self.reveal;
         let read = async || {
             let mut parameters = rack.client.system_get().await?.parameters;
+            if let Some(group) = group {
+                parameters.retain(|name, _| group.has(name));
+                if parameters.is_empty() {
+                    context.ui.note(format!(
+                        "NOTICE: no params in group '{}' for this rack",
+                        group.name
+                    ));
+                }
+            }
             for (name, value) in &mut parameters {
                 if mask && matches!(name.as_str(), "Password" | "HttpProxy") && !value.is_empty() {
                     "**********".clone_into(value);

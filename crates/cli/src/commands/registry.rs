@@ -35,11 +35,23 @@ enum RegistriesCommand {
         /// password; asked for on a terminal
         #[arg(value_name = "password")]
         pass: Option<String>,
-        #[arg(long, hide = true, value_name = "username", conflicts_with = "user")]
+        #[arg(
+            short,
+            long,
+            hide = true,
+            value_name = "username",
+            conflicts_with = "user"
+        )]
         username: Option<String>,
-        #[arg(long, hide = true, value_name = "password", conflicts_with = "pass")]
+        #[arg(
+            short,
+            long,
+            hide = true,
+            value_name = "password",
+            conflicts_with = "pass"
+        )]
         password: Option<String>,
-        #[arg(long, hide = true, value_name = "email")]
+        #[arg(short, long, hide = true, value_name = "email")]
         email: Option<String>,
         #[command(flatten)]
         rack: RackArgs,

@@ -256,7 +256,9 @@ async fn promote(
     }
     let rack = context.rack(&app.rack).await?;
     let id = if let Some(id) = release {
-        release_id(&rack, &name, &id).await?
+        let id = release_id(&rack, &name, &id).await?;
+        promote::note_newer_environment(&rack, &name, &id, &context.ui).await;
+        id
     } else {
         let latest = rack
             .client
@@ -264,9 +266,9 @@ async fn promote(
             .await?
             .into_iter()
             .next();
-        latest
-            .ok_or_else(|| Error::failed("no releases to promote"))?
-            .id
+        let latest = latest.ok_or_else(|| Error::failed("no releases to promote"))?;
+        promote::note_newer_build(&rack, &name, &latest, &context.ui).await;
+        latest.id
     };
     if !force {
         promote::wait_until_ready(&rack, &name, &context.ui).await?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use rack_api::Resource;
 
+use super::absent::{Absent, Reason};
 use super::archive;
 use super::exec::{self, Attached, Signals, terminal_size};
 use super::proxy::{self, Route};
@@ -36,6 +37,9 @@ enum ResourcesCommand {
     /// in 2017: create a resource of the rack
     #[command(hide = true)]
     Create(Create),
+    /// databases of a cloud account
+    #[command(hide = true)]
+    Db(Absent),
     /// in 2017: delete a resource of the rack
     #[command(hide = true)]
     Delete(Delete),
@@ -47,6 +51,9 @@ enum ResourcesCommand {
         #[arg(short, long, value_name = "file")]
         file: Option<PathBuf>,
     },
+    /// databases of a cloud account
+    #[command(hide = true)]
+    Fix(Absent),
     /// import data into a resource
     Import {
         #[command(flatten)]
@@ -117,6 +124,9 @@ impl Resources {
             None => list(context, &self.view, &self.app).await,
             Some(ResourcesCommand::Console(resource)) => console(context, &resource).await,
             Some(ResourcesCommand::Create(create)) => create.run(context).await,
+            Some(ResourcesCommand::Db(absent) | ResourcesCommand::Fix(absent)) => {
+                absent.run(Reason::Rds)
+            }
             Some(ResourcesCommand::Delete(delete)) => delete.run(context).await,
             Some(ResourcesCommand::Export { resource, file }) => {
                 export(context, &resource, file).await

@@ -49,6 +49,57 @@ pub(crate) struct Run {
     /// start the command through the image's entrypoint
     #[arg(short, long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     entrypoint: Option<String>,
+    #[command(flatten)]
+    needs: Needs,
+}
+
+/// What the process needs of its machine (version 3).
+#[derive(Debug, Args)]
+struct Needs {
+    /// processor share wanted, in thousandths of a processor
+    #[arg(long, value_name = "cpu", value_parser = params::integer)]
+    cpu: Option<i64>,
+    /// most of a processor, in thousandths
+    #[arg(long, value_name = "cpu-limit", value_parser = params::integer)]
+    cpu_limit: Option<i64>,
+    /// graphics processors, on racks that have them
+    #[arg(long, value_name = "gpu", value_parser = params::integer)]
+    gpu: Option<i64>,
+    /// make of the graphics processors
+    #[arg(long, value_name = "gpu-vendor")]
+    gpu_vendor: Option<String>,
+    /// memory in MiB
+    #[arg(long, value_name = "memory", value_parser = params::integer)]
+    memory: Option<i64>,
+    /// most memory in MiB
+    #[arg(long, value_name = "memory-limit", value_parser = params::integer)]
+    memory_limit: Option<i64>,
+    /// labels of the nodes it may run on, on racks that have several
+    #[arg(long, value_name = "node-labels")]
+    node_labels: Option<String>,
+    /// let others make room for it
+    #[arg(long)]
+    system_critical: bool,
+    /// mount the volumes of the service
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    use_service_volume: Option<String>,
+}
+
+impl Needs {
+    fn options(self) -> RunOptions {
+        RunOptions {
+            cpu: self.cpu,
+            cpu_limit: self.cpu_limit,
+            gpu: self.gpu,
+            gpu_vendor: self.gpu_vendor,
+            memory: self.memory,
+            memory_limit: self.memory_limit,
+            node_labels: self.node_labels,
+            system_critical: self.system_critical.then_some(true),
+            use_service_volume: self.use_service_volume.as_deref().map(params::boolean),
+            ..RunOptions::default()
+        }
+    }
 }
 
 impl Run {
@@ -66,7 +117,7 @@ impl Run {
             height,
             width,
             release,
-            ..RunOptions::default()
+            ..self.needs.options()
         };
         if self.detach {
             let progress = context.ui.start("Running detached process")?;

@@ -2,11 +2,10 @@
 
 use clap::Args;
 use rack_api::Service;
-use rack_api::params::integer;
 use rack_api::process::status;
-use rack_api::service::UpdateOptions;
 use serde::Serialize;
 
+use super::service::{SizeArgs, resize};
 use crate::arguments::AppArgs;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
@@ -21,15 +20,8 @@ use crate::view::ViewArgs;
 pub(crate) struct Scale {
     /// service name
     service: Option<String>,
-    /// number of processes
-    #[arg(long, value_name = "count", value_parser = integer)]
-    count: Option<i64>,
-    /// processor share, 1024 for one processor
-    #[arg(long, value_name = "cpu", value_parser = integer)]
-    cpu: Option<i64>,
-    /// memory in MiB
-    #[arg(long, value_name = "memory", value_parser = integer)]
-    memory: Option<i64>,
+    #[command(flatten)]
+    size: SizeArgs,
     #[command(flatten)]
     view: ViewArgs,
     #[command(flatten)]
@@ -47,24 +39,16 @@ struct Row {
 impl Scale {
     /// Shows the size of services, or changes that of one.
     pub(crate) async fn run(self, context: &Context) -> Outcome {
-        let options = UpdateOptions {
-            count: self.count,
-            cpu: self.cpu,
-            memory: self.memory,
-            ..UpdateOptions::default()
-        };
-        if options == UpdateOptions::default() {
+        let Some(options) = self.size.options()? else {
             return show(context, self.service.as_deref(), &self.view, &self.app).await;
-        }
+        };
         let service = self.service.filter(|service| !service.is_empty());
         let service = service.ok_or_else(|| Error::failed("service name required"))?;
         let name = context.app(&self.app)?;
         let rack = context.rack(&self.app.rack).await?;
         let mut progress = context.ui.start(format!("Scaling {service}"))?;
         let change = Change::begin(&rack, &name).await;
-        rack.client
-            .service_update(&name, &service, &options)
-            .await?;
+        resize(&rack, &name, &service, &options).await?;
         if self.app.rack.waits() {
             settle::with_logs(&rack, &name, change, Rollback::Fails, &mut progress).await?;
         } else if rack.client.is_twinrack() {
@@ -79,7 +63,7 @@ impl Scale {
 }
 
 /// Success means that as many processes run as were asked for.
-async fn check(rack: &Rack, app: &str, service: &str) -> Result<(), Error> {
+pub(super) async fn check(rack: &Rack, app: &str, service: &str) -> Result<(), Error> {
     let services = rack.client.service_list(app).await?;
     let wanted = services
         .iter()

@@ -4,15 +4,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use manifest::Manifest;
-use rack_api::Environment;
 use rack_api::build::CreateOptions;
 use rack_api::params::integer;
 use rack_api::process::RunOptions;
 
 use super::exec::terminal_size;
 use super::run::OneOff;
-use super::{build, release_id};
+use super::{build, manifest_of, release_id};
 use crate::arguments::AppArgs;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
@@ -61,15 +59,7 @@ impl Test {
                 .await?
                 .release
         };
-        let found = rack.client.release_get(&app, &release).await?;
-        let mut text = found.manifest;
-        if text.is_empty() && !found.build.is_empty() {
-            text = rack.client.build_get(&app, &found.build).await?.manifest;
-        }
-        let environment = Environment::parse(&found.env).to_map();
-        let manifest = Manifest::load_without_environment(&text, &environment)
-            .map_err(|errors| Error::failed(format!("the manifest of {release}: {errors}")))?
-            .manifest;
+        let manifest = manifest_of(&rack, &app, &release).await?;
         let tests = manifest
             .services
             .into_iter()

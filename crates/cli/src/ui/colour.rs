@@ -9,8 +9,14 @@ pub(crate) enum Colour {
     Value,
     /// Text of a step.
     Start,
-    /// `OK`.
+    /// `OK`, and what is well.
     Ok,
+    /// What is not well.
+    Bad,
+    /// What is not well yet.
+    Pending,
+    /// A process.
+    Process,
     /// `ERROR: `.
     ErrorLabel,
     /// Text of an error.
@@ -31,6 +37,9 @@ impl Colour {
             Self::Value => 251,
             Self::Start => 247,
             Self::Ok => 46,
+            Self::Bad => 160,
+            Self::Pending => 33,
+            Self::Process => 27,
             Self::ErrorLabel => 124,
             Self::Error => 203,
             Self::System => 15,

@@ -2,9 +2,15 @@
 
 mod artifact;
 mod builds;
+mod completion;
 mod copies;
+mod diagnose;
+mod doctor;
+mod forms;
 mod lists;
 mod local;
+mod manual;
+mod masks;
 mod nouns;
 mod promote;
 mod support;

@@ -45,6 +45,57 @@ impl Client {
             .await
     }
 
+    /// Makes a build that waits for its manifest and its images (version 3).
+    pub async fn build_begin(
+        &self,
+        app: &str,
+        description: Option<&str>,
+    ) -> Result<Build, ClientError> {
+        let fields = Fields::default()
+            .add("description", description)
+            .add("external", Some(true));
+        self.form(Method::POST, &path(&["apps", app, "builds"])?, fields)
+            .await
+    }
+
+    /// Changes what is recorded of a build that was begun elsewhere (version 3).
+    pub async fn build_update(
+        &self,
+        app: &str,
+        id: &str,
+        options: &build::UpdateOptions,
+    ) -> Result<Build, ClientError> {
+        let build::UpdateOptions { manifest, release } = options;
+        let fields = Fields::default()
+            .add("manifest", manifest.as_deref())
+            .add("release", release.as_deref());
+        self.form(Method::PUT, &path(&["apps", app, "builds", id])?, fields)
+            .await
+    }
+
+    /// Lets the rack fetch an image for a build that waits for it (version 3); the build
+    /// is `running` meanwhile.
+    pub async fn build_import_image(
+        &self,
+        app: &str,
+        id: &str,
+        image: &str,
+        login: Option<(&str, &str)>,
+    ) -> Result<(), ClientError> {
+        let fields = Fields::default()
+            .add("image", Some(image))
+            .add("src-creds-pass", login.map(|(_, password)| password))
+            .add("src-creds-user", login.map(|(user, _)| user));
+        let path = path(&["apps", app, "builds", id, "image"])?;
+        self.act(Method::POST, &path, fields).await
+    }
+
+    /// Removes a build, which racks of 2017 and ours can.
+    pub async fn build_delete(&self, app: &str, id: &str) -> Result<(), ClientError> {
+        let path = path(&["apps", app, "builds", id])?;
+        self.act(Method::DELETE, &path, Fields::default()).await
+    }
+
     /// Lists the newest builds, ten unless a limit is given.
     pub async fn build_list(
         &self,

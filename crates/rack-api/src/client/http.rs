@@ -43,6 +43,7 @@ pub struct Client {
     endpoint: Endpoint,
     http: OnceLock<reqwest::Client>,
     twinrack: AtomicBool,
+    version: OnceLock<String>,
     revive: Option<Revive>,
 }
 
@@ -113,6 +114,7 @@ impl Client {
             endpoint,
             http: OnceLock::new(),
             twinrack: AtomicBool::new(false),
+            version: OnceLock::new(),
             revive: None,
         }
     }
@@ -134,6 +136,11 @@ impl Client {
     /// real racks must be asked again and again.
     pub fn is_twinrack(&self) -> bool {
         self.twinrack.load(Ordering::Relaxed)
+    }
+
+    /// The version of our server, once it has answered; none of other racks.
+    pub fn server_version(&self) -> Option<String> {
+        self.version.get().cloned()
     }
 
     pub(super) fn host(&self) -> String {
@@ -185,6 +192,11 @@ impl Client {
         let response = self.attempt(request).await?;
         self.twinrack
             .store(is_twinrack(&response), Ordering::Relaxed);
+        let version = response.headers().get(SERVER_HEADER);
+        if let Some(version) = version.and_then(|version| version.to_str().ok()) {
+            // The first answer tells; a server is not replaced under a client.
+            self.version.get_or_init(|| version.to_owned());
+        }
         if response.status().as_u16() < 400 {
             return Ok(response);
         }

@@ -25,16 +25,18 @@ impl Client {
             cpu,
             memory,
             gpu,
+            gpu_vendor,
             min,
             max,
-        } = *options;
+        } = options;
         let fields = Fields::default()
-            .add("count", count)
-            .add("cpu", cpu)
-            .add("memory", memory)
-            .add("gpu", gpu)
-            .add("min", min)
-            .add("max", max);
+            .add("count", *count)
+            .add("cpu", *cpu)
+            .add("memory", *memory)
+            .add("gpu", *gpu)
+            .add("gpu-vendor", gpu_vendor.as_deref())
+            .add("min", *min)
+            .add("max", *max);
         self.act(
             Method::PUT,
             &path(&["apps", app, "services", service])?,

@@ -34,6 +34,7 @@ pub(super) async fn update(
         cpu: params.integer("cpu")?,
         memory: params.integer("memory")?,
         gpu: params.integer("gpu")?,
+        gpu_vendor: params.text("gpu-vendor").map(str::to_owned),
         min: params.integer("min")?,
         max: params.integer("max")?,
     };

@@ -78,6 +78,7 @@ impl Rack {
                         .unwrap_or_default(),
                     memory: as_number(plan.memory),
                     name: service.name.clone(),
+                    nlb: Vec::new(),
                     ports: routed
                         .map(|port| {
                             [80, 443]
@@ -139,7 +140,7 @@ impl Rack {
     ) -> Result<()> {
         self.context.ready().await?;
         let release = self.known_service(app, name).await?;
-        if options.gpu.is_some_and(|gpu| gpu != 0) {
+        if options.gpu.is_some_and(|gpu| gpu != 0) || options.gpu_vendor.is_some() {
             return Err(Failure::Invalid(
                 "gpus are not available on a local rack: leave gpu out".into(),
             ));
