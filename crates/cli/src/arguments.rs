@@ -168,7 +168,7 @@ fn answer(ui: &Ui, text: &str) -> Result<Parsed, Error> {
 }
 
 /// The derived grammar, made to behave like the original's.
-fn grammar() -> Grammar {
+pub(crate) fn grammar() -> Grammar {
     // Sub-commands are looked up by `Line`, so they have to be built first.
     let mut grammar = adapt(Arguments::command()).args_override_self(true);
     grammar.build();
@@ -207,7 +207,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    fn read(arguments: Vec<OsString>, grammar: &Grammar) -> Self {
+    pub(crate) fn read(arguments: Vec<OsString>, grammar: &Grammar) -> Self {
         let mut arguments = arguments.into_iter().peekable();
         let program = arguments.next().unwrap_or_default();
         let mut words = Vec::new();

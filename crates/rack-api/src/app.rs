@@ -18,6 +18,9 @@ pub struct App {
     pub name: String,
     /// Id of the active release; empty before the first promote.
     pub release: String,
+    /// Host of the router, where a rack of version 3 has several.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub router: String,
     /// One of the words of [`status`].
     pub status: String,
     /// Parameters set on the app, if any.

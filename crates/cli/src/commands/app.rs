@@ -202,7 +202,8 @@ async fn info(context: &Context, app: &OneApp, view: &ViewArgs) -> Outcome {
             .add("Status", app.status)
             .add("Generation", app.generation)
             .add("Locked", app.locked.to_string())
-            .add("Release", app.release);
+            .add("Release", app.release)
+            .add_some("Router", app.router);
         info
     };
     view.show(context, read, show).await

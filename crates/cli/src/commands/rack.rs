@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use rack_api::params::integer;
 use rack_api::system::{System, UpdateOptions};
 use rack_api::{Process, Release};
+use serde::Serialize;
 
 use super::install::RackInstall;
 use super::rack_resource::RackResources;
@@ -72,6 +73,8 @@ enum RackSubcommand {
         /// instance type
         #[arg(short = 't', long = "type", value_name = "type")]
         kind: Option<String>,
+        #[command(flatten)]
+        view: ViewArgs,
         #[command(flatten)]
         rack: RackArgs,
     },
@@ -204,9 +207,15 @@ impl RackCommand {
             }
             Some(RackSubcommand::Releases { view, rack }) => releases(context, &view, &rack).await,
             Some(RackSubcommand::Resources(resources)) => resources.run(context).await,
-            Some(RackSubcommand::Scale { count, kind, rack }) => {
-                scale(context, count, kind, &rack).await
-            }
+            Some(RackSubcommand::Scale {
+                count: None,
+                kind: None,
+                view,
+                rack,
+            }) => size(context, &view, &rack).await,
+            Some(RackSubcommand::Scale {
+                count, kind, rack, ..
+            }) => scale(context, count, kind, &rack).await,
             Some(RackSubcommand::Sync(sync)) => sync.run(context).await,
             Some(RackSubcommand::Uninstall(uninstall)) => uninstall.run(context).await,
             Some(RackSubcommand::Update { version, rack }) => update(context, version, &rack).await,
@@ -339,6 +348,39 @@ async fn releases(context: &Context, view: &ViewArgs, rack: &RackArgs) -> Outcom
     view.show(context, read, show).await
 }
 
+/// How large a rack is.
+#[derive(Serialize)]
+struct Size {
+    autoscale: String,
+    count: i64,
+    status: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+async fn size(context: &Context, view: &ViewArgs, rack: &RackArgs) -> Outcome {
+    let rack = context.rack(rack).await?;
+    let read = async || {
+        let mut system = rack.client.system_get().await?;
+        let autoscale = system.parameters.remove("Autoscale");
+        Ok(Size {
+            autoscale: autoscale.unwrap_or_else(|| "No".to_owned()),
+            count: system.count,
+            status: system.status,
+            kind: system.kind,
+        })
+    };
+    let show = |size: Size| {
+        let mut info = Info::default();
+        info.add("Autoscale", size.autoscale)
+            .add("Count", size.count.to_string())
+            .add("Status", size.status)
+            .add("Type", size.kind);
+        info
+    };
+    view.show(context, read, show).await
+}
+
 async fn scale(
     context: &Context,
     count: Option<i64>,
@@ -347,17 +389,6 @@ async fn scale(
 ) -> Outcome {
     let wait = rack.waits();
     let rack = context.rack(rack).await?;
-    if count.is_none() && kind.is_none() {
-        let system = rack.client.system_get().await?;
-        let autoscale = system.parameters.get("Autoscale").cloned();
-        let mut info = Info::default();
-        info.add("Autoscale", autoscale.unwrap_or_else(|| "No".to_owned()))
-            .add("Count", system.count.to_string())
-            .add("Status", system.status)
-            .add("Type", system.kind);
-        context.ui.info(&info)?;
-        return Ok(Exit::SUCCESS);
-    }
     let progress = context.ui.start("Scaling rack")?;
     let options = UpdateOptions {
         count,
@@ -439,9 +470,7 @@ impl Sync {
         }) = self.command
         {
             let rack = context.rack(&rack).await?;
-            rack.client
-                .api_get("/system/sync/whitelist/instances/ip")
-                .await?;
+            rack.client.instances_let_in().await?;
             context.ui.line("OK")?;
             return Ok(Exit::SUCCESS);
         }
