@@ -228,15 +228,30 @@ async fn info(context: &Context, view: &ViewArgs, rack: &RackArgs) -> Outcome {
     let rack = context.rack(rack).await?;
     let read = async || Ok(rack.client.system_get().await?);
     let show = |system: System| {
-        let router = match system.outputs.get("DomainInternal") {
-            Some(internal) => format!("{} (external)\n{internal} (internal)", system.domain),
-            None => system.domain,
+        let output = |name: &str| {
+            let value = system.outputs.get(name);
+            value.cloned().filter(|value| !value.is_empty())
         };
+        let router = match output("DomainInternal") {
+            Some(internal) => format!("{} (external)\n{internal} (internal)", system.domain),
+            None => system.domain.clone(),
+        };
+        let addresses = ["NLBEIP0", "NLBEIP1", "NLBEIP2"].iter();
+        let addresses: Vec<_> = addresses.filter_map(|name| output(name)).collect();
+        let balancer = match output("NLBHost") {
+            Some(host) if addresses.is_empty() => host,
+            Some(host) => format!("{host} ({})", addresses.join(", ")),
+            None => String::new(),
+        };
+        let inner_balancer = output("NLBInternalHost").unwrap_or_default();
         let mut info = Info::default();
         info.add("Name", system.name)
             .add("Provider", system.provider)
             .add_some("Region", system.region)
             .add_some("Router", router)
+            .add_some("RouterInternal", system.router_internal)
+            .add_some("NLB", balancer)
+            .add_some("NLB Internal", inner_balancer)
             .add("Status", system.status)
             .add("Version", system.version);
         info

@@ -3,6 +3,7 @@
 mod artifact;
 mod builds;
 mod copies;
+mod generations;
 mod lists;
 mod local;
 mod nouns;
