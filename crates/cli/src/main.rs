@@ -11,6 +11,8 @@ mod exit;
 mod help;
 mod output;
 mod parcel;
+#[cfg(test)]
+mod proven;
 mod racks;
 mod server;
 mod settings;

@@ -19,6 +19,12 @@ pub(crate) enum UsageError {
         /// The command with the most similar name, if there is one.
         similar: Option<String>,
     },
+    /// Only the first words of a command were given.
+    #[error("`convox {words}` needs a further word")]
+    NoSubcommand {
+        /// What was typed.
+        words: String,
+    },
     /// A flag the command does not have; a short one with its whole cluster.
     #[error("unknown flag: {flag}")]
     UnknownFlag {
@@ -60,6 +66,7 @@ impl UsageError {
                 similar: Some(similar),
                 ..
             } => Some(format!("did you mean `convox {similar}`?")),
+            Self::NoSubcommand { words } => Some(format!("`convox {words} --help` lists them")),
             Self::UnknownCommand { .. } => Some("`convox help` lists the commands".to_owned()),
             _ => None,
         }
@@ -73,6 +80,9 @@ impl UsageError {
             ErrorKind::InvalidSubcommand | ErrorKind::MissingSubcommand => {
                 unknown_command(line, command)
             }
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => Self::NoSubcommand {
+                words: line.words.join(" "),
+            },
             ErrorKind::UnknownArgument => {
                 let subject = subject.unwrap_or_default();
                 if subject.starts_with('-') {

@@ -18,7 +18,7 @@ pub struct App {
     pub name: String,
     /// Id of the active release; empty before the first promote.
     pub release: String,
-    /// Which of several routers serves the app; empty here.
+    /// Host of the router, where a rack of version 3 has several.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub router: String,
     /// One of the words of [`status`].

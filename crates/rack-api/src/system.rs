@@ -28,6 +28,9 @@ pub struct System {
     pub rack_domain: String,
     /// Empty here.
     pub region: String,
+    /// Domain of the router inside, where a rack of version 3 has one.
+    #[serde(rename = "router-internal", skip_serializing_if = "String::is_empty")]
+    pub router_internal: String,
     /// `running`.
     pub status: String,
     /// Engine kind, shown as the instance type.

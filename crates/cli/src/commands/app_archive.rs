@@ -193,7 +193,20 @@ pub(super) async fn import(
     .await
     .map_err(|error| Error::failed(error.to_string()))??;
     let rack = context.rack(rack).await?;
-    let made = make(context, &rack, app, contents).await;
+    let described = contents
+        .app
+        .as_ref()
+        .ok_or_else(|| Error::failed(format!("{READING}: it has no {APP}")))?;
+    let progress = context.ui.start(format!("Creating app {app}"))?;
+    let generation = Some(described.generation.as_str()).filter(|text| !text.is_empty());
+    // Until here nothing was made: an app of this name that is there is the user's own.
+    rack.client.app_create(app, generation).await?;
+    let made = async {
+        settle::quietly(&rack, app).await?;
+        progress.ok()?;
+        fill(context, &rack, app, contents).await
+    };
+    let made = made.await;
     if made.is_err() {
         // What stands already is the user's to keep or to remove.
         context.ui.note(format!(
@@ -204,16 +217,10 @@ pub(super) async fn import(
     Ok(Exit::SUCCESS)
 }
 
-async fn make(context: &Context, rack: &Rack, app: &str, contents: Contents) -> Result<(), Error> {
-    let described = contents
-        .app
-        .ok_or_else(|| Error::failed(format!("{READING}: it has no {APP}")))?;
+/// Gives a new app what an export holds.
+async fn fill(context: &Context, rack: &Rack, app: &str, contents: Contents) -> Result<(), Error> {
+    let described = contents.app.unwrap_or_default();
     let ui = &context.ui;
-    let progress = ui.start(format!("Creating app {app}"))?;
-    let generation = Some(described.generation.as_str()).filter(|text| !text.is_empty());
-    rack.client.app_create(app, generation).await?;
-    settle::quietly(rack, app).await?;
-    progress.ok()?;
     let mut release = None;
     if let Some(build) = contents.build {
         let progress = ui.start("Importing build")?;

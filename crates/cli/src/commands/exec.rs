@@ -4,7 +4,7 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use clap::Args;
-use rack_api::client::{Client, ExecEvent, ExecInput, ExecSocket};
+use rack_api::client::{Client, ClientError, ExecEvent, ExecInput, ExecSocket};
 use rack_api::process::ExecOptions;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::io::AsyncReadExt as _;
@@ -81,6 +81,40 @@ pub(super) async fn attach(
     relay(ui, socket).await
 }
 
+/// How racks begin the line that stands in a stream for a refusal (`cli.md` §1.6).
+const REFUSAL: &[u8] = b"ERROR: ";
+
+/// The beginning of a stream, which may be the command's output or a refusal of the rack:
+/// a single line, after which the stream ends without a status.
+#[derive(Default)]
+struct Beginning {
+    held: Vec<u8>,
+    over: bool,
+}
+
+impl Beginning {
+    /// Takes output and gives what certainly is the command's.
+    fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.held.extend_from_slice(bytes);
+        let known = self.held.len().min(REFUSAL.len());
+        let line_over = self.held.iter().position(|byte| *byte == b'\n');
+        let one_line = line_over.is_none_or(|end| end + 1 == self.held.len());
+        self.over |= self.held[..known] != REFUSAL[..known] || !one_line;
+        if self.over { self.rest() } else { Vec::new() }
+    }
+
+    /// What the rack has said instead of running the command.
+    fn refusal(&self) -> Option<String> {
+        let line = self.held.strip_prefix(REFUSAL)?;
+        Some(String::from_utf8_lossy(line).trim().to_owned())
+    }
+
+    /// What was held back.
+    fn rest(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.held)
+    }
+}
+
 /// Carries what a command reads and writes, with the local terminal passing every key.
 pub(super) async fn relay(ui: &Ui, socket: ExecSocket) -> Result<Attached, Error> {
     let (mut output, input) = socket.split();
@@ -94,11 +128,21 @@ pub(super) async fn relay(ui: &Ui, socket: ExecSocket) -> Result<Attached, Error
     let _sizes = terminal_size(ui)
         .map(|_| AbortOnDropHandle::new(tokio::spawn(send_sizes(changes, input.clone()))));
     let _input = AbortOnDropHandle::new(tokio::spawn(send_input(input)));
+    let mut beginning = Beginning::default();
     loop {
         match output.next().await {
-            Ok(ExecEvent::Output(bytes)) => ui.bytes(&bytes)?,
-            Ok(ExecEvent::Exit(status)) => return Ok(Attached::Ended(status)),
-            Err(error) => return Ok(Attached::Lost(error.into())),
+            Ok(ExecEvent::Output(bytes)) => ui.bytes(&beginning.push(&bytes))?,
+            Ok(ExecEvent::Exit(status)) => {
+                ui.bytes(&beginning.rest())?;
+                return Ok(Attached::Ended(status));
+            }
+            Err(error) => {
+                if let (ClientError::NoExitStatus, Some(refusal)) = (&error, beginning.refusal()) {
+                    return Err(Error::failed(refusal));
+                }
+                ui.bytes(&beginning.rest())?;
+                return Ok(Attached::Lost(error.into()));
+            }
         }
     }
 }
@@ -195,6 +239,36 @@ impl Signals {
             _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
             _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
             _ = self.hangup.recv() => SignalKind::hangup().as_raw_value(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_one_line_and_nothing_else() {
+        for (pieces, refusal) in [
+            (
+                &["ERROR: process not found: x\n"][..],
+                Some("process not found: x"),
+            ),
+            (&["ERR", "OR: no\r", "\n"], Some("no")),
+            (&["ERROR: no\n", "more"], None),
+            (&["ERROR: no\nmore"], None),
+            (&["ERRONEOUS\n"], None),
+            (&["hello\n", "ERROR: no\n"], None),
+            (&[], None),
+        ] {
+            let mut beginning = Beginning::default();
+            let mut shown = Vec::new();
+            for piece in pieces {
+                shown.extend(beginning.push(piece.as_bytes()));
+            }
+            assert_eq!(beginning.refusal().as_deref(), refusal, "{pieces:?}");
+            shown.extend(beginning.rest());
+            assert_eq!(shown, pieces.concat().as_bytes(), "nothing is lost");
         }
     }
 }

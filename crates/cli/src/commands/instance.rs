@@ -95,13 +95,14 @@ fn table(instances: Vec<Instance>) -> Table {
     ]);
     let percent = |share: f64| format!("{:.2}%", share * 100.0);
     for instance in instances {
+        let (cpu, memory) = (instance.cpu_share(), instance.memory_share());
         table.row(vec![
             instance.id,
             instance.status,
             ago(instance.started, now),
             instance.processes.to_string(),
-            percent(instance.cpu),
-            percent(instance.memory),
+            percent(cpu),
+            percent(memory),
             instance.public_ip,
             instance.private_ip,
         ]);

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use rack_api::params::integer;
 use rack_api::system::{System, UpdateOptions};
 use rack_api::{Process, Release};
+use serde::Serialize;
 
 use super::absent::{Absent, Reason};
 use super::install::RackInstall;
@@ -98,6 +99,8 @@ enum RackSubcommand {
         /// instance type
         #[arg(short = 't', long = "type", value_name = "type")]
         kind: Option<String>,
+        #[command(flatten)]
+        view: ViewArgs,
         #[command(flatten)]
         rack: RackArgs,
     },
@@ -248,9 +251,15 @@ impl RackCommand {
             Some(RackSubcommand::Runtime(absent) | RackSubcommand::Runtimes(absent)) => {
                 absent.run(Reason::Runtimes)
             }
-            Some(RackSubcommand::Scale { count, kind, rack }) => {
-                scale(context, count, kind, &rack).await
-            }
+            Some(RackSubcommand::Scale {
+                count: None,
+                kind: None,
+                view,
+                rack,
+            }) => size(context, &view, &rack).await,
+            Some(RackSubcommand::Scale {
+                count, kind, rack, ..
+            }) => scale(context, count, kind, &rack).await,
             Some(RackSubcommand::Start(absent)) => absent.run(Reason::RackStart),
             Some(RackSubcommand::Sync(sync)) => sync.run(context).await,
             Some(RackSubcommand::Uninstall(uninstall)) => uninstall.run(context).await,
@@ -266,28 +275,30 @@ async fn info(context: &Context, view: &ViewArgs, rack: &RackArgs) -> Outcome {
     let rack = context.rack(rack).await?;
     let read = async || Ok(rack.client.system_get().await?);
     let show = |system: System| {
-        let router = match system.outputs.get("DomainInternal") {
+        let output = |name: &str| {
+            let value = system.outputs.get(name);
+            value.cloned().filter(|value| !value.is_empty())
+        };
+        let router = match output("DomainInternal") {
             Some(internal) => format!("{} (external)\n{internal} (internal)", system.domain),
-            None => system.domain,
+            None => system.domain.clone(),
         };
-        let output = |name: &str| system.outputs.get(name).cloned().unwrap_or_default();
-        let addresses: Vec<_> = ["NLBEIP0", "NLBEIP1", "NLBEIP2"]
-            .map(output)
-            .into_iter()
-            .filter(|address| !address.is_empty())
-            .collect();
-        let balancer = match (output("NLBHost"), &addresses[..]) {
-            (host, []) => host,
-            (host, _) if host.is_empty() => host,
-            (host, _) => format!("{host} ({})", addresses.join(", ")),
+        let addresses = ["NLBEIP0", "NLBEIP1", "NLBEIP2"].iter();
+        let addresses: Vec<_> = addresses.filter_map(|name| output(name)).collect();
+        let balancer = match output("NLBHost") {
+            Some(host) if addresses.is_empty() => host,
+            Some(host) => format!("{host} ({})", addresses.join(", ")),
+            None => String::new(),
         };
+        let inner_balancer = output("NLBInternalHost").unwrap_or_default();
         let mut info = Info::default();
         info.add("Name", system.name)
             .add("Provider", system.provider)
             .add_some("Region", system.region)
             .add_some("Router", router)
+            .add_some("RouterInternal", system.router_internal)
             .add_some("NLB", balancer)
-            .add_some("NLB Internal", output("NLBInternalHost"))
+            .add_some("NLB Internal", inner_balancer)
             .add("Status", system.status)
             .add("Version", system.version);
         info
@@ -406,6 +417,39 @@ async fn releases(context: &Context, view: &ViewArgs, rack: &RackArgs) -> Outcom
     view.show(context, read, show).await
 }
 
+/// How large a rack is.
+#[derive(Serialize)]
+struct Size {
+    autoscale: String,
+    count: i64,
+    status: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+async fn size(context: &Context, view: &ViewArgs, rack: &RackArgs) -> Outcome {
+    let rack = context.rack(rack).await?;
+    let read = async || {
+        let mut system = rack.client.system_get().await?;
+        let autoscale = system.parameters.remove("Autoscale");
+        Ok(Size {
+            autoscale: autoscale.unwrap_or_else(|| "No".to_owned()),
+            count: system.count,
+            status: system.status,
+            kind: system.kind,
+        })
+    };
+    let show = |size: Size| {
+        let mut info = Info::default();
+        info.add("Autoscale", size.autoscale)
+            .add("Count", size.count.to_string())
+            .add("Status", size.status)
+            .add("Type", size.kind);
+        info
+    };
+    view.show(context, read, show).await
+}
+
 async fn scale(
     context: &Context,
     count: Option<i64>,
@@ -414,17 +458,6 @@ async fn scale(
 ) -> Outcome {
     let wait = rack.waits();
     let rack = context.rack(rack).await?;
-    if count.is_none() && kind.is_none() {
-        let system = rack.client.system_get().await?;
-        let autoscale = system.parameters.get("Autoscale").cloned();
-        let mut info = Info::default();
-        info.add("Autoscale", autoscale.unwrap_or_else(|| "No".to_owned()))
-            .add("Count", system.count.to_string())
-            .add("Status", system.status)
-            .add("Type", system.kind);
-        context.ui.info(&info)?;
-        return Ok(Exit::SUCCESS);
-    }
     let progress = context.ui.start("Scaling rack")?;
     let options = UpdateOptions {
         count,
@@ -506,9 +539,7 @@ impl Sync {
         }) = self.command
         {
             let rack = context.rack(&rack).await?;
-            rack.client
-                .api_get("/system/sync/whitelist/instances/ip")
-                .await?;
+            rack.client.instances_let_in().await?;
             context.ui.line("OK")?;
             return Ok(Exit::SUCCESS);
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use rack_api::Resource;
+use rack_api::client::ClientError;
 
 use super::absent::{Absent, Reason};
 use super::archive;
@@ -239,6 +240,8 @@ async fn console(context: &Context, resource: &OneResource) -> Outcome {
     tokio::select! {
         attached = attached => match attached? {
             Attached::Ended(status) => Ok(Exit::remote(status)),
+            // A console has no status (`rack-api.md` §3.10): an orderly end is all it says.
+            Attached::Lost(Error::Client(ClientError::NoExitStatus)) => Ok(Exit::SUCCESS),
             Attached::Lost(error) => Err(error),
         },
         signal = signals.next() => Ok(Exit::signal(signal)),

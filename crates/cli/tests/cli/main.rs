@@ -7,6 +7,7 @@ mod copies;
 mod diagnose;
 mod doctor;
 mod forms;
+mod generations;
 mod lists;
 mod local;
 mod manual;

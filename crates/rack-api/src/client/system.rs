@@ -57,6 +57,12 @@ impl Client {
         self.form(Method::POST, "/system/jwt/token", fields).await
     }
 
+    /// Lets the addresses of instances in; the answer says only that it went well.
+    pub async fn instances_let_in(&self) -> Result<(), ClientError> {
+        let path = "/system/sync/whitelist/instances/ip";
+        self.finish(self.rack_request(Method::GET, path)?).await
+    }
+
     /// Makes a new key for tokens; earlier tokens are no longer good.
     pub async fn token_rotate(&self) -> Result<(), ClientError> {
         self.act(Method::PUT, "/system/jwt/rotate", Fields::default())

@@ -18,6 +18,7 @@ fn show(row: AppRow) -> App {
         locked: row.locked,
         name: row.name,
         release: row.release,
+        // Only racks with several routers name one.
         router: String::new(),
         status: row.status,
         parameters: (!row.parameters.is_empty()).then_some(row.parameters),

@@ -49,6 +49,8 @@ impl Rack {
             _ => 0.0,
         };
         Ok(vec![Instance {
+            cpu_allocatable: None,
+            memory_allocatable: None,
             agent: true,
             cpu: share(CLUSTER_CPU),
             id: context.engine.kind().into(),

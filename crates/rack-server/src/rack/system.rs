@@ -35,6 +35,7 @@ impl Rack {
             parameters,
             provider: "local".into(),
             rack_domain: format!("127.0.0.1:{}", context.settings.port),
+            router_internal: String::new(),
             region: String::new(),
             status: "running".into(),
             kind: context.engine.kind().into(),

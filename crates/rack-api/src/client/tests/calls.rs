@@ -264,6 +264,11 @@ async fn what_belongs_to_the_rack_is_read_and_changed() {
             ),
             (client.token_rotate(), "PUT /system/jwt/rotate", ""),
             (
+                client.instances_let_in(),
+                "GET /system/sync/whitelist/instances/ip",
+                ""
+            ),
+            (
                 client.rack_resource_create("redis", None, &options),
                 "POST /resources",
                 "kind=redis&parameters=size%3Da%2526b"

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio_util::io::SyncIoBridge;
 
-use super::super::{ErrorTail, Result, label};
+use super::super::{ErrorTail, Result};
 use super::dump::{Dump, Rdb, Sql};
-use super::process::Process;
+use super::process::{Process, is_resource};
 use super::tree::{Kind, Node};
 use super::{Shared, blocking, outflow};
 
@@ -65,9 +65,8 @@ impl Program {
 impl Database {
     /// The data of a process, when it is a resource with a volume.
     pub(super) fn of(shared: &Arc<Shared>, process: &Process) -> Option<Self> {
-        let kind = process.spec.labels.get(label::KIND)?;
         let (volume, _) = process.spec.volumes.first()?;
-        (kind == "resource").then(|| Self {
+        is_resource(&process.spec.labels).then(|| Self {
             shared: Arc::clone(shared),
             volume: volume.clone(),
         })

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::super::{Labels, label};
+use super::process::is_resource;
 
 /// Variable that names faults, separated by blanks or commas.
 pub const VARIABLE: &str = "TWINRACK_FAULTS";
@@ -227,9 +228,7 @@ impl Faults {
     pub(super) fn of_process(&self, labels: &Labels, own: &BTreeSet<Fault>) -> ProcessFaults {
         let name = labels.get(label::NAME);
         // Whoever rehearses the fall of services still needs their databases.
-        let spared = labels
-            .get(label::KIND)
-            .is_some_and(|kind| kind == "resource");
+        let spared = is_resource(labels);
         let mut found = ProcessFaults::default();
         let set = self.lock();
         for fault in set.iter().chain(own) {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{
     EngineError, Labels, Phase, ProcessEvent, ProcessEventKind, ProcessSpec, ProcessState, Result,
-    Usage,
+    Usage, label,
 };
 use super::fault::Fault;
 use super::log::ProcessLog;
@@ -350,6 +350,13 @@ pub(super) fn has_labels(have: &Labels, wanted: &Labels) -> bool {
     wanted
         .iter()
         .all(|(name, value)| have.get(name) == Some(value))
+}
+
+/// Whether labels are those of a resource, of an app or of the rack.
+pub(super) fn is_resource(labels: &Labels) -> bool {
+    labels
+        .get(label::KIND)
+        .is_some_and(|kind| matches!(kind.as_str(), "resource" | "rack-resource"))
 }
 
 /// The error for a process nobody knows.

@@ -16,7 +16,7 @@ use super::super::{
 };
 use super::catalog::Volume;
 use super::database::{Database, Program};
-use super::process::{LogWriter, NewProcess, Process, has_labels, short};
+use super::process::{LogWriter, NewProcess, Process, has_labels, is_resource, short};
 use super::shell::{Shell, Unknown};
 use super::{Shared, blocking, down, fault, image, no_image, port};
 
@@ -377,11 +377,7 @@ pub(super) fn dial(shared: &Arc<Shared>, id: &str, number: u16) -> Result<Connec
         if process.phase() != Phase::Running || age < faults.slow_start {
             return Err(refused());
         }
-        let resource = process
-            .spec
-            .labels
-            .get(label::KIND)
-            .is_some_and(|kind| kind == "resource");
+        let resource = is_resource(&process.spec.labels);
         if !resource && !process.ports.contains(&number) {
             return Err(refused());
         }
