@@ -544,3 +544,45 @@ fn a_resource_comes_back_whatever_happens_to_its_container() {
         .convox(&[&["logs", "--no-follow"][..], &on].concat())
         .ok();
 }
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_process_that_fails_its_liveness_check_is_replaced() {
+    let world = World::docker();
+    let app = world.tiny();
+    let manifest = fs::read_to_string(app.join("convox.yml")).expect("a manifest");
+    let liveness = "    liveness: {path: /live, grace: 1, interval: 1, failureThreshold: 2}\n";
+    // One speaks no HTTP: that it listens is enough.
+    let other = "  other: {build: ., port: 'tcp:4000', command: 'nc -ll -p 4000 -e cat', \
+                 termination: {grace: 0}}\n";
+    write(&app, "convox.yml", &format!("{manifest}{liveness}{other}"));
+    write(
+        &app,
+        "Dockerfile",
+        "FROM busybox:1.36\nCOPY bin/ /usr/local/bin/\nRUN mkdir -p /www/health /www/live && echo well | tee /www/health/index.html >/www/live/index.html\nEXPOSE 3000\nCMD [\"httpd\", \"-f\", \"-p\", \"3000\", \"-h\", \"/www\"]\n",
+    );
+    world
+        .convox_in(&app, &["deploy", "-a", "myapp", "-r", "staging"])
+        .ok();
+    let web = || {
+        let processes = world.api("staging", "/apps/myapp/processes");
+        let processes = processes.as_array().expect("a list").clone();
+        let mut web = processes.iter().filter(|process| process["name"] == "web");
+        let id = web.next().map(|process| process["id"].to_string());
+        id.map(|id| id.trim_matches('"').to_owned())
+    };
+    let first = web().expect("a process");
+    let on = ["-a", "myapp", "-r", "staging"];
+    let remove = ["exec", &first, "rm", "-r", "/www/live"];
+    world.convox(&[&remove[..], &on].concat()).ok();
+    wait_until("another process runs", || {
+        web().is_some_and(|id| id != first)
+    });
+    let log = world.convox(&[&["logs", "--no-follow"][..], &on].concat());
+    assert!(
+        log.stdout
+            .contains("failed its liveness check 2 times, stopping it: GET /live answered 404"),
+        "{}",
+        log.stdout
+    );
+}

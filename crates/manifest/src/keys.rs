@@ -94,6 +94,7 @@ pub(crate) const SERVICE: Level = Level {
         "internal",
         "internalAndExternal",
         "links",
+        "liveness",
         "nlb",
         "port",
         "ports",
@@ -122,7 +123,6 @@ pub(crate) const SERVICE: Level = Level {
         "internalRouter",
         "labels",
         "lifecycle",
-        "liveness",
         "nodeAffinityLabels",
         "nodeSelectorLabels",
         "policies",
@@ -172,6 +172,14 @@ pub(crate) const HEALTH: Level = Level {
     name: "health",
     read: &["disable", "grace", "interval", "path", "timeout"],
     no_effect: &["port"],
+    instead: &[],
+};
+
+/// `liveness` of a service.
+pub(crate) const LIVENESS: Level = Level {
+    name: "liveness",
+    read: &["failureThreshold", "grace", "interval", "path", "timeout"],
+    no_effect: &["port", "successThreshold"],
     instead: &[],
 };
 

@@ -38,7 +38,22 @@ pub struct Service {
     pub links: Vec<String>,
     /// `/path` or `source:/path`.
     pub volumes: Vec<Volume>,
-    /// Percentages of the desired count during a promote.
+    /// A check that a process which fails it is restarted (version 3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Liveness {
+    /// Path that must answer.
+    pub path: String,
+    /// Seconds before the first check.
+    pub grace: u64,
+    /// Seconds between checks.
+    pub interval: u64,
+    /// Seconds an answer may take.
+    pub timeout: u64,
+    /// Failures in a row after which the process is restarted.
+    pub failures: u64,
+}
+
+/// Percentages of the desired count during a promote.
     pub deployment: Deployment,
     /// Seconds open requests get before a process is stopped.
     pub drain: u64,
@@ -65,6 +80,8 @@ pub struct Service {
     pub timeout: u64,
     /// Redirect plain HTTP to TLS; off unless written, for a laptop has no public certificate.
     pub redirect: bool,
+    /// Its liveness check, if it has one.
+    pub liveness: Option<Liveness>,
     /// Networks that may come, in CIDR notation; empty for all.
     pub whitelist: Vec<String>,
 }

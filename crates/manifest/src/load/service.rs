@@ -6,7 +6,7 @@ use crate::environment::Variable;
 use crate::keys;
 use crate::reader::{Reader, as_bool};
 use crate::resource::ResourceLink;
-use crate::service::{Build, Deployment, Health, Service, Volume};
+use crate::service::{Build, Deployment, Health, Liveness, Service, Volume};
 use crate::yaml::{Kind, Map, Node, Value};
 
 /// Seconds open requests get, and seconds between terminate and kill.
@@ -75,6 +75,7 @@ pub(super) fn read(
         test: reader.text(map.get("test"), "test"),
         timeout: timeout(reader, map.get("timeout")),
         redirect: redirect(reader, map.get("tls")),
+        liveness: liveness(reader, map.get("liveness"), port.is_some()),
         whitelist: super::networks(reader, map.get("whitelist"), "whitelist"),
         name,
         image,
@@ -250,6 +251,27 @@ fn ignored(reader: &mut Reader<'_>, node: &Node, key: &str, expected: &str) {
         node,
         format!("health.{key} {quoted} is ignored: it must be {expected}"),
     );
+}
+
+/// `liveness`: a map; without a path there is none (`convox-yml.md` §8, 20).
+fn liveness(reader: &mut Reader<'_>, node: Option<&Node>, has_port: bool) -> Option<Liveness> {
+    let map = reader.map(node, "liveness")?;
+    reader.check_keys(map, &keys::LIVENESS);
+    let path = reader.text(map.get("path"), "liveness.path")?;
+    if let (Some(node), false) = (node, has_port) {
+        reader.warn(node, "liveness has no effect without a port");
+    }
+    let mut number = |key: &str, default| match reader.number(map.get(key), &format!("liveness.{key}")) {
+        None | Some(0) => default,
+        Some(number) => number,
+    };
+    Some(Liveness {
+        path: if path.starts_with('/') { path } else { format!("/{path}") },
+        grace: number("grace", 10),
+        interval: number("interval", 5),
+        timeout: number("timeout", 5),
+        failures: number("failureThreshold", 3),
+    })
 }
 
 /// `certificate`: an id, or a map with one.

@@ -1,6 +1,6 @@
 //! What a service is when the manifest says nothing, and what each key says when it says something.
 
-use manifest::{Build, Concurrency, Deployment, Health, Scale, Service};
+use manifest::{Build, Concurrency, Deployment, Health, Liveness, Scale, Service};
 
 use crate::support::{load, web, web_error};
 
@@ -64,6 +64,7 @@ fn a_service_of_which_nothing_is_said() {
                 test: None,
                 timeout: 60,
                 redirect: false,
+                liveness: None,
                 whitelist: vec![],
             }
         );
@@ -270,4 +271,29 @@ fn timers_run_once_and_beside_each_other() {
         let timer = timer(&format!(", concurrency: {word}"));
         assert_eq!(timer.concurrency, expected);
     }
+}
+
+#[test]
+fn liveness_has_a_path_or_is_none() {
+    let liveness = |text: &str| web(&format!("port: 80\nliveness: {text}")).liveness;
+    assert_eq!(liveness("{interval: 3}"), None);
+    let defaults = Liveness {
+        path: "/live".into(),
+        grace: 10,
+        interval: 5,
+        timeout: 5,
+        failures: 3,
+    };
+    assert_eq!(liveness("{path: live}").as_ref(), Some(&defaults));
+    let written = "{path: /up, grace: 1, interval: 2, timeout: 3, failureThreshold: 4}";
+    assert_eq!(
+        liveness(written),
+        Some(Liveness {
+            path: "/up".into(),
+            grace: 1,
+            interval: 2,
+            timeout: 3,
+            failures: 4,
+        })
+    );
 }

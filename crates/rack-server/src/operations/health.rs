@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use manifest::Health;
+use manifest::{Health, Liveness, Service};
 use tokio::time::Instant;
 
 use super::context::Context;
 use super::error::{Failure, Result};
 use super::fleet::{self, Member};
-use crate::router::{Router, Target};
+use crate::router::{Router, Scheme, Target};
 
 /// A process without a routable port counts as healthy after running this long.
 const STEADY: Duration = Duration::from_millis(500);
@@ -21,6 +21,25 @@ const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// How long a wait goes on before the log says what it waits for.
 const SILENCE: Duration = Duration::from_secs(5);
+
+/// The checks of a service's processes.
+#[derive(Debug, Clone)]
+pub struct Checks {
+    /// Decides whether a process gets requests.
+    pub health: Health,
+    /// Decides whether it goes on running.
+    liveness: Option<Liveness>,
+}
+
+impl Checks {
+    /// Those of a service.
+    pub fn of(service: &Service) -> Self {
+        Self {
+            health: service.health.clone(),
+            liveness: service.liveness.clone(),
+        }
+    }
+}
 
 /// Waits until a process is healthy. Fails when it ends first or the deadline passes.
 pub async fn wait(
@@ -101,6 +120,13 @@ async fn become_healthy(
 /// One check: 200–399 and 401 are good (`builds-releases-runtime.md` §3.3).
 async fn check(target: &Arc<Target>, health: &Health) -> std::result::Result<(), String> {
     let timeout = Duration::from_secs(health.timeout.max(1));
+    if target.scheme() == Scheme::Other {
+        // It speaks something else: that it listens is all that can be asked of it.
+        let port = target.port();
+        return Router::probe_connect(target, timeout)
+            .await
+            .map_err(|error| format!("port {port}: {error}"));
+    }
     match Router::probe(target, &health.path, timeout).await {
         Ok(status) if (200..400).contains(&status.as_u16()) || status.as_u16() == 401 => Ok(()),
         Ok(status) => Err(format!("GET {} answered {}", health.path, status.as_u16())),
@@ -109,8 +135,58 @@ async fn check(target: &Arc<Target>, health: &Health) -> std::result::Result<(),
 }
 
 /// Watches a process for the rest of its life: takes it out of the route when it
-/// fails its check, and back in when it passes again.
-pub async fn watch(context: &Arc<Context>, member: &Arc<Member>, health: &Health) {
+/// fails its health check, and back in when it passes again; has it restarted when it
+/// fails its liveness check.
+pub async fn watch(context: &Arc<Context>, member: &Arc<Member>, checks: &Checks) {
+    futures::join!(
+        watch_health(context, member, &checks.health),
+        watch_liveness(context, member, checks.liveness.as_ref()),
+    );
+}
+
+async fn watch_liveness(context: &Arc<Context>, member: &Arc<Member>, liveness: Option<&Liveness>) {
+    let (Some(target), Some(liveness)) = (member.target.as_ref(), liveness) else {
+        return;
+    };
+    let timeout = Duration::from_secs(liveness.timeout);
+    let mut pause = Duration::from_secs(liveness.grace);
+    let mut bad = 0;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = member.done.cancelled() => return,
+            () = context.shutdown.cancelled() => return,
+        }
+        pause = Duration::from_secs(liveness.interval);
+        let path = &liveness.path;
+        let reason = match Router::probe(target, path, timeout).await {
+            Ok(status) if (200..400).contains(&status.as_u16()) => {
+                bad = 0;
+                continue;
+            }
+            Ok(status) => format!("GET {path} answered {}", status.as_u16()),
+            Err(error) => format!("GET {path}: {error}"),
+        };
+        bad += 1;
+        if bad < liveness.failures {
+            continue;
+        }
+        if member.retiring.load(Ordering::SeqCst) || member.exited().is_some() {
+            return;
+        }
+        let text = format!("failed its liveness check {bad} times, stopping it: {reason}");
+        context.log(&member.app, &member.object(), &text);
+        // Its end is noticed like any other, and another one is started.
+        if let Err(error) = context.engine.stop(&member.id, member.grace).await {
+            tracing::error!(%error, "could not stop a process that failed its liveness check");
+            bad = 0;
+            continue;
+        }
+        return;
+    }
+}
+
+async fn watch_health(context: &Arc<Context>, member: &Arc<Member>, health: &Health) {
     let Some(target) = member.target.as_ref().filter(|_| !health.disable) else {
         return;
     };

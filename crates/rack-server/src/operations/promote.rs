@@ -241,10 +241,10 @@ impl Operation for Promote {
                     match service {
                         Some(service) if member.rollout == self.rollout => {
                             let (context, member) = (Arc::clone(context), Arc::clone(&member));
-                            let health = service.service.health.clone();
+                            let checks = health::Checks::of(&service.service);
                             let tasks = context.tasks.clone();
                             tasks.spawn(
-                                async move { health::watch(&context, &member, &health).await },
+                                async move { health::watch(&context, &member, &checks).await },
                             );
                         }
                         Some(_) if !self.wants(&member.service) => {}

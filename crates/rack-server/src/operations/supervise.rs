@@ -104,10 +104,10 @@ pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels) -> Arc<Member> {
     let text = |name: &str| labels.get(name).cloned().unwrap_or_default();
     let port = text(label::PORT);
     let target = port.split_once(':').and_then(|(scheme, port)| {
-        let scheme = if scheme == "https" {
-            Scheme::Https
-        } else {
-            Scheme::Http
+        let scheme = match scheme {
+            "https" => Scheme::Https,
+            "http" => Scheme::Http,
+            _ => Scheme::Other,
         };
         Some(Target::new(
             Arc::clone(&context.engine),
@@ -449,13 +449,14 @@ fn in_background(context: &Arc<Context>, work: impl Future<Output = Result<()>> 
 /// from then on. One that does not become healthy is replaced.
 pub fn settle(context: &Arc<Context>, member: Arc<Member>, service: &ServicePlan) {
     let context = Arc::clone(context);
-    let health = service.service.health.clone();
+    let checks = health::Checks::of(&service.service);
     let tasks = context.tasks.clone();
     tasks.spawn(async move {
-        match health::wait(&context, &member, &health, context.settings.promote_timeout).await {
+        let timeout = context.settings.promote_timeout;
+        match health::wait(&context, &member, &checks.health, timeout).await {
             Ok(()) => {
                 route(&context, &member);
-                health::watch(&context, &member, &health).await;
+                health::watch(&context, &member, &checks).await;
             }
             Err(_) if member.exited().is_some() => {} // `ended` has seen it
             Err(Failure::Shutdown) => {}

@@ -60,7 +60,7 @@ impl Connector {
         let connecting = async {
             let connection = self.engine.dial(&self.process, self.port).await?;
             match self.scheme {
-                Scheme::Http => Ok(Stream(connection)),
+                Scheme::Http | Scheme::Other => Ok(Stream(connection)),
                 Scheme::Https => {
                     let name = ServerName::try_from("localhost").expect("a valid name");
                     let tls = TLS

@@ -6,6 +6,7 @@ use axum::body::Body;
 use http::header::{HOST, USER_AGENT};
 use http::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt as _;
 
 use super::connect::{ConnectError, spawn};
 use super::table::Router;
@@ -41,6 +42,9 @@ impl From<hyper::Error> for ProbeError {
     }
 }
 
+/// A process that closes a connection sooner than this does not listen.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
 impl Router {
     /// Sends one GET to a process on a connection of its own and returns the status of the
     /// answer. Does not count as in flight; the target need not be published.
@@ -73,7 +77,18 @@ impl Router {
 
     /// Connects to a process and hangs up, for services that speak no HTTP.
     pub async fn probe_connect(target: &Target, timeout: Duration) -> Result<(), ProbeError> {
-        let connecting = async { Ok(target.connector.connect().await.map(drop)?) };
+        let connecting = async {
+            let mut stream = target.connector.connect().await?;
+            // What stands between us and the process may accept before it has asked it.
+            let mut byte = [0];
+            match tokio::time::timeout(AT_ONCE, stream.read(&mut byte)).await {
+                Ok(Ok(0)) => Err(ProbeError::Connect(
+                    "the connection was closed at once".into(),
+                )),
+                Ok(Err(error)) => Err(ProbeError::Connect(error.to_string())),
+                Ok(Ok(_)) | Err(_) => Ok(()),
+            }
+        };
         tokio::time::timeout(timeout, connecting)
             .await
             .map_err(|_| ProbeError::Timeout(timeout))?

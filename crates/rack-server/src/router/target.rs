@@ -28,12 +28,15 @@ pub enum Scheme {
     Http,
     /// HTTP over TLS; the process's certificate is not checked.
     Https,
+    /// Neither: requests are not understood, connections are.
+    Other,
 }
 
 /// One process behind a route. Belongs to one route at a time.
 pub struct Target {
     process: String,
     port: u16,
+    scheme: Scheme,
     pub(super) connector: Connector,
     /// Pools connections to this process only; they end with the target.
     pub(super) client: Client<Connector, Upload>,
@@ -62,6 +65,7 @@ impl Target {
         Arc::new(Self {
             process,
             port,
+            scheme,
             connector,
             client,
             in_flight: AtomicUsize::new(0),
@@ -78,6 +82,11 @@ impl Target {
     /// Container port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What it speaks.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
     }
 
     /// Requests and upgraded connections in flight.
