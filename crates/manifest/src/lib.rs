@@ -32,8 +32,8 @@ pub use load::Loaded;
 pub use resource::{Resource, ResourceLink, resource_variable_prefix};
 pub use schedule::{InvalidSchedule, Schedule};
 pub use service::{
-    Build, Deployment, Health, Listener, ListenerProtocol, ListenerScheme, Liveness, Port, Scale, Service,
-    Volume,
+    Build, Deployment, Health, Listener, ListenerProtocol, ListenerScheme, Liveness, Port, Scale,
+    Service, Volume,
 };
 pub use timer::{Concurrency, Timer};
 

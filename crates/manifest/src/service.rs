@@ -38,22 +38,7 @@ pub struct Service {
     pub links: Vec<String>,
     /// `/path` or `source:/path`.
     pub volumes: Vec<Volume>,
-    /// A check that a process which fails it is restarted (version 3).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Liveness {
-    /// Path that must answer.
-    pub path: String,
-    /// Seconds before the first check.
-    pub grace: u64,
-    /// Seconds between checks.
-    pub interval: u64,
-    /// Seconds an answer may take.
-    pub timeout: u64,
-    /// Failures in a row after which the process is restarted.
-    pub failures: u64,
-}
-
-/// Percentages of the desired count during a promote.
+    /// Percentages of the desired count during a promote.
     pub deployment: Deployment,
     /// Seconds open requests get before a process is stopped.
     pub drain: u64,
@@ -198,6 +183,21 @@ pub struct Scale {
     pub cpu_limit: Option<u64>,
     /// Most memory in MiB; a process that wants more is killed.
     pub memory_limit: Option<u64>,
+}
+
+/// A check that a process which fails it is restarted (version 3).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Liveness {
+    /// Path that must answer.
+    pub path: String,
+    /// Seconds before the first check.
+    pub grace: u64,
+    /// Seconds between checks.
+    pub interval: u64,
+    /// Seconds an answer may take.
+    pub timeout: u64,
+    /// Failures in a row after which the process is restarted.
+    pub failures: u64,
 }
 
 /// Percentages of the desired count during a promote.

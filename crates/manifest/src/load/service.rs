@@ -261,12 +261,17 @@ fn liveness(reader: &mut Reader<'_>, node: Option<&Node>, has_port: bool) -> Opt
     if let (Some(node), false) = (node, has_port) {
         reader.warn(node, "liveness has no effect without a port");
     }
-    let mut number = |key: &str, default| match reader.number(map.get(key), &format!("liveness.{key}")) {
-        None | Some(0) => default,
-        Some(number) => number,
-    };
+    let mut number =
+        |key: &str, default| match reader.number(map.get(key), &format!("liveness.{key}")) {
+            None | Some(0) => default,
+            Some(number) => number,
+        };
     Some(Liveness {
-        path: if path.starts_with('/') { path } else { format!("/{path}") },
+        path: if path.starts_with('/') {
+            path
+        } else {
+            format!("/{path}")
+        },
         grace: number("grace", 10),
         interval: number("interval", 5),
         timeout: number("timeout", 5),
