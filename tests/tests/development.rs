@@ -29,9 +29,15 @@ fn a_source_runs_and_is_kept_in_step(world: &World) {
     let (before, build) = world.active("staging");
 
     let mut start = world.follow_in(&app, &["start", "-a", "myapp"]);
-    start.until("convox | starting sync from . on web");
+    let seen = start.until("convox | starting sync from . on web");
     let development = world.api("staging", "/apps/myapp")["release"].clone();
     assert_ne!(development, before.as_str());
+    // What becomes of the processes is shown from their start on, not only once it went well.
+    let release = development.as_str().expect("an id");
+    let started = format!("web    | started for release {release}\n");
+    if !seen.contains(&started) {
+        start.until(&started);
+    }
 
     fs::write(app.join("bin/new"), "first\n").expect("a file");
     start.until("convox | sync: bin/new on web");

@@ -142,6 +142,13 @@ impl Error {
             {
                 Some("`convox install --stack-name <name>` starts a local server".to_owned())
             }
+            // Racks answer with nothing to a route they do not have (`rack-api.md` §1.6).
+            Self::Client(ClientError::Api {
+                status: 404,
+                message,
+            }) if message == "response status 404" => Some(
+                "the rack does not know this call: it may be too old for it, or too new".to_owned(),
+            ),
             Self::Client(ClientError::Tls { .. }) => Some(
                 "CONVOX_TLS_VERIFY=never trusts a rack whose certificate is of its own making"
                     .to_owned(),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Command as Grammar;
 
@@ -61,42 +61,68 @@ fn all(grammar: &Grammar, words: &[&str], found: &mut BTreeSet<String>) {
     }
 }
 
-/// Commands typed in the lines of a session that have succeeded, or failed as they must.
-fn typed(session: &str, grammar: &Grammar) -> BTreeSet<String> {
-    let steps = format!("\n{session}");
-    let lines = steps.split("\n$ ").skip(1).filter_map(|step| {
-        let line = step.lines().next()?;
-        let failed = step.lines().any(|line| line.starts_with("= "));
-        (!failed || REFUSED.iter().any(|refused| line.contains(refused))).then_some(line)
-    });
-    let commands = lines.flat_map(|line| line.split("convox ").skip(1));
-    commands
-        .map(|command| {
+/// What was typed in a session, and the first line that came of it.
+struct Step {
+    commands: Vec<String>,
+    failed: bool,
+    first: String,
+}
+
+fn steps(session: &str, grammar: &Grammar) -> Vec<Step> {
+    let text = format!("\n{session}");
+    let steps = text.split("\n$ ").skip(1).map(|step| {
+        let mut lines = step.lines();
+        let typed = lines.next().unwrap_or_default();
+        let commands = typed.split("convox ").skip(1).map(|command| {
             let words = ["convox"].into_iter().chain(command.split_whitespace());
             let line = Line::read(words.map(OsString::from).collect(), grammar);
             line.words.join(" ")
-        })
-        .collect()
+        });
+        let first = lines.next().and_then(|line| line.strip_prefix("| "));
+        Step {
+            commands: commands.collect(),
+            failed: step.lines().any(|line| line.starts_with("= ")),
+            first: first.unwrap_or_default().to_owned(),
+        }
+    });
+    steps.collect()
 }
 
-#[test]
-fn every_command_is_proven() {
-    let grammar = grammar();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let read = |path: &Path| std::fs::read_to_string(path).expect("a file of the tests");
-    let mut proven = BTreeSet::new();
-    for entry in std::fs::read_dir(root.join("tests/golden")).expect("the sessions") {
+/// All sessions.
+fn sessions(grammar: &Grammar) -> Vec<Step> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(root().join("tests/golden")).expect("the sessions") {
         let path = entry.expect("an entry").path();
         if path
             .extension()
             .is_some_and(|extension| extension == "snap")
         {
-            proven.extend(typed(&read(&path), &grammar));
+            all.extend(steps(&read(&path), grammar));
         }
+    }
+    all
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).expect("a file of the tests")
+}
+
+#[test]
+fn every_command_is_proven() {
+    let grammar = grammar();
+    let mut proven = BTreeSet::new();
+    for step in sessions(&grammar) {
+        let refused = |command: &String| REFUSED.contains(&command.as_str());
+        let commands = step.commands.into_iter();
+        proven.extend(commands.filter(|command| !step.failed || refused(command)));
     }
     for (command, file, how) in ELSEWHERE {
         assert!(
-            read(&root.join(file)).contains(how),
+            read(&root().join(file)).contains(how),
             "{file} does not drive `convox {command}` by {how:?} any more"
         );
         proven.insert(command.to_owned());
@@ -108,4 +134,30 @@ fn every_command_is_proven() {
         missing.is_empty(),
         "no test drives these commands: {missing:?}; type them in tests/tests/goldens, or name the test in ELSEWHERE"
     );
+}
+
+#[test]
+fn every_listing_is_there_as_json() {
+    let grammar = grammar();
+    let capital = |c: char| c.is_ascii_uppercase() || matches!(c, ' ' | '-');
+    let mut listings = 0;
+    for step in sessions(&grammar) {
+        if step.first.len() < 2 || !step.first.chars().all(capital) {
+            continue;
+        }
+        let [words] = &step.commands[..] else {
+            continue;
+        };
+        let mut command = &grammar;
+        for word in words.split(' ') {
+            command = command.find_subcommand(word).expect("a command");
+        }
+        let json = |argument: &clap::Arg| argument.get_long() == Some("json");
+        assert!(
+            command.get_arguments().any(json),
+            "`convox {words}` is a listing without --json"
+        );
+        listings += 1;
+    }
+    assert!(listings > 20, "the sessions have listings: {listings}");
 }

@@ -8,7 +8,7 @@ mod voice;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use manifest::Manifest;
@@ -20,7 +20,7 @@ use tokio_util::io::ReaderStream;
 
 use self::sync::{Synced, synced};
 use self::tree::Tree;
-use self::voice::{BUILD, CONVOX, Lines, Voices};
+use self::voice::{BUILD, CONVOX, Lines, Voices, without_cursor};
 use crate::commands::{Log, rolled_back};
 use crate::error::Error;
 use crate::racks::Rack;
@@ -30,6 +30,8 @@ use crate::ui::Ui;
 
 /// How often the source is looked at.
 const LOOK: Duration = Duration::from_millis(500);
+/// Longest pause between looks at a source that takes long to look at.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How often a real rack is asked whether a build has ended.
 const POLL: Duration = Duration::from_secs(1);
 /// How long a log that has ended rests before it is read again.
@@ -71,6 +73,10 @@ struct Running {
     synced: Vec<Synced>,
     /// Files whose change needs a new build.
     recipes: BTreeSet<String>,
+    /// Why the last look has failed, so that it is said once.
+    unreadable: String,
+    /// How long the last look has taken.
+    took: Duration,
 }
 
 impl Start<'_> {
@@ -93,7 +99,7 @@ impl Start<'_> {
             Err(error) => return Err(error.into()),
         };
         let manifest = self.read_manifest().await?;
-        let voices = Voices::new(self.ui, &self.wanted(&manifest)?);
+        let voices = Voices::new(self.ui, self.wanted(&manifest)?);
         let outcome = {
             let work = self.work(&manifest, &voices);
             tokio::pin!(work, stop);
@@ -151,14 +157,15 @@ impl Start<'_> {
         Ok(loaded.manifest)
     }
 
-    /// Builds, then listens and keeps the source in step. Ends only by failing.
+    /// Builds and keeps the source in step, and listens all the while: what a process says
+    /// that never becomes healthy is what one wants to read. Ends only by failing.
     async fn work(&self, manifest: &Manifest, voices: &Voices) -> Result<(), Error> {
         let mut running = self.look(manifest, voices).await?;
-        if self.build {
-            self.make(voices).await?;
-        }
         let follow = self.follow(voices);
         let keep = async {
+            if self.build {
+                self.make(voices).await?;
+            }
             if !self.sync {
                 return std::future::pending().await;
             }
@@ -173,9 +180,12 @@ impl Start<'_> {
                     &format!("starting sync from {context} on {service}"),
                 )?;
             }
+            let mut pause = LOOK;
             loop {
-                tokio::time::sleep(LOOK).await;
+                tokio::time::sleep(pause).await;
                 self.keep(&mut running, voices).await?;
+                // Looking at a large source must not become all this machine does.
+                pause = LOOK.max(running.took * 4).min(LONGEST_PAUSE);
             }
         };
         tokio::select! {
@@ -187,36 +197,45 @@ impl Start<'_> {
     /// Looks at the source as it is now.
     async fn look(&self, manifest: &Manifest, voices: &Voices) -> Result<Running, Error> {
         let synced = if self.sync {
-            synced(&self.root, manifest, |name| voices.hears(name), voices)?
+            let wanted = self.wanted(manifest)?;
+            synced(&self.root, manifest, |name| wanted.contains(name), voices)?
         } else {
             Vec::new()
         };
         let mut recipes = BTreeSet::from([self.manifest.clone(), ".dockerignore".to_owned()]);
         for service in manifest.services.values() {
             let path = Path::new(&service.build.path).join(&service.build.dockerfile);
-            let parts: Vec<_> = path
-                .components()
-                .filter(|part| matches!(part, std::path::Component::Normal(_)))
-                .map(|part| part.as_os_str().to_string_lossy())
-                .collect();
-            recipes.insert(parts.join("/"));
+            recipes.insert(below_root(&path));
         }
         let tree = read_tree(&self.root, &recipes).await?;
         Ok(Running {
             tree,
             synced,
             recipes,
+            unreadable: String::new(),
+            took: Duration::ZERO,
         })
     }
 
     /// Carries what has changed since the last look; a recipe that has changed is
     /// built anew.
     async fn keep(&self, running: &mut Running, voices: &Voices) -> Result<(), Error> {
-        let now = match read_tree(&self.root, &running.recipes).await {
+        let begun = Instant::now();
+        let now = read_tree(&self.root, &running.recipes).await;
+        running.took = begun.elapsed();
+        let now = match now {
             Ok(now) => now,
             // A file that is being replaced; the next look sees what has become of it.
-            Err(error) => return voices.say(CONVOX, &format!("sync error: {error}")),
+            Err(error) => {
+                let unreadable = error.to_string();
+                if unreadable != running.unreadable {
+                    voices.say(CONVOX, &format!("sync error: {unreadable}"))?;
+                }
+                running.unreadable = unreadable;
+                return Ok(());
+            }
         };
+        running.unreadable.clear();
         let changes = running.tree.until(&now);
         let recipe = changes
             .written
@@ -247,6 +266,7 @@ impl Start<'_> {
         let again = async {
             let manifest = self.read_manifest().await?;
             let fresh = self.look(&manifest, voices).await?;
+            voices.listen_to(self.wanted(&manifest)?);
             self.make(voices).await?;
             Ok::<_, Error>(fresh)
         };
@@ -392,16 +412,24 @@ fn hear(line: &str, voices: &Voices) -> Result<(), Error> {
     let (stream, text) = rest.split_once(' ').unwrap_or((rest, ""));
     let mut words = stream.split('/');
     let service = match (words.next(), words.next(), words.next()) {
-        (Some("service"), Some(service), _) => service,
-        (Some("system"), _, Some(object)) if voices.hears(object) => object,
-        // Objects of clusters are named after their service.
-        (Some("system"), _, Some(object)) => object.split('-').next().unwrap_or(object),
+        (Some("service"), Some(service), _) if voices.hears(service) => service.to_owned(),
+        (Some("system"), _, Some(object)) => match voices.service_of(object) {
+            Some(service) => service,
+            None => return Ok(()),
+        },
         _ => return Ok(()),
     };
-    if voices.hears(service) {
-        voices.say(service, text)?;
-    }
-    Ok(())
+    voices.say(&service, &without_cursor(text))
+}
+
+/// A path without `.`, `..` and a slash at its beginning.
+fn below_root(path: &Path) -> String {
+    let parts: Vec<_> = path
+        .components()
+        .filter(|part| matches!(part, std::path::Component::Normal(_)))
+        .map(|part| part.as_os_str().to_string_lossy())
+        .collect();
+    parts.join("/")
 }
 
 /// The source, with its recipes even where they are ignored.

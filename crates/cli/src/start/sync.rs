@@ -8,6 +8,7 @@ use std::path::Path;
 use rack_api::client::{ClientError, ExecEvent};
 use rack_api::process::{ExecOptions, status};
 
+use super::below_root;
 use super::dockerfile::Copies;
 use super::tree::Changes;
 use super::voice::{CONVOX, Voices};
@@ -247,7 +248,7 @@ async fn working_directory(rack: &Rack, app: &str, pid: &str) -> Result<String, 
 pub(super) fn synced(
     root: &Path,
     manifest: &manifest::Manifest,
-    wanted: impl Fn(&str) -> bool,
+    wanted: impl Fn(&String) -> bool,
     voices: &Voices,
 ) -> Result<Vec<Synced>, Error> {
     let mut all = Vec::new();
@@ -256,8 +257,7 @@ pub(super) fn synced(
         if !wanted(name) || service.build.path.is_empty() {
             continue;
         }
-        let context = service.build.path.trim_start_matches("./");
-        let context = context.trim_matches('/').trim_start_matches('.');
+        let context = &below_root(Path::new(&service.build.path));
         let file = Path::new(context).join(&service.build.dockerfile);
         let key = file.to_string_lossy().into_owned();
         let copies = if let Some(copies) = read.get(&key) {
