@@ -96,7 +96,14 @@ impl UsageError {
             ErrorKind::MissingRequiredArgument
             | ErrorKind::TooFewValues
             | ErrorKind::WrongNumberOfValues => Self::Count(expected(command)),
-            ErrorKind::InvalidValue => no_value(&subject.unwrap_or_default(), line),
+            ErrorKind::InvalidValue => {
+                let subject = subject.unwrap_or_default();
+                let value = context(error, ContextKind::InvalidValue);
+                match value.filter(|value| !value.is_empty()) {
+                    Some(value) => no_choice(value, &subject, error, command),
+                    None => no_value(&subject, line),
+                }
+            }
             ErrorKind::ValueValidation => {
                 let flag = subject.unwrap_or_default();
                 Self::BadValue {
@@ -199,6 +206,23 @@ fn unknown_flag(subject: &str, line: &Line) -> UsageError {
         });
     UsageError::UnknownFlag {
         flag: cluster.unwrap_or(subject).to_owned(),
+    }
+}
+
+/// A value that is none of those there are.
+fn no_choice(value: String, subject: &str, error: &clap::Error, command: &Grammar) -> UsageError {
+    let choices = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(choices)) => choices.join(", "),
+        _ => String::new(),
+    };
+    let reason = format!("use one of {choices}");
+    match find_flag(command, subject) {
+        Some(flag) => UsageError::BadValue {
+            value,
+            flag: names(flag),
+            reason,
+        },
+        None => UsageError::Other(format!("invalid argument {value:?}: {reason}")),
     }
 }
 

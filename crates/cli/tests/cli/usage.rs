@@ -27,6 +27,14 @@ fn usage_errors_have_the_words_of_the_original() {
             "invalid argument \"5\" for \"--since\" flag: time: missing unit in duration \"5\"",
         ),
         ("apps --=x", "bad flag syntax: --=x"),
+        (
+            "deploy-debug -o xml",
+            "invalid argument \"xml\" for \"-o, --output\" flag: use one of terminal, summary, json",
+        ),
+        (
+            "completion nope",
+            "invalid argument \"nope\": use one of bash, fish, zsh",
+        ),
         ("racks x", "0 args required"),
         ("apps delete", "1 arg required"),
         ("apps delete a b", "1 arg required"),
