@@ -78,6 +78,23 @@ pub(crate) enum Error {
 /// What every command returns.
 pub(crate) type Outcome = Result<Exit, Error>;
 
+/// Where to look for what a rack does not find, in the words of racks of all generations.
+fn listed(message: &str) -> Option<String> {
+    const THINGS: [(&str, &str); 6] = [
+        ("app", "apps"),
+        ("build", "builds"),
+        ("process", "ps"),
+        ("release", "releases"),
+        ("resource", "resources"),
+        ("service", "services"),
+    ];
+    THINGS.iter().find_map(|(thing, command)| {
+        let missing = message.starts_with(&format!("{thing} not found"))
+            || message.starts_with(&format!("no such {thing}"));
+        missing.then(|| format!("`convox {command}` lists what there is"))
+    })
+}
+
 impl Error {
     /// Fails with one sentence.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
@@ -149,6 +166,10 @@ impl Error {
             }) if message == "response status 404" => Some(
                 "the rack does not know this call: it may be too old for it, or too new".to_owned(),
             ),
+            Self::Client(ClientError::Api { message, .. }) => listed(message),
+            Self::Target(TargetError::NotFound(_)) => {
+                Some("`convox racks` lists the racks".to_owned())
+            }
             Self::Client(ClientError::Tls { .. }) => Some(
                 "CONVOX_TLS_VERIFY=never trusts a rack whose certificate is of its own making"
                     .to_owned(),

@@ -2,12 +2,24 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempPath;
 
 use crate::commands::Signals;
 use crate::error::Error;
+
+/// Whether standard output was closed before this program began. It is the null device
+/// then, opened for reading too, which nobody does who wants output to be lost.
+pub(crate) fn is_closed() -> bool {
+    let stdout = rustix::stdio::stdout();
+    let null = std::fs::metadata("/dev/null").map(|null| null.rdev());
+    let same =
+        rustix::fs::fstat(stdout).is_ok_and(|stat| null.is_ok_and(|null| stat.st_rdev == null));
+    same && rustix::fs::fcntl_getfl(stdout)
+        .is_ok_and(|flags| flags.contains(rustix::fs::OFlags::RDWR))
+}
 
 /// A file that is being written.
 pub(crate) struct Output {

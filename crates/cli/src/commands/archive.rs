@@ -70,7 +70,7 @@ pub(super) async fn export(
 
 /// Fails when bytes would go to a terminal.
 pub(super) fn refuse_terminal(context: &Context, file: Option<&Path>) -> Result<(), Error> {
-    if file.is_none() && context.ui.stdout_is_terminal() {
+    if file.is_none() && (context.ui.stdout_is_terminal() || crate::output::is_closed()) {
         return Err(Error::failed(
             "pipe this command into a file or specify --file",
         ));
@@ -226,7 +226,7 @@ pub(super) fn tell(context: &Context, build: &Build, app: &str, rack: Option<&st
     words.push(format!("-a {app}"));
     words.extend(rack.map(|rack| format!("-r {rack}")));
     ui.note(format!(
-        "warning: {app} has no value for {names}: before promoting, `{}`",
+        "warning: {app} has no value for {names}: `{}`, and promote the release that it makes",
         words.join(" ")
     ));
 }

@@ -403,9 +403,12 @@ pub(super) fn came_from(info: &mut Info, provenance: Option<Provenance>) {
 
 /// Shows which images exactly a build is made of.
 pub(super) fn image_digests(info: &mut Info, images: BTreeMap<String, String>) {
-    for (service, digest) in images {
-        info.add(format!("Image {service}"), digest);
-    }
+    // One label, whatever services are called: the width of the block is that of others'.
+    let images = images
+        .into_iter()
+        .map(|(service, digest)| format!("{service} {digest}"));
+    let images: Vec<_> = images.collect();
+    info.add_some("Images", images.join("\n"));
 }
 
 async fn delete(context: &Context, build: &OneBuild) -> Outcome {

@@ -300,8 +300,12 @@ async fn edit(context: &Context, change: &ChangeArgs) -> Outcome {
         .suffix(&format!(".{name}.env"))
         .tempfile()
         .map_err(Error::io(doing))?;
-    file.write_all(before.environment.to_string().as_bytes())
-        .map_err(Error::io(doing))?;
+    let mut text = before.environment.to_string();
+    if !text.is_empty() && !text.ends_with('\n') {
+        // What an editor appends begins a line of its own.
+        text.push('\n');
+    }
+    file.write_all(text.as_bytes()).map_err(Error::io(doing))?;
     let editor = variable("EDITOR").unwrap_or_else(|| "vi".to_owned());
     let status = std::process::Command::new("sh")
         .args(["-c", &format!("{editor} \"$1\""), "sh"])

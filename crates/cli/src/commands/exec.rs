@@ -87,14 +87,14 @@ const REFUSAL: &[u8] = b"ERROR: ";
 /// The beginning of a stream, which may be the command's output or a refusal of the rack:
 /// a single line, after which the stream ends without a status.
 #[derive(Default)]
-struct Beginning {
+pub(super) struct Beginning {
     held: Vec<u8>,
     over: bool,
 }
 
 impl Beginning {
     /// Takes output and gives what certainly is the command's.
-    fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
         self.held.extend_from_slice(bytes);
         let known = self.held.len().min(REFUSAL.len());
         let line_over = self.held.iter().position(|byte| *byte == b'\n');
@@ -104,13 +104,13 @@ impl Beginning {
     }
 
     /// What the rack has said instead of running the command.
-    fn refusal(&self) -> Option<String> {
+    pub(super) fn refusal(&self) -> Option<String> {
         let line = self.held.strip_prefix(REFUSAL)?;
         Some(String::from_utf8_lossy(line).trim().to_owned())
     }
 
     /// What was held back.
-    fn rest(&mut self) -> Vec<u8> {
+    pub(super) fn rest(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.held)
     }
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::exec::Signals;
+use super::exec::{Beginning, Signals};
 use crate::arguments::RackArgs;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
@@ -148,11 +148,16 @@ async fn carry(client: &Client, route: &Route, stream: TcpStream) -> Result<(), 
         }
     };
     let receive = async {
+        // A rack that can not connect says so in the stream, where nobody looks for it.
+        let mut beginning = Beginning::default();
         while let Some(bytes) = incoming.next().await? {
-            if to.write_all(&bytes).await.is_err() {
+            if to.write_all(&beginning.push(&bytes)).await.is_err() {
                 // Nobody listens any more.
-                return Ok::<_, rack_api::client::ClientError>(());
+                return Ok::<_, Error>(());
             }
+        }
+        if let Some(refusal) = beginning.refusal() {
+            return Err(Error::failed(refusal));
         }
         let _ = to.shutdown().await;
         Ok(())

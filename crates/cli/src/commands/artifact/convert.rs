@@ -10,7 +10,7 @@ use super::{Counted, blocking, name, open, required_environment, scratch};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
-use crate::output::Output;
+use crate::output::{Output, is_closed};
 use crate::ui::{Progress, Ui};
 
 /// Gzip level: layers compress nearly as well as at the default level, three times as fast.
@@ -27,7 +27,7 @@ pub(super) async fn run(
     limits: Limits,
 ) -> Outcome {
     let output = output.filter(|output| *output != Path::new("-"));
-    if output.is_none() && context.ui.stdout_is_terminal() {
+    if output.is_none() && (context.ui.stdout_is_terminal() || is_closed()) {
         return Err(Error::failed(
             "pipe this command into a file or specify --output",
         ));
