@@ -154,7 +154,9 @@ impl ImageTar {
             [0xfd, b'7', b'z', b'X'] => Content::Unsupported("xz"),
             [b'{' | b'[' | b' ' | b'\n' | b'\r' | b'\t', ..] if size <= meter.limits().json => {
                 meter.count_json(size)?;
-                let mut text = start.to_vec();
+                // No more than the limit, whatever the size turns out to be.
+                let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+                text.extend_from_slice(start);
                 raw.read_to_end(&mut text)
                     .map_err(ArtifactError::from_read)?;
                 self.documents.insert(name.to_owned(), text);

@@ -41,10 +41,10 @@ impl Default for Limits {
             compressed: 64 * GIB,
             uncompressed: 256 * GIB,
             entry: 128 * GIB,
-            entries: 50_000,
+            entries: 20_000,
             name: 255,
             json: 4 * MIB,
-            json_total: 24 * MIB,
+            json_total: 16 * MIB,
             json_values: 100_000,
         }
     }

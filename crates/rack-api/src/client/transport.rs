@@ -30,6 +30,12 @@ pub(super) fn connect(endpoint: &Endpoint) -> Result<reqwest::Client, reqwest::E
         .tcp_keepalive(KEEPALIVE)
         .dns_resolver(Arc::new(LoopbackResolver))
         .referer(false);
+    #[cfg(target_os = "linux")]
+    {
+        // A rack that lets an upload wait acknowledges nothing new for as long; the
+        // library would take that for a broken connection after half a minute.
+        builder = builder.tcp_user_timeout(None);
+    }
     if endpoint.is_loopback() {
         // No proxy leads to this machine.
         builder = builder.no_proxy();

@@ -1,6 +1,7 @@
 //! Builds that are copied between racks of a server: by reference, with leave.
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::engines::{Engine, on_both_engines};
 use super::flow::{MANIFEST, PLAIN, text};
@@ -11,6 +12,7 @@ on_both_engines!(
     an_image_that_was_pruned_is_not_copied,
     a_copy_keeps_the_last_hop_and_the_first,
     layers_that_the_app_has_need_not_be_sent,
+    layers_that_go_while_the_archive_comes_are_missed,
 );
 
 /// Leave to copy a build.
@@ -305,6 +307,71 @@ async fn layers_that_the_app_has_need_not_be_sent(engine: Engine) {
         .json();
     assert_eq!(again["images"], next["images"]);
     drop(near);
+}
+
+async fn layers_that_go_while_the_archive_comes_are_missed(engine: Engine) {
+    let (_near, staging) = engine.with_rack().await;
+    let far = engine.empty().await;
+    let production = far.rack("production").await;
+    production.create("myapp").await;
+    let build = built(&staging, "myapp").await;
+    let export = |query: String| {
+        let staging = staging.clone();
+        async move { staging.get(&format!("/apps/myapp/builds/{query}")).await }
+    };
+    let whole = export(format!("{}.tgz", text(&build, "id"))).await.body;
+    let before = production
+        .upload("/apps/myapp/builds/import", &whole)
+        .await
+        .json();
+    let files = [PLAIN[0], PLAIN[1], ("more", "of it")];
+    let (next, log) = staging.build("myapp", &files).await;
+    assert_eq!(next["status"], "complete", "{log}");
+    let ticket = staging
+        .get(&format!("/apps/myapp/builds/{}/ticket", text(&next, "id")))
+        .await
+        .json();
+    let had = production.get("/apps/myapp/layers").await.json();
+    let common = in_common(&ticket, &had);
+    assert!(!common.is_empty());
+    let id = text(&next, "id");
+    let thin = export(format!("{id}.tgz?without={}", common.join(",")))
+        .await
+        .body;
+    let (first, rest) = thin.split_at(thin.len() / 2);
+
+    let stream = tokio::net::TcpStream::connect(production.address).await;
+    let mut stream = stream.expect("a connection");
+    let head = format!(
+        "POST /apps/myapp/builds/import?thin=true HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n",
+        production.headers[0].1,
+        thin.len()
+    );
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    stream.write_all(first).await.expect("sent");
+    let scratch = far.rack_directory("production").join("tmp");
+    until("the archive to be received", async || {
+        !super::world::files_below(&scratch).is_empty()
+    })
+    .await;
+    let gone = format!("/apps/myapp/builds/{}", text(&before, "id"));
+    production.delete(&gone).await.json();
+    stream.write_all(rest).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 409 "), "{answer}");
+    assert!(answer.contains(VANISHED), "{answer}");
+    has_nothing(&far, &production, "production", "myapp").await;
+    assert_eq!(super::world::files_below(&scratch), Vec::<String>::new());
+
+    // Which is why the client sends everything then.
+    let whole = export(format!("{id}.tgz")).await.body;
+    let imported = production
+        .upload("/apps/myapp/builds/import", &whole)
+        .await
+        .json();
+    assert_eq!(imported["images"], next["images"]);
 }
 
 #[tokio::test]

@@ -146,14 +146,17 @@ impl Engine {
     pub(crate) async fn run(self, test: impl AsyncFnOnce(Self)) {
         let outcome = AssertUnwindSafe(test(self.clone())).catch_unwind().await;
         let opened = std::mem::take(&mut *self.lock());
-        let mut removed = Ok(());
+        // First nothing is made any more, by none of them: several may have had the same
+        // data directory, and the last one would start anew what was removed for the first.
         for server in &opened {
-            // First nothing is made any more.
             server.shutdown.cancel();
             if let Some(console) = server.console.upgrade() {
                 console.stop().await;
             }
-            if self.is_docker() {
+        }
+        let mut removed = Ok(());
+        if self.is_docker() {
+            for server in &opened {
                 removed = removed.and(remove(server.data.path()).await);
             }
         }
