@@ -53,8 +53,8 @@ fn by_reference(world: &World) {
     assert_eq!(
         said,
         format!(
-            "Copying build... OK, {release}\nwarning: myapp has no value for TOKEN: before promoting, \
-             `convox env set TOKEN=<value> -a myapp -r production`\n"
+            "Copying build... OK, {release}\nwarning: myapp has no value for TOKEN: \
+             `convox env set TOKEN=<value> -a myapp -r production`, and promote the release that it makes\n"
         )
     );
     let set = [

@@ -266,7 +266,7 @@ fn an_import_takes_a_file_in_every_form() {
     let rack = FakeRack::start(exchange);
     let env = Env::with(&rack);
     env.put("work/myapp/b.tgz", ARCHIVE);
-    let warning = "warning: myapp has no value for SECRET, TOKEN: before promoting, `convox env set SECRET=<value> TOKEN=<value> -a myapp`\n";
+    let warning = "warning: myapp has no value for SECRET, TOKEN: `convox env set SECRET=<value> TOKEN=<value> -a myapp`, and promote the release that it makes\n";
     for line in ["builds import b.tgz", "builds import -f b.tgz"] {
         let run = env.convox(line);
         assert_eq!(

@@ -65,7 +65,7 @@ fn a_release_says_where_its_build_came_from() {
              Origin       personal/first myapp BYYYYYYYYYY\n\
              Archive      sha256:cc\n\
              Imported     1970-01-02T03:04:05Z\n\
-             Image web    sha256:aa\n",
+             Images       web sha256:aa\n",
     );
 }
 
@@ -155,10 +155,10 @@ fn info_blocks() {
          Description  first\nEnv          BAZ=quux\n             FOO=bar\n",
     );
     env.convox("builds info RIABCDEFGHJ").prints(
-        "Id            BJABCDEFGHI\nStatus        complete\nRelease       RIABCDEFGHJ\n\
-         Description   d\nStarted       \nElapsed       \n\
-         Source        personal/staging myapp BXXXXXXXXXX\n\
-         Image web     sha256:aa\nImage worker  sha256:bb\n",
+        "Id           BJABCDEFGHI\nStatus       complete\nRelease      RIABCDEFGHJ\n\
+         Description  d\nStarted      \nElapsed      \n\
+         Source       personal/staging myapp BXXXXXXXXXX\n\
+         Images       web sha256:aa\n             worker sha256:bb\n",
     );
     env.convox("releases manifest RIABCDEFGHJ")
         .prints("services: {}\n");
