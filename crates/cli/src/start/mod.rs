@@ -203,7 +203,8 @@ impl Start<'_> {
             Vec::new()
         };
         let mut recipes = BTreeSet::from([self.manifest.clone(), ".dockerignore".to_owned()]);
-        for service in manifest.services.values() {
+        let built = manifest.services.values();
+        for service in built.filter(|service| !service.build.path.is_empty()) {
             let path = Path::new(&service.build.path).join(&service.build.dockerfile);
             recipes.insert(below_root(&path));
         }

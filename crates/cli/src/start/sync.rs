@@ -118,8 +118,11 @@ impl Synced {
             }
             let wanted = wanted.clone();
             match self.send(rack, app, &pid, root, &wanted).await {
-                Ok(()) => {
+                Ok(refused) => {
                     self.current.insert(pid);
+                    if !refused.is_empty() {
+                        failure = refused;
+                    }
                 }
                 Err(error) => {
                     // Everything again with the next look.
@@ -165,6 +168,7 @@ impl Synced {
         Ok(())
     }
 
+    /// Makes a process like the source; returns why it has refused a file, if it has.
     async fn send(
         &mut self,
         rack: &Rack,
@@ -172,7 +176,7 @@ impl Synced {
         pid: &str,
         root: &Path,
         changes: &Changes,
-    ) -> Result<(), Error> {
+    ) -> Result<String, Error> {
         let start = if let Some(start) = &self.start {
             start.clone()
         } else {
@@ -180,8 +184,18 @@ impl Synced {
             self.start.insert(start).clone()
         };
         // What is gone goes first: it may stand where something new is a directory.
-        let removed: Vec<_> = changes
-            .removed
+        let mut gone = changes.removed.clone();
+        // What was a directory is removed as one, or it would stand where a file belongs.
+        let was_directory = |file: &&String| {
+            let inside = format!("{file}/");
+            changes
+                .removed
+                .range(inside.clone()..)
+                .next()
+                .is_some_and(|next| next.starts_with(&inside))
+        };
+        gone.extend(changes.written.iter().filter(was_directory).cloned());
+        let removed: Vec<_> = gone
             .iter()
             .filter(|file| !file.contains(COMMA))
             .flat_map(|file| self.copies.places(file))
@@ -190,9 +204,40 @@ impl Synced {
         for files in removed.chunks(AT_ONCE) {
             rack.client.files_delete(app, pid, files).await?;
         }
+        let whole = self
+            .write(rack, app, pid, root, &start, &changes.written)
+            .await;
+        match whole {
+            Err(Error::Client(error)) if !error.is_not_found() && changes.written.len() > 1 => {}
+            whole => return whole.map(|()| String::new()),
+        }
+        // One that a process refuses must not keep the others from it.
+        let mut failure = String::new();
+        for file in &changes.written {
+            let one = BTreeSet::from([file.clone()]);
+            match self.write(rack, app, pid, root, &start, &one).await {
+                Err(Error::Client(error)) if !error.is_not_found() => {
+                    failure = format!("{file}: {error}");
+                }
+                written => written?,
+            }
+        }
+        Ok(failure)
+    }
+
+    /// Sends files as they are now.
+    async fn write(
+        &self,
+        rack: &Rack,
+        app: &str,
+        pid: &str,
+        root: &Path,
+        start: &str,
+        files: &BTreeSet<String>,
+    ) -> Result<(), Error> {
         let context = root.join(&self.context);
         let mut parcel = Parcel::new()?;
-        for file in &changes.written {
+        for file in files {
             let path = context.join(file);
             let found = match fs::symlink_metadata(&path) {
                 Ok(found) => found,
@@ -203,7 +248,7 @@ impl Synced {
                 }
             };
             for place in self.copies.places(file) {
-                parcel.add(&path, Path::new(&place.resolve(&start)), &found)?;
+                parcel.add(&path, Path::new(&place.resolve(start)), &found)?;
             }
         }
         if !parcel.is_empty() {

@@ -76,7 +76,9 @@ impl Tree {
             Ok::<_, SourceError>(())
         })?;
         for name in always {
-            if let Ok(metadata) = fs::symlink_metadata(root.join(name)) {
+            // A directory has changed whenever something in it has come or gone.
+            let found = fs::symlink_metadata(root.join(name));
+            if let Some(metadata) = found.ok().filter(|metadata| !metadata.is_dir()) {
                 files.insert(name.clone(), Stamp::of(&metadata));
             }
         }
@@ -122,7 +124,7 @@ mod tests {
         for name in ["a", "d/b", "d/c", "log/x"] {
             put(name, "1");
         }
-        let always = set(&["log/x", "log/none"]);
+        let always = set(&["log/x", "log/none", "", "d"]);
         let look = || Tree::read(root.path(), &ignore, &always).expect("read");
         let before = look();
         assert_eq!(before.until(&before), Changes::default());
