@@ -184,18 +184,8 @@ impl Synced {
             self.start.insert(start).clone()
         };
         // What is gone goes first: it may stand where something new is a directory.
-        let mut gone = changes.removed.clone();
-        // What was a directory is removed as one, or it would stand where a file belongs.
-        let was_directory = |file: &&String| {
-            let inside = format!("{file}/");
-            changes
-                .removed
-                .range(inside.clone()..)
-                .next()
-                .is_some_and(|next| next.starts_with(&inside))
-        };
-        gone.extend(changes.written.iter().filter(was_directory).cloned());
-        let removed: Vec<_> = gone
+        let removed: Vec<_> = changes
+            .removed
             .iter()
             .filter(|file| !file.contains(COMMA))
             .flat_map(|file| self.copies.places(file))
@@ -203,6 +193,20 @@ impl Synced {
             .collect();
         for files in removed.chunks(AT_ONCE) {
             rack.client.files_delete(app, pid, files).await?;
+        }
+        // What was a directory here is one there, and would stand where a file belongs.
+        let was_directory = |file: &&String| {
+            let inside = format!("{file}/");
+            let mut later = changes.removed.range(inside.clone()..);
+            later.next().is_some_and(|next| next.starts_with(&inside))
+        };
+        for file in changes.written.iter().filter(was_directory) {
+            for place in self.copies.places(file) {
+                let path = format!("/{}", place.resolve(&start));
+                let path =
+                    shlex::try_quote(&path).map_err(|error| Error::failed(error.to_string()))?;
+                said(rack, app, pid, format!("rm -rf -- {path}")).await?;
+            }
         }
         let whole = self
             .write(rack, app, pid, root, &start, &changes.written)
@@ -265,8 +269,13 @@ fn gone(error: &Error) -> bool {
 
 /// The directory a process starts in: that of its image.
 async fn working_directory(rack: &Rack, app: &str, pid: &str) -> Result<String, Error> {
+    said(rack, app, pid, "pwd".to_owned()).await
+}
+
+/// What a command in a process says, without the last line's end.
+async fn said(rack: &Rack, app: &str, pid: &str, command: String) -> Result<String, Error> {
     let options = ExecOptions {
-        command: "pwd".to_owned(),
+        command: command.clone(),
         entrypoint: false,
         tty: false,
         stdin: false,
@@ -281,7 +290,7 @@ async fn working_directory(rack: &Rack, app: &str, pid: &str) -> Result<String, 
             Ok(ExecEvent::Output(bytes)) => text.extend_from_slice(&bytes),
             Ok(ExecEvent::Exit(0)) => break,
             Ok(ExecEvent::Exit(status)) => {
-                return Err(Error::failed(format!("pwd has failed with {status}")));
+                return Err(Error::failed(format!("{command} has failed with {status}")));
             }
             Err(error) => return Err(ClientError::into(error)),
         }
