@@ -90,3 +90,56 @@ fn a_source_is_kept_in_step_simulated() {
 fn a_source_is_kept_in_step_on_docker() {
     a_source_runs_and_is_kept_in_step(&World::docker());
 }
+
+/// A directory that becomes a file does so in the process; files that are ignored, and
+/// services without a build, make nothing be built.
+#[test]
+#[ignore = "needs Docker"]
+fn a_directory_may_become_a_file() {
+    let world = World::docker();
+    world.install(&["staging"]);
+    let app = world.example("tiny", "myapp");
+    let manifest = fs::read_to_string(app.join("convox.yml")).expect("a manifest");
+    let other =
+        "  other: {image: 'busybox:1.36', command: 'sleep 3600', termination: {grace: 0}}\n";
+    fs::write(app.join("convox.yml"), format!("{manifest}{other}")).expect("written");
+    fs::write(app.join(".dockerignore"), "ignored*\n").expect("written");
+    fs::create_dir(app.join("bin/thing")).expect("a directory");
+    fs::write(app.join("bin/thing/part"), "1\n").expect("a file");
+    world.convox(&["apps", "create", "myapp"]).ok();
+    let mut start = world.follow_in(&app, &["start", "-a", "myapp"]);
+    start.until("convox | starting sync from . on web");
+    let release = world.api("staging", "/apps/myapp")["release"].clone();
+    let web = || {
+        let processes = world.api("staging", "/apps/myapp/processes");
+        let mut found = processes.as_array().expect("a list").iter();
+        let web = found.find(|process| process["name"] == "web");
+        web.expect("a process")["id"]
+            .as_str()
+            .expect("an id")
+            .to_owned()
+    };
+    let reads = |file: &str| {
+        let words = ["exec", &web(), "cat", file, "-a", "myapp", "-r", "staging"];
+        world.convox(&words).stdout
+    };
+    fs::remove_dir_all(app.join("bin/thing")).expect("removed");
+    fs::write(app.join("bin/thing"), "2\n").expect("a file");
+    fs::write(app.join("ignored"), "x").expect("a file");
+    fs::write(app.join("bin/more"), "3\n").expect("a file");
+    wait_until("the directory is a file", || {
+        reads("/usr/local/bin/thing") == "2\n" && reads("/usr/local/bin/more") == "3\n"
+    });
+    // What comes after is not held up by anything.
+    fs::write(app.join("bin/thing"), "4\n").expect("a file");
+    wait_until("the file changes", || {
+        reads("/usr/local/bin/thing") == "4\n"
+    });
+    assert_eq!(
+        world.api("staging", "/apps/myapp")["release"],
+        release,
+        "nothing was built"
+    );
+    interrupt(&start);
+    start.until("convox | stopping");
+}
