@@ -9,6 +9,8 @@
 //!   archive: one that was verified to its last byte and whose images are all there.
 //!   Should it be another archive after all, it is verified from the file.
 //!
+//! - Into a file, if layers are left out of it, until it is proven that the rack has them.
+//!
 //! The first bytes decide about the way alone; no way trusts them.
 
 use std::collections::BTreeMap;
