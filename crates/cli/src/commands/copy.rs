@@ -101,6 +101,11 @@ pub(super) async fn copy(
     only_id: bool,
 ) -> Outcome {
     let (from, to) = route.ends(&app.rack)?;
+    if only_id && crate::output::is_closed() {
+        return Err(Error::failed(
+            "standard output is closed: there is nowhere to write the id",
+        ));
+    }
     let name = context.app(app)?;
     let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
     let to_app = given(&route.to_app).unwrap_or_else(|| name.clone());

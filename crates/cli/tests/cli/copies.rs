@@ -275,9 +275,9 @@ fn refusals_are_said_before_anything_is_sent() {
     env.convox("builds copy BFAILEDAAAA --from near --to far")
         .fails("ERROR: build BFAILEDAAAA is failed: only complete builds can be copied\n");
     env.convox("builds copy BABCDEFGHIJ --from near --to far --to-app nobody")
-        .fails("ERROR: app not found: nobody\n");
+        .fails("ERROR: app not found: nobody\nhint: `convox apps` lists what there is\n");
     env.convox("builds copy BMISSINGAAA --from near --to far --id")
-        .fails("ERROR: build not found\n");
+        .fails("ERROR: build not found\nhint: `convox builds` lists what there is\n");
     let nowhere = env.convox("builds copy BABCDEFGHIJ --from near --to nowhere");
     assert_eq!(nowhere.status, 1);
     assert!(nowhere.stderr.contains("nowhere"), "{}", nowhere.stderr);
@@ -362,4 +362,33 @@ fn an_answer_without_a_build_is_no_success() {
         "{}",
         run.stderr
     );
+}
+
+#[test]
+fn no_id_is_lost_in_a_closed_output() {
+    let (from, to) = (FakeRack::start(source), FakeRack::start(target));
+    let env = between(&from, &to);
+    let convox = env.command("builds copy BABCDEFGHIJ --from near --to far --id");
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", r#"exec "$0" "$@" >&-"#]);
+    shell.arg(convox.get_program()).args(convox.get_args());
+    for (name, value) in convox.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let directory = convox.get_current_dir().expect("its own");
+    let output = shell.current_dir(directory).output().expect("started");
+    assert_eq!(
+        (
+            String::from_utf8_lossy(&output.stderr).as_ref(),
+            output.status.code()
+        ),
+        (
+            "ERROR: standard output is closed: there is nowhere to write the id\n",
+            Some(1)
+        )
+    );
+    assert_eq!(to.lines(), Vec::<String>::new(), "nothing was copied");
 }
