@@ -111,6 +111,13 @@ pub struct ServiceImage {
     pub entrypoint: Vec<String>,
 }
 
+impl ServiceImage {
+    /// Whether it is the same bits, whatever else is said of it.
+    pub fn is_same_image(&self, other: &Self) -> bool {
+        self.config_digest == other.config_digest && self.diff_ids == other.diff_ids
+    }
+}
+
 /// Where an archive was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {

@@ -80,7 +80,8 @@ pub async fn copy(
     .await?;
     let references = images
         .into_iter()
-        .map(|(service, image)| (service, image.reference));
+        // By what it is: names can lead elsewhere.
+        .map(|(service, image)| (service, image.id));
     let operation = Copy {
         arrival,
         references: references.collect(),

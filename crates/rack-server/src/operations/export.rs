@@ -5,20 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
-use artifact::{ArtifactError, BuildRecord, Digest, Format, Origin, Prepared, Saved, Source};
+use artifact::{
+    ArtifactError, BuildRecord, Digest, Format, Origin, Prepared, Saved, ServiceImage, Source,
+};
 use bytes::Bytes;
 use futures::Stream;
 use manifest::{Manifest, Variable};
 use rack_api::build::{Provenance, status};
 use tokio_util::io::SyncIoBridge;
 
-use super::arrival::rack_name;
+use super::arrival::{rack_name, same, service_image};
 use super::context::Context;
 use super::error::{Failure, Result};
 use super::pipe::pipe;
 use super::plan::one_line;
 use super::spool::Tee;
-use crate::store::BuildRow;
+use crate::store::{BuildRow, ImageRow};
 
 /// Gzip level: a third faster than the next one, and as small as `gzip -1` makes it.
 const LEVEL: u32 = 2;
@@ -48,13 +50,13 @@ pub async fn prepare(
     if images.is_empty() {
         return Err(Failure::Invalid("no services found to export".into()));
     }
+    let mut recorded = BTreeMap::new();
     for image in images.values() {
-        if context.engine.image(&image.reference).await?.is_none() {
-            return Err(Failure::Failed(format!(
-                "the image of service {} of build {} is gone from the engine",
-                image.service, build.id
-            )));
-        }
+        let expected = service_image(image).map_err(|error| {
+            Failure::internal(format!("image of service {}: {error}", image.service))
+        })?;
+        name(context, build, image, &expected).await?;
+        recorded.insert(image.service.clone(), expected);
     }
     let references: BTreeMap<String, String> = images
         .values()
@@ -95,12 +97,45 @@ pub async fn prepare(
             &references,
             &saved.map_err(cannot)?,
         )
-        .map_err(cannot)?
-        .withholding(&without);
+        .map_err(cannot)?;
+        for (service, expected) in &recorded {
+            let saved = prepared.services().get(service);
+            // The name may have been given to another image since it was looked at.
+            if !saved.is_some_and(|saved| saved.is_same_image(expected)) {
+                return Err(Failure::Failed(format!(
+                    "cannot export: the engine gave another image for service {service} than the build is made of: try again"
+                )));
+            }
+        }
+        let prepared = prepared.withholding(&without);
         Ok(Export { prepared, spool })
     })
     .await
     .map_err(|gone| Failure::internal(format!("preparing an export: {gone}")))?
+}
+
+/// Makes sure that the name of an image leads to the very bits that were recorded: names
+/// can be given and taken by anybody who may use the engine.
+async fn name(
+    context: &Context,
+    build: &BuildRow,
+    image: &ImageRow,
+    expected: &ServiceImage,
+) -> Result<()> {
+    let engine = &context.engine;
+    let named = engine.image(&image.reference).await?;
+    if named.is_some_and(|named| same(&named, expected)) {
+        return Ok(());
+    }
+    match engine.image(&image.id).await? {
+        Some(found) if same(&found, expected) => {
+            Ok(engine.tag(&found.id, &image.reference).await?)
+        }
+        _ => Err(Failure::Failed(format!(
+            "the image of service {} of build {} is gone from the engine",
+            image.service, build.id
+        ))),
+    }
 }
 
 fn unspooled(error: io::Error) -> Failure {

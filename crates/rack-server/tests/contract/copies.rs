@@ -11,6 +11,7 @@ on_both_engines!(
     a_copy_is_the_same_bits_and_a_build_of_its_own,
     an_image_that_was_pruned_is_not_copied,
     a_copy_keeps_the_last_hop_and_the_first,
+    what_leaves_is_what_was_built_wherever_its_name_leads,
     layers_that_the_app_has_need_not_be_sent,
     layers_that_go_while_the_archive_comes_are_missed,
 );
@@ -127,6 +128,38 @@ async fn an_image_that_was_pruned_is_not_copied(engine: Engine) {
             "cannot copy: the engine no longer has the image of service web: build it again",
         );
     has_nothing(&world, &production, "production", "myapp").await;
+}
+
+async fn what_leaves_is_what_was_built_wherever_its_name_leads(engine: Engine) {
+    let (world, staging) = engine.with_rack().await;
+    let production = world.rack("production").await;
+    production.create("myapp").await;
+    let other = built(&staging, "other").await;
+    staging.create("myapp").await;
+    let files = [PLAIN[0], PLAIN[1], ("different.txt", "yes")];
+    let (build, log) = staging.build("myapp", &files).await;
+    assert_eq!(build["status"], "complete", "{log}");
+    assert_ne!(build["images"], other["images"]);
+    let name = world.tags("staging", "myapp").await.remove(0);
+    let elsewhere = world.tags("staging", "other").await.remove(0);
+    // Another name keeps the image, as that of another rack's copy would.
+    let copied = copy(&staging, &production, "myapp", &build).await;
+    let data = world.stop().await;
+    engine.retag(data.path(), &elsewhere, &name).await;
+    let world = engine.open(data, "").await;
+    let at = |client: &Client| Client {
+        address: world.address,
+        ..client.clone()
+    };
+    let (staging, production) = (at(&staging), at(&production));
+    let again = copy(&staging, &production, "myapp", &build).await;
+    assert_eq!(again["images"], copied["images"]);
+    let target = format!("/apps/myapp/builds/{}.tgz", text(&build, "id"));
+    let archive = staging.get(&target).await.body;
+    let limits = artifact::Limits::default();
+    let contents = artifact::verify(archive.as_slice(), &limits).expect("an archive");
+    let digest = contents.services["web"].config_digest.as_str();
+    assert_eq!(json!(digest), build["images"]["web"]);
 }
 
 async fn a_copy_keeps_the_last_hop_and_the_first(engine: Engine) {

@@ -208,6 +208,28 @@ impl Engine {
         }
     }
 
+    /// Gives a name to another image, behind the back of the server of a data directory,
+    /// which is stopped.
+    pub(crate) async fn retag(&self, data: &Path, from: &str, to: &str) {
+        if self.is_docker() {
+            let (repo, tag) = to.rsplit_once(':').expect("a tag");
+            let options = bollard::query_parameters::TagImageOptionsBuilder::default()
+                .repo(repo)
+                .tag(tag)
+                .build();
+            let tagged = connect().await.tag_image(from, Some(options)).await;
+            tagged.expect("another name");
+        } else {
+            let engine = Simulated::open(&data.join("simulated")).expect("the engine");
+            let image = engine
+                .image(from)
+                .await
+                .expect("an answer")
+                .expect("an image");
+            engine.tag(&image.id, to).await.expect("another name");
+        }
+    }
+
     /// Names of the volumes that the engine keeps for the server of a data directory.
     pub(crate) async fn volumes(&self, data: &Path) -> Vec<String> {
         if !self.is_docker() {
