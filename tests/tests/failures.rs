@@ -573,7 +573,7 @@ fn a_process_that_fails_its_liveness_check_is_replaced() {
     };
     let first = web().expect("a process");
     let on = ["-a", "myapp", "-r", "staging"];
-    let remove = ["exec", &first, "rm", "-r", "/www/live"];
+    let remove = ["exec", &first, "rm -r /www/live"];
     world.convox(&[&remove[..], &on].concat()).ok();
     wait_until("another process runs", || {
         web().is_some_and(|id| id != first)

@@ -151,6 +151,12 @@ impl Error {
             Self::Usage(error) => error.hint(),
             Self::Failed { hint, .. } => hint.clone(),
             Self::Host { source, .. } | Self::Troubled(source) => source.hint(),
+            Self::Client(ClientError::Api {
+                status: 401,
+                message,
+            }) if message.starts_with("you are unauthorized") => {
+                Some("the credentials are good; what they are for does not include this".to_owned())
+            }
             Self::Client(ClientError::Api { status: 401, .. }) => {
                 Some("`convox login <host> -p <password>` stores a password".to_owned())
             }

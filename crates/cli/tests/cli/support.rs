@@ -352,6 +352,12 @@ fn write_reply(
     if matches!(reply, Reply::Frames(_)) {
         // The end of the data, then that of the socket.
         to.write_all(&[0x82, 0, 0x88, 2, 0x03, 0xe8])?;
+        to.flush()?;
+        to.shutdown(std::net::Shutdown::Write)?;
+        // What comes after this would break the connection off before the end is read.
+        to.set_read_timeout(Some(std::time::Duration::from_secs(10)))?;
+        std::io::copy(to, &mut std::io::sink())?;
+        return Ok(());
     }
     to.flush()
 }
