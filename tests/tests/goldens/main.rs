@@ -6,6 +6,7 @@
 //! After a wanted change: `INSTA_UPDATE=always cargo nextest run -E 'binary(goldens)'`, and
 //! look at the difference.
 
+mod aids;
 mod apps;
 mod rack;
 mod sources;

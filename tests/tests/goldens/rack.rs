@@ -159,5 +159,16 @@ fn what_needs_a_cloud() {
     at.run("convox letsencrypt dns route53 list");
     at.run("convox runtimes personal");
     at.run("convox workflows run nope --app myapp");
+    at.run("convox init");
+    at.run("convox router");
+    at.run("convox rack karpenter cleanup");
+    at.run("convox rack kubeconfig");
+    at.run("convox rack mv one two");
+    at.run("convox rack runtime attach one");
+    at.run("convox rack runtimes");
+    at.run("convox rack start");
+    at.run("convox resources db delete database");
+    at.run("convox resources fix cf database");
+    at.run("convox services triggers enable web");
     at.is("what-needs-a-cloud");
 }

@@ -2,7 +2,7 @@
 //! and passwords are replaced by what stands for them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use end_to_end::{World, write};
 use regex::{Captures, Regex};
@@ -86,6 +86,11 @@ impl Transcript {
         transcript
     }
 
+    /// The working directory.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Runs a line with bash and writes down what came of it. Gives its standard output.
     pub(crate) fn run(&mut self, line: &str) -> String {
         let answer = self.world.script(&self.directory, line);
@@ -93,7 +98,7 @@ impl Transcript {
         quote("|", &self.settled(&columns(&answer.stdout)), &mut shown);
         quote("!", &self.settled(&answer.stderr), &mut shown);
         if answer.status != 0 {
-            shown.push_str(&format!("= {}\n", answer.status));
+            shown.extend(["= ", &answer.status.to_string(), "\n"]);
         }
         let shown = self.named(self.settled(&shown));
         self.text.push_str(&shown);
@@ -218,9 +223,9 @@ fn columns(text: &str) -> String {
                 *cell = cell.trim_end().to_owned();
             }
             if TIMES.contains(&names[index].trim_end()) && time.is_match(cell) {
-                *cell = "<time>".to_owned();
+                "<time>".clone_into(cell);
             } else if share.is_match(cell) {
-                *cell = "0.00%".to_owned();
+                "0.00%".clone_into(cell);
             }
         }
         rows.push(row);

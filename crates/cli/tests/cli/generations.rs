@@ -192,7 +192,7 @@ fn session(handler: fn(&Request) -> Reply) -> String {
     let mut session = String::new();
     for line in LINES {
         let run = env.convox(line);
-        session.push_str(&format!("$ convox {line}\n{}{}", run.stdout, run.stderr));
+        session.extend(["$ convox ", line, "\n", &run.stdout, &run.stderr]);
         let json = env.convox(&format!("{line} --json"));
         assert_eq!(
             (json.status, &json.stderr),

@@ -87,6 +87,7 @@ fn help_is_data_and_succeeds() {
          --app app                -a app\n  \
          --generation generation  -g generation\n  \
          --rack rack              -r rack\n  \
+         --timeout timeout        \n  \
          --wait                   -w\n",
     );
 }
