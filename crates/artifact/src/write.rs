@@ -260,11 +260,6 @@ pub fn plan(
 }
 
 impl Prepared {
-    /// The image of each service.
-    pub fn services(&self) -> &BTreeMap<String, ServiceImage> {
-        &self.services
-    }
-
     /// The build that is exported.
     pub fn build(&self) -> &BuildRecord {
         &self.build
