@@ -38,6 +38,15 @@ impl Context {
         }
     }
 
+    /// The same, with all talk on standard error.
+    pub(crate) fn talking_to_stderr(&self) -> Self {
+        Self {
+            ui: self.ui.talking_to_stderr(),
+            settings: self.settings.clone(),
+            wakes: self.wakes,
+        }
+    }
+
     /// Whether a local server that has stopped is started.
     pub(crate) fn wakes(&self) -> bool {
         self.wakes

@@ -89,6 +89,8 @@ impl RackExec {
         if racks.is_empty() {
             return Err(Error::failed("name a rack: --racks staging,production"));
         }
+        // Standard output is the command's.
+        let context = &context.talking_to_stderr();
         let mut signals = Signals::listen()?;
         let server = context.local_server()?;
         let password = find_or_start(context, &server).await?;

@@ -1,6 +1,7 @@
 //! Help, manual pages and the reference of commands: all from one grammar.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use crate::support::{Env, FakeRack, Reply};
 
@@ -89,4 +90,48 @@ fn colours_are_for_terminals_only_and_errors_have_hints() {
     env.unset("NO_COLOR");
     let plain = env.convox("apps");
     assert!(!plain.stderr.contains('\u{1b}'), "{plain:?}");
+}
+
+/// The text of every source file below a directory.
+fn sources(directory: &Path, text: &mut String) {
+    for entry in fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            text.push_str(&fs::read_to_string(&path).expect("a source"));
+        }
+    }
+}
+
+#[test]
+fn differences_between_generations_are_shown_by_tests_that_exist() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = fs::read_to_string(root.join("docs/cli-compat.md")).expect("docs/cli-compat.md");
+    let mut code = String::new();
+    for directory in ["crates", "tests"] {
+        sources(&root.join(directory), &mut code);
+    }
+    let mut named = 0;
+    for row in page.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<_> = row.split(" | ").collect();
+        let [_, _, shown] = cells[..] else {
+            panic!("three columns: {row}");
+        };
+        let shown = shown.trim_end_matches(" |");
+        if shown == "Shown by" {
+            continue;
+        }
+        let word = shown
+            .strip_prefix('`')
+            .and_then(|rest| rest.strip_suffix('`'))
+            .unwrap_or_else(|| panic!("a test or a command: {row}"));
+        if word.contains(' ') {
+            assert!(word.starts_with("convox "), "{row}");
+        } else {
+            named += 1;
+            assert!(code.contains(&format!("fn {word}(")), "{row}");
+        }
+    }
+    assert!(named > 20, "{named}");
 }
