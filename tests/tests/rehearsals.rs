@@ -273,8 +273,22 @@ fn a_promote_that_leaves_the_newest_build_behind_says_so() {
         )),
         "{said}"
     );
-    // Going back is meant.
+    // What a timer does can be had at once.
+    let manifest = fs::read_to_string(app.join("convox.yml")).expect("a manifest");
+    let timers = "timers:\n  nightly:\n    schedule: 0 3 * * ?\n    command: echo cleaned\n    service: web\n";
+    write(&app, "convox.yml", &format!("{manifest}\n{timers}"));
+    run(&["deploy"]).ok();
+    assert!(
+        run(&["timers"])
+            .ok()
+            .contains("nightly  0 3 * * ?  web      echo cleaned\n")
+    );
+    assert_eq!(run(&["timers", "run", "nightly"]).status, 0);
+    // Going back is no oversight; the rack says how it is done.
     let back = run(&["releases", "promote", &first]);
-    assert_eq!(back.stderr, "");
-    back.ok();
+    assert_eq!(
+        back.stderr,
+        "ERROR: can not promote an older release, try rollback\n"
+    );
+    assert_eq!(back.status, 1);
 }

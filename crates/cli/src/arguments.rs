@@ -149,11 +149,14 @@ pub(crate) fn parse(
     if arguments.is_empty() {
         arguments.push("convox".into());
     }
+    // The version alone is asked for most often, and needs no grammar.
+    if let Some("-v" | "--version") = arguments.get(1).and_then(|argument| argument.to_str()) {
+        return answer(ui, &format!("{}\n", env!("CARGO_PKG_VERSION")));
+    }
     let grammar = grammar();
     match arguments.get(1).and_then(|argument| argument.to_str()) {
         None if arguments.len() == 1 => return answer(ui, &help::all(&grammar)),
         Some("-h" | "--help" | "help") => return answer(ui, &help::all(&grammar)),
-        Some("-v" | "--version") => return answer(ui, &format!("{}\n", env!("CARGO_PKG_VERSION"))),
         _ => {}
     }
     let line = Line::read(arguments, &grammar);

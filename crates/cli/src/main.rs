@@ -9,6 +9,7 @@ mod context;
 mod error;
 mod exit;
 mod help;
+mod legacy;
 mod output;
 mod parcel;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use crate::arguments::AppArgs;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::legacy::Uploads;
 use crate::output::Output;
 use crate::ui::{Bar, Ui};
 
@@ -158,10 +159,15 @@ pub(super) async fn import(
     let ui = context.ui.for_id(only_id);
     let progress = ui.start("Importing build")?;
     let Body { upload, bar } = body(file, &ui);
-    let build = if foreign {
-        rack.client.build_import_foreign(&name, upload).await?
-    } else {
-        rack.client.build_import(&name, upload).await?
+    let client = &rack.client;
+    let build = match Uploads::before(&rack).await {
+        Uploads::Plain if foreign => client.build_import_foreign(&name, upload).await?,
+        Uploads::Plain => client.build_import(&name, upload).await?,
+        Uploads::Object => {
+            let object = client.object_store(&name, "", upload).await?;
+            client.legacy_build_import_url(&name, &object.url).await?
+        }
+        Uploads::Form => client.legacy_build_import(&name, upload).await?,
     };
     drop(bar);
     progress.ok_with(&build.release)?;

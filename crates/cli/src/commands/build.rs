@@ -1,6 +1,7 @@
 //! `convox build`, and `convox builds` with what is below it.
 
 use std::collections::BTreeMap;
+use std::io::Seek as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,11 +20,14 @@ use crate::arguments::{AppArgs, limit};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::legacy::Uploads;
 use crate::racks::Rack;
 use crate::source;
 use crate::ui::{Info, Table, Ui, ago, elapsed};
 use crate::view::ViewArgs;
 
+/// What is said when the packaged source can not be read again.
+const UNREADABLE: &str = "can not read the packaged source";
 /// How often a real rack is asked whether a build has ended.
 const POLL: Duration = Duration::from_secs(1);
 
@@ -129,14 +133,27 @@ pub(super) async fn from(
     let progress = ui.start("Uploading source")?;
     let key = format!("tmp/{}.tgz", id::hex(30));
     let bar = ui.bar("uploading", Some(length));
+    let mut again = file.try_clone().map_err(Error::io(UNREADABLE))?;
     let body = archive::counted(tokio::fs::File::from_std(file), &bar).with_length(length);
-    let object = rack.client.object_store(app, &key, body).await?;
-    drop(bar);
-    progress.ok()?;
-
-    let progress = ui.start("Starting build")?;
-    let build = rack.client.build_create(app, &object.url, options).await?;
-    progress.ok()?;
+    let stored = rack.client.object_store(app, &key, body).await;
+    let build = if Uploads::after(rack, &stored).await == Uploads::Plain {
+        let object = stored?;
+        drop(bar);
+        progress.ok()?;
+        let progress = ui.start("Starting build")?;
+        let build = rack.client.build_create(app, &object.url, options).await?;
+        progress.ok()?;
+        build
+    } else {
+        drop(bar);
+        again.rewind().map_err(Error::io(UNREADABLE))?;
+        let bar = ui.bar("uploading", Some(length));
+        let body = archive::counted(tokio::fs::File::from_std(again), &bar).with_length(length);
+        let build = rack.client.legacy_build_create(app, body, options).await?;
+        drop(bar);
+        progress.ok()?;
+        build
+    };
     follow(rack, app, &build.id, ui).await
 }
 

@@ -15,6 +15,7 @@ use crate::arguments::{AppArgs, RackArgs};
 use crate::context::{Context, variable};
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::legacy;
 use crate::racks::Rack;
 use crate::view::{Shown, ViewArgs};
 
@@ -441,7 +442,12 @@ async fn release(
         match rack.client.release_create(app, &options).await {
             // Somebody else was quicker: the edit is made again on what is there now.
             Err(error) if error.is_conflict() && tries < MOST_TRIES => tries += 1,
-            made => break made?,
+            Err(error) => {
+                let text = environment.to_string();
+                let id = legacy::environment(rack, app, &text, error).await?;
+                break rack.client.release_get(app, &id).await?;
+            }
+            Ok(made) => break made,
         }
         base = Some(self::latest(rack, app).await?);
     };

@@ -9,6 +9,7 @@ use crate::arguments::RackArgs;
 use crate::context::{Context, variable};
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::legacy;
 use crate::ui::Table;
 use crate::view::ViewArgs;
 
@@ -123,7 +124,7 @@ impl Registries {
             Some(RegistriesCommand::Remove { server, rack }) => {
                 let rack = context.rack(&rack).await?;
                 let progress = context.ui.start("Removing registry")?;
-                rack.client.registry_remove(&server).await?;
+                legacy::remove_registry(&rack, &server).await?;
                 progress.ok()?;
                 Ok(Exit::SUCCESS)
             }

@@ -10,6 +10,7 @@ use crate::arguments::AppArgs;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::legacy;
 use crate::racks::Rack;
 use crate::settle::{self, Change, Rollback};
 use crate::ui::Table;
@@ -86,7 +87,7 @@ async fn show(context: &Context, only: Option<&str>, view: &ViewArgs, app: &AppA
     let name = context.app(app)?;
     let rack = context.rack(&app.rack).await?;
     let read = async || {
-        let mut services = rack.client.service_list(&name).await?;
+        let mut services = legacy::services(&rack, &name).await?;
         if let Some(only) = only {
             services.retain(|service| service.name == only);
             if services.is_empty() {

@@ -12,6 +12,7 @@ use crate::arguments::AppArgs;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::legacy;
 use crate::racks::Rack;
 use crate::settle::{self, Change, Rollback};
 use crate::ui::{Table, Ui};
@@ -137,7 +138,7 @@ pub(super) async fn resize(
             )));
         }
     }
-    Ok(rack.client.service_update(app, service, options).await?)
+    legacy::resize(rack, app, service, options).await
 }
 
 /// Whether a version is 3.24.6 or later (`rack-api.md` §5).
@@ -190,7 +191,7 @@ impl Services {
     async fn list(self, context: &Context) -> Outcome {
         let name = context.app(&self.app)?;
         let rack = context.rack(&self.app.rack).await?;
-        let read = async || Ok(rack.client.service_list(&name).await?);
+        let read = async || legacy::services(&rack, &name).await;
         let show = |services: Vec<Service>| {
             let mut header = vec!["SERVICE", "DOMAIN", "PORTS"];
             let balanced = services.iter().any(|service| !service.nlb.is_empty());

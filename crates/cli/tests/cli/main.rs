@@ -13,6 +13,7 @@ mod local;
 mod manual;
 mod masks;
 mod nouns;
+mod old;
 mod promote;
 mod support;
 mod usage;

@@ -192,6 +192,8 @@ pub(crate) enum Reply {
     Json(&'static str),
     Status(u16, &'static str),
     Bytes(Vec<u8>),
+    /// `ok`, with lines of the head.
+    Headed(&'static str),
     /// Announces more bytes than it sends.
     Truncated(Vec<u8>),
     /// A websocket's text frames, then its orderly end.
@@ -330,6 +332,9 @@ fn write_reply(
         Reply::Json(text) => return write_body(to, mark, 200, text.as_bytes(), text.len()),
         Reply::Status(status, text) => {
             return write_body(to, mark, status, text.as_bytes(), text.len());
+        }
+        Reply::Headed(head) => {
+            return write_body(to, &format!("{mark}{head}"), 200, b"ok\n", 3);
         }
         Reply::Bytes(bytes) => return write_body(to, mark, 200, &bytes, bytes.len()),
         Reply::Truncated(bytes) => return write_body(to, mark, 200, &bytes, bytes.len() + 1),

@@ -339,7 +339,18 @@ impl Client {
         path: &str,
         upload: Upload,
     ) -> Result<T, ClientError> {
-        let (request, failure) = self.body_request(Method::POST, path, upload)?;
+        self.upload_as(path, upload, "application/octet-stream")
+            .await
+    }
+
+    /// The same, of a type.
+    pub(super) async fn upload_as<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        upload: Upload,
+        kind: &str,
+    ) -> Result<T, ClientError> {
+        let (request, failure) = self.body_request(Method::POST, path, upload, kind)?;
         failure.explain(self.send_for(request).await)
     }
 
@@ -350,7 +361,8 @@ impl Client {
         path: &str,
         upload: Upload,
     ) -> Result<(), ClientError> {
-        let (request, failure) = self.body_request(method, path, upload)?;
+        let (request, failure) =
+            self.body_request(method, path, upload, "application/octet-stream")?;
         failure.explain(self.finish(request).await)
     }
 
@@ -359,10 +371,9 @@ impl Client {
         method: Method,
         path: &str,
         upload: Upload,
+        kind: &str,
     ) -> Result<(RequestBuilder, ReadFailure), ClientError> {
-        let mut request = self
-            .rack_request(method, path)?
-            .header(CONTENT_TYPE, "application/octet-stream");
+        let mut request = self.rack_request(method, path)?.header(CONTENT_TYPE, kind);
         if let Some(length) = upload.length() {
             request = request.header(CONTENT_LENGTH, length);
         }

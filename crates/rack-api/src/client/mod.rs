@@ -19,6 +19,7 @@ mod exec;
 mod file;
 mod http;
 mod instance;
+mod legacy;
 mod log;
 mod object;
 mod process;

@@ -43,6 +43,11 @@ impl Upload {
         self
     }
 
+    /// What it sends.
+    pub(super) fn into_stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        self.stream
+    }
+
     pub(super) fn length(&self) -> Option<u64> {
         self.length
     }

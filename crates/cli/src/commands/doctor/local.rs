@@ -271,7 +271,7 @@ pub(super) async fn racks(context: &Context) -> Vec<Finding> {
             found.push(Finding::new(
                 CHECK,
                 State::Note,
-                format!("{name} was left behind by `convox rack exec`"),
+                format!("{name} is of a `convox rack exec`, which may have left it behind"),
                 format!("`convox rack uninstall {short} --force` removes it"),
             ));
         }
