@@ -88,7 +88,7 @@ const ELSEWHERE: [(&str, &str, &str); 38] = [
     ),
     ("router", FORMS, "router --domain x"),
     ("services create", FORMS, "services create redis"),
-    ("services delete", FORMS, "services delete r-1"),
+    ("services delete", FORMS, "services delete r-2"),
     ("services link", FORMS, "services link r-1"),
     ("services triggers", FORMS, "services triggers enable web"),
     ("services unlink", FORMS, "services unlink r-1"),

@@ -196,7 +196,7 @@ fn resources_of_the_rack_in_the_words_of_2016() {
             Reply::Json(r#"{"name":"r-1","type":"redis","status":"running"}"#)
         }
         "POST /resources/r-1/links" => Reply::Json("{}"),
-        "DELETE /resources/r-1" | "DELETE /resources/r-1/links/myapp" => Reply::Json("{}"),
+        "DELETE /resources/r-2" | "DELETE /resources/r-1/links/myapp" => Reply::Json("{}"),
         _ => Reply::Status(404, "not part of this test\n"),
     });
     let env = Env::with(&rack);
@@ -210,7 +210,7 @@ fn resources_of_the_rack_in_the_words_of_2016() {
         .prints("Linking to myapp... OK\n");
     env.convox("services unlink r-1")
         .prints("Unlinking from myapp... OK\n");
-    env.convox("services delete r-1")
+    env.convox("services delete r-2")
         .prints("Deleting resource... OK\n");
 }
 
