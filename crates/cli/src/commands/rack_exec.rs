@@ -245,6 +245,9 @@ async fn end(
         send(Signal::KILL);
         // Nothing outlives that.
         let _ = child.wait().await;
+    } else if !terminal {
+        // What a shell runs in the background takes no notice of an interrupt.
+        send(Signal::KILL);
     }
 }
 
