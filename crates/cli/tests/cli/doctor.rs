@@ -95,9 +95,7 @@ fn what_is_broken_is_told_with_a_fix() {
         "{settings:?}"
     );
     assert!(
-        settings
-            .iter()
-            .any(|line| *line == "note     settings  CONVOX_RACK is set and wins over the settings"),
+        settings.contains(&"note     settings  CONVOX_RACK is set and wins over the settings"),
         "{settings:?}"
     );
     let taken = format!(

@@ -195,8 +195,9 @@ fn resources_of_the_rack_in_the_words_of_2016() {
         "POST /resources" | "GET /resources/r-1" => {
             Reply::Json(r#"{"name":"r-1","type":"redis","status":"running"}"#)
         }
-        "POST /resources/r-1/links" => Reply::Json("{}"),
-        "DELETE /resources/r-2" | "DELETE /resources/r-1/links/myapp" => Reply::Json("{}"),
+        "POST /resources/r-1/links"
+        | "DELETE /resources/r-2"
+        | "DELETE /resources/r-1/links/myapp" => Reply::Json("{}"),
         _ => Reply::Status(404, "not part of this test\n"),
     });
     let env = Env::with(&rack);

@@ -13,8 +13,9 @@ fn rack(request: &Request) -> Reply {
         "PUT /apps/myapp/configs/cli-env-mask" | "PUT /apps/new/configs/cli-env-mask" => {
             Reply::Json("{}")
         }
-        "PUT /apps/old/configs/cli-env-mask" => Reply::Status(404, ""),
-        "GET /apps/old/configs/cli-env-mask" => Reply::Status(404, ""),
+        "PUT /apps/old/configs/cli-env-mask" | "GET /apps/old/configs/cli-env-mask" => {
+            Reply::Status(404, "")
+        }
         "GET /apps/myapp/releases?limit=1" => Reply::Json(r#"[{"id":"RNEWAAAAAAA"}]"#),
         "GET /apps/myapp/releases/RNEWAAAAAAA" => {
             Reply::Json(r#"{"id":"RNEWAAAAAAA","build":"B","env":"A=1\nTOKEN=secret"}"#)
