@@ -99,7 +99,7 @@ fn a_report_may_be_tables_or_json() {
         assert_eq!(report["pods"][0]["classification"], "unhealthy");
     }
     env.convox("deploy-debug -a nope")
-        .fails("ERROR: app not found\n");
+        .fails("ERROR: app not found\nhint: `convox apps` lists what there is\n");
     let wrong = env.convox("deploy-debug -o xml");
     assert_eq!(wrong.status, 1);
     assert!(wrong.stderr.contains("xml"), "{}", wrong.stderr);

@@ -181,12 +181,12 @@ fn the_app_is_told_by_flag_setting_or_directory() {
     let rack = FakeRack::start(one_app);
     let env = Env::with(&rack);
     env.convox("-a other apps info")
-        .fails("ERROR: app not found: other\n");
+        .fails("ERROR: app not found: other\nhint: `convox apps` lists what there is\n");
     env.convox("apps info other")
-        .fails("ERROR: app not found: other\n");
+        .fails("ERROR: app not found: other\nhint: `convox apps` lists what there is\n");
     env.put("work/myapp/.convox/app", "other\n");
     env.convox("apps info")
-        .fails("ERROR: app not found: other\n");
+        .fails("ERROR: app not found: other\nhint: `convox apps` lists what there is\n");
     assert_eq!(env.convox("apps info -a myapp").status, 0);
     assert_eq!(
         rack.request("GET /apps/myapp")

@@ -96,7 +96,7 @@ fn two_racks_are_installed_listed_and_switched() {
         Some("Basic Y29udm94OnN0YWdpbmdwdw==")
     );
     env.convox("switch nope")
-        .fails("ERROR: could not find rack: nope\n");
+        .fails("ERROR: could not find rack: nope\nhint: `convox racks` lists the racks\n");
     env.convox("install --stack-name staging").fails_after(
         "Installing rack... ",
         "ERROR: Stack \"staging\" already exists. Run `convox uninstall` then try again\n",
@@ -170,7 +170,7 @@ fn an_uninstalled_rack_leaves_no_settings() {
     );
     assert_eq!(
         env.convox("uninstall gone us-east-1 --force").stderr,
-        "ERROR: could not find rack: gone\n"
+        "ERROR: could not find rack: gone\nhint: `convox racks` lists the racks\n"
     );
     assert!(rack.lines().contains(&"DELETE /racks/staging".to_owned()));
 }

@@ -35,7 +35,7 @@ fn names_to_hide_are_kept_where_version_3_keeps_them() {
     env.convox("env mask").prints("KEY\nTOKEN\n");
     env.convox("env mask -a new").prints("");
     env.convox("env mask -a nope")
-        .fails("ERROR: app not found\n");
+        .fails("ERROR: app not found\nhint: `convox apps` lists what there is\n");
     env.convox("env mask set B A B")
         .prints("Setting masked env keys A, B... OK\n");
     env.convox("env mask set X -a new")

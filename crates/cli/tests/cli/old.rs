@@ -126,6 +126,6 @@ fn a_rack_of_today_that_knows_no_route_is_believed() {
     });
     Env::with(&rack)
         .convox("services")
-        .fails("ERROR: app not found\n");
+        .fails("ERROR: app not found\nhint: `convox apps` lists what there is\n");
     assert!(!rack.lines().iter().any(|line| line.contains("formation")));
 }
