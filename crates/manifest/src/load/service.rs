@@ -75,7 +75,7 @@ pub(super) fn read(
         test: reader.text(map.get("test"), "test"),
         timeout: timeout(reader, map.get("timeout")),
         redirect: redirect(reader, map.get("tls")),
-        liveness: liveness(reader, map.get("liveness"), port.is_some()),
+        liveness: liveness(reader, map.entry("liveness"), port.is_some()),
         whitelist: super::networks(reader, map.get("whitelist"), "whitelist"),
         name,
         image,
@@ -254,12 +254,17 @@ fn ignored(reader: &mut Reader<'_>, node: &Node, key: &str, expected: &str) {
 }
 
 /// `liveness`: a map; without a path there is none (`convox-yml.md` §8, 20).
-fn liveness(reader: &mut Reader<'_>, node: Option<&Node>, has_port: bool) -> Option<Liveness> {
-    let map = reader.map(node, "liveness")?;
+fn liveness(
+    reader: &mut Reader<'_>,
+    entry: Option<&(Node, Node)>,
+    has_port: bool,
+) -> Option<Liveness> {
+    let (key, node) = entry?;
+    let map = reader.map(Some(node), "liveness")?;
     reader.check_keys(map, &keys::LIVENESS);
     let path = reader.text(map.get("path"), "liveness.path")?;
-    if let (Some(node), false) = (node, has_port) {
-        reader.warn(node, "liveness has no effect without a port");
+    if !has_port {
+        reader.warn(key, "liveness has no effect without a port");
     }
     let mut number =
         |key: &str, default| match reader.number(map.get(key), &format!("liveness.{key}")) {

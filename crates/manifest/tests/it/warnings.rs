@@ -74,10 +74,10 @@ balancers: {lb: {service: web, ports: {80: 3000}}}
 params: {A: b}
 services:
   web:
-    liveness: {path: /live}
+    lifecycle: {preStop: sleep 1}
     annotations: [a=b]
   api:
-    liveness: {path: /live}
+    lifecycle: {preStop: sleep 1}
     scale: {count: 1, targets: {cpu: 50}}
   job:
     scale: {count: 1, targets: {cpu: 50}}
@@ -87,7 +87,7 @@ services:
         [
             "convox.yml:2:1: balancers of the manifest has no effect here",
             "convox.yml:3:1: params of the manifest has no effect here",
-            "convox.yml:6:5: liveness of a service has no effect here",
+            "convox.yml:6:5: lifecycle of a service has no effect here",
             "convox.yml:7:5: annotations of a service has no effect here",
             "convox.yml:10:23: targets of scale has no effect here",
         ]
@@ -102,6 +102,10 @@ fn quirks_of_racks_are_reported() {
             "4:5: build is ignored: image is used instead",
         ),
         ("health: /x", "3:5: health has no effect without a port"),
+        (
+            "liveness: {path: /x}",
+            "3:5: liveness has no effect without a port",
+        ),
         (
             "port: 80\nhealth: {interval: \"10\"}",
             "4:24: health.interval 10 is ignored: it must be a number",
