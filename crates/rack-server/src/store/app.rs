@@ -74,6 +74,22 @@ impl Store {
         .await
     }
 
+    /// Lists the apps whose active release has a word in its manifest.
+    pub async fn apps_with(&self, word: &'static str) -> Result<Vec<AppRow>> {
+        self.call(move |db| {
+            let mut query = db.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM apps WHERE release IN
+                 (SELECT id FROM releases WHERE id = apps.release AND instr(manifest, ?) > 0)
+                 ORDER BY name"
+            ))?;
+            let rows = query
+                .query_map([word], read)?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            rows.into_iter().map(finish).collect()
+        })
+        .await
+    }
+
     /// Creates an app; false when the name is taken.
     pub async fn create_app(
         &self,
