@@ -10,13 +10,16 @@ use tempfile::TempPath;
 use crate::commands::Signals;
 use crate::error::Error;
 
-/// Whether standard output was closed before this program began. It is the null device
-/// then, opened for reading too, which nobody does who wants output to be lost.
+/// Whether standard output was closed before this program began: it is the null device
+/// then, opened for reading too. Some programs throw output away in this very way, which
+/// does an archive no good either.
 pub(crate) fn is_closed() -> bool {
     let stdout = rustix::stdio::stdout();
-    let null = std::fs::metadata("/dev/null").map(|null| null.rdev());
-    let same =
-        rustix::fs::fstat(stdout).is_ok_and(|stat| null.is_ok_and(|null| stat.st_rdev == null));
+    let device = stdout
+        .try_clone_to_owned()
+        .and_then(|stdout| File::from(stdout).metadata());
+    let null = std::fs::metadata("/dev/null");
+    let same = matches!((device, null), (Ok(device), Ok(null)) if device.rdev() == null.rdev());
     same && rustix::fs::fcntl_getfl(stdout)
         .is_ok_and(|flags| flags.contains(rustix::fs::OFlags::RDWR))
 }

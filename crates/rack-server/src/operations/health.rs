@@ -117,9 +117,21 @@ async fn become_healthy(
     }
 }
 
-/// One check: 200–399 and 401 are good (`builds-releases-runtime.md` §3.3).
 async fn check(target: &Arc<Target>, health: &Health) -> std::result::Result<(), String> {
-    let timeout = Duration::from_secs(health.timeout.max(1));
+    ask(
+        target,
+        &health.path,
+        Duration::from_secs(health.timeout.max(1)),
+    )
+    .await
+}
+
+/// One question: 200–399 and 401 are good (`builds-releases-runtime.md` §3.3).
+async fn ask(
+    target: &Arc<Target>,
+    path: &str,
+    timeout: Duration,
+) -> std::result::Result<(), String> {
     if target.scheme() == Scheme::Other {
         // It speaks something else: that it listens is all that can be asked of it.
         let port = target.port();
@@ -127,10 +139,10 @@ async fn check(target: &Arc<Target>, health: &Health) -> std::result::Result<(),
             .await
             .map_err(|error| format!("port {port}: {error}"));
     }
-    match Router::probe(target, &health.path, timeout).await {
+    match Router::probe(target, path, timeout).await {
         Ok(status) if (200..400).contains(&status.as_u16()) || status.as_u16() == 401 => Ok(()),
-        Ok(status) => Err(format!("GET {} answered {}", health.path, status.as_u16())),
-        Err(error) => Err(format!("GET {}: {error}", health.path)),
+        Ok(status) => Err(format!("GET {path} answered {}", status.as_u16())),
+        Err(error) => Err(format!("GET {path}: {error}")),
     }
 }
 
@@ -158,14 +170,9 @@ async fn watch_liveness(context: &Arc<Context>, member: &Arc<Member>, liveness: 
             () = context.shutdown.cancelled() => return,
         }
         pause = Duration::from_secs(liveness.interval);
-        let path = &liveness.path;
-        let reason = match Router::probe(target, path, timeout).await {
-            Ok(status) if (200..400).contains(&status.as_u16()) => {
-                bad = 0;
-                continue;
-            }
-            Ok(status) => format!("GET {path} answered {}", status.as_u16()),
-            Err(error) => format!("GET {path}: {error}"),
+        let Err(reason) = ask(target, &liveness.path, timeout).await else {
+            bad = 0;
+            continue;
         };
         bad += 1;
         if bad < liveness.failures {

@@ -120,6 +120,8 @@ async fn start(context: &Arc<Context>, app: &AppRow, timer: &Timer) {
         };
         match run::start(context, &app.name, request).await {
             Ok(id) => log(&format!("started {}", &id[..id.len().min(12)])),
+            // An app that was deleted meanwhile has no log any more.
+            Err(_) if matches!(context.store.app(&app.name).await, Ok(None)) => return,
             Err(failure) => return log(&format!("could not be run: {failure}")),
         }
     }
