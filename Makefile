@@ -7,7 +7,7 @@ help:
 	@echo 'make test       all tests, those with real containers included'
 	@echo 'make documents  docs/openapi.json and docs/coverage.md, from routes and tests'
 	@echo 'make bench      measured times, beside the floor of the same machine'
-	@echo 'make fuzz       every parser of build archives against strange input, a minute each'
+	@echo 'make fuzz       every parser of archives and manifests against strange input, a minute each'
 	@echo 'make ci         format, lints, documentation, tests'
 
 demo:

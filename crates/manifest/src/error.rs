@@ -39,17 +39,23 @@ impl Error {
     }
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Reported for Error {
+    fn write(&self, file: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_missing_environment() {
             return f.write_str(&self.message);
         }
-        write_position(f, self.line, self.column)?;
+        write_position(f, file, self.line, self.column)?;
         f.write_str(&self.message)?;
         match &self.hint {
             Some(hint) => write!(f, " ({hint})"),
             None => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(USUAL_NAME, f)
     }
 }
 
@@ -68,6 +74,17 @@ impl Errors {
     /// The errors in file order.
     pub fn iter(&self) -> std::slice::Iter<'_, Error> {
         self.0.iter()
+    }
+
+    /// The same as text for a file that is not called `convox.yml`.
+    pub fn in_file<'a>(&'a self, file: &'a str) -> impl fmt::Display + 'a {
+        InFile(self, file)
+    }
+
+    /// Whether it is of generation 1; the further errors are the steps to move it then.
+    pub fn is_generation1(&self) -> bool {
+        let first = self.0.first();
+        first.is_some_and(|error| error.message == crate::generation1::REFUSED)
     }
 
     /// Whether the only thing wrong is that required variables are missing.
@@ -91,15 +108,21 @@ impl<'a> IntoIterator for &'a Errors {
     }
 }
 
-impl fmt::Display for Errors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Reported for Errors {
+    fn write(&self, file: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, error) in self.0.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            error.fmt(f)?;
+            error.write(file, f)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Errors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(USUAL_NAME, f)
     }
 }
 
@@ -116,17 +139,52 @@ pub struct Warning {
     pub message: String,
 }
 
-impl fmt::Display for Warning {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_position(f, self.line, self.column)?;
+impl Warning {
+    /// The same as text for a file that is not called `convox.yml`.
+    pub fn in_file<'a>(&'a self, file: &'a str) -> impl fmt::Display + 'a {
+        InFile(self, file)
+    }
+}
+
+impl Reported for Warning {
+    fn write(&self, file: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_position(f, file, self.line, self.column)?;
         f.write_str(&self.message)
     }
 }
 
-fn write_position(f: &mut fmt::Formatter<'_>, line: usize, column: usize) -> fmt::Result {
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(USUAL_NAME, f)
+    }
+}
+
+/// What a manifest is called unless somebody says otherwise.
+const USUAL_NAME: &str = "convox.yml";
+
+/// What is said of a place in a file.
+trait Reported {
+    fn write(&self, file: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result;
+}
+
+/// Something said of a place in a file, and the name of the file.
+struct InFile<'a, T>(&'a T, &'a str);
+
+impl<T: Reported> fmt::Display for InFile<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(self.1, f)
+    }
+}
+
+fn write_position(
+    f: &mut fmt::Formatter<'_>,
+    file: &str,
+    line: usize,
+    column: usize,
+) -> fmt::Result {
     if line == 0 {
-        f.write_str("convox.yml: ")
+        write!(f, "{file}: ")
     } else {
-        write!(f, "convox.yml:{line}:{column}: ")
+        write!(f, "{file}:{line}:{column}: ")
     }
 }

@@ -35,11 +35,20 @@ struct Splice {
 }
 
 impl<'a> Source<'a> {
+    /// The file as it is: nothing is replaced.
+    pub(crate) fn as_is(file: &'a str) -> Result<Self, Error> {
+        Self::read(file, None)
+    }
+
     /// Replaces every `${NAME}` by its value in `env`.
     pub(crate) fn interpolate(
         file: &'a str,
         env: &BTreeMap<String, String>,
     ) -> Result<Self, Error> {
+        Self::read(file, Some(env))
+    }
+
+    fn read(file: &'a str, env: Option<&BTreeMap<String, String>>) -> Result<Self, Error> {
         if file.len() > MAX_TEXT {
             return Err(too_large(&format!(
                 "the manifest is larger than {MAX_TEXT} bytes"
@@ -53,7 +62,9 @@ impl<'a> Source<'a> {
         let mut text = String::with_capacity(file.len());
         let mut splices = Vec::new();
         let mut done = 0;
-        while let Some(open) = file[done..].find("${").map(|at| at + done) {
+        while let Some(env) = env
+            && let Some(open) = file[done..].find("${").map(|at| at + done)
+        {
             let Some(close) = file[open..].find('}').map(|at| at + open) else {
                 break;
             };
@@ -183,6 +194,21 @@ impl<'a> Source<'a> {
                 })
             })
             .map(|splice| (self.name(splice), self.file_position(splice.file.start).0))
+    }
+
+    /// The last variable without a value on the line of an offset, or on the one before: what is
+    /// left of the line may be no YAML without it.
+    pub(crate) fn unset_before(&self, offset: usize) -> Option<&'a str> {
+        let (line, _) = self.position(offset);
+        self.splices
+            .iter()
+            .rev()
+            .filter(|splice| !splice.set)
+            .find(|splice| {
+                let (at, _) = self.file_position(splice.file.start);
+                at <= line && line <= at + 1
+            })
+            .map(|splice| self.name(splice))
     }
 
     fn name(&self, splice: &Splice) -> &'a str {

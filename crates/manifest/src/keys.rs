@@ -289,6 +289,109 @@ pub(crate) const TIMER: Level = Level {
     instead: &[("cron", "schedule")],
 };
 
+/// An entry of `configs`.
+pub(crate) const CONFIG: Level = Level {
+    name: "a config",
+    read: &["id", "name", "value"],
+    no_effect: &[],
+    instead: &[],
+};
+
+/// An entry of `configMounts`.
+pub(crate) const CONFIG_MOUNT: Level = Level {
+    name: "configMounts",
+    read: &["dir", "filename", "id"],
+    no_effect: &[],
+    instead: &[("file", "filename"), ("path", "dir and filename")],
+};
+
+/// An entry of `volumeOptions`.
+pub(crate) const VOLUME_OPTION: Level = Level {
+    name: "volumeOptions",
+    read: &["awsEfs", "azureFiles", "emptyDir"],
+    no_effect: &[],
+    instead: &[],
+};
+
+/// `emptyDir` of `volumeOptions`.
+pub(crate) const EMPTY_DIR: Level = Level {
+    name: "emptyDir",
+    read: &["id", "medium", "mountPath", "sizeLimit"],
+    no_effect: &[],
+    instead: &[("path", "mountPath")],
+};
+
+/// `awsEfs` and `azureFiles` of `volumeOptions`.
+pub(crate) const SHARED_VOLUME: Level = Level {
+    name: "a volume of a cloud",
+    read: &["accessMode", "id", "mountPath"],
+    no_effect: &["shareSize", "storageClass", "volumeHandle"],
+    instead: &[("path", "mountPath")],
+};
+
+/// `initContainer` of a service.
+pub(crate) const INIT_CONTAINER: Level = Level {
+    name: "initContainer",
+    read: &["command", "configMounts", "image", "volumeOptions"],
+    no_effect: &[],
+    instead: &[],
+};
+
+/// `lifecycle` of a service.
+pub(crate) const LIFECYCLE: Level = Level {
+    name: "lifecycle",
+    read: &["postStart", "preStop"],
+    no_effect: &[],
+    instead: &[],
+};
+
+/// An entry of `imagePullSecrets`.
+pub(crate) const PULL_SECRET: Level = Level {
+    name: "imagePullSecrets",
+    read: &["password", "passwordEnv", "registry", "username"],
+    no_effect: &[],
+    instead: &[("server", "registry")],
+};
+
+/// `securityContext` of a service.
+pub(crate) const SECURITY: Level = Level {
+    name: "securityContext",
+    read: &[
+        "allowPrivilegeEscalation",
+        "capabilities",
+        "readOnlyRootFilesystem",
+        "runAsGroup",
+        "runAsNonRoot",
+        "runAsUser",
+        "seccompProfile",
+    ],
+    no_effect: &[],
+    instead: &[],
+};
+
+/// `securityContext.capabilities`.
+pub(crate) const CAPABILITIES: Level = Level {
+    name: "securityContext.capabilities",
+    read: &["add", "drop"],
+    no_effect: &[],
+    instead: &[],
+};
+
+/// `startupProbe` of a service.
+pub(crate) const STARTUP_PROBE: Level = Level {
+    name: "startupProbe",
+    read: &[
+        "failureThreshold",
+        "grace",
+        "interval",
+        "path",
+        "tcpSocketPort",
+        "timeout",
+    ],
+    no_effect: &["successThreshold"],
+    instead: &[("port", "tcpSocketPort")],
+};
+
 /// How many letters must be added, removed, replaced or swapped with their neighbour.
 fn distance(from: &str, to: &str) -> usize {
     let from: Vec<char> = from.chars().flat_map(char::to_lowercase).collect();

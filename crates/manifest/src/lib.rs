@@ -6,13 +6,16 @@
 //! differently elsewhere. No I/O, no clock; hostile text is refused in bounded time and memory.
 
 mod balancer;
+mod container;
 mod environment;
 mod error;
+pub mod fuzz;
 mod generation1;
 mod interpolate;
 mod keys;
 mod load;
 mod reader;
+mod resolved;
 mod resource;
 mod schedule;
 mod service;
@@ -26,9 +29,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use indexmap::IndexMap;
 
 pub use balancer::{Balancer, BalancerPort, BalancerProtocol};
+pub use container::{
+    Config, ConfigMount, EmptyDirectory, InitContainer, Lifecycle, PullPassword, PullSecret,
+    Security, StartupCheck, StartupProbe,
+};
 pub use environment::Variable;
 pub use error::{Error, Errors, Warning};
 pub use load::Loaded;
+pub use resolved::Resolved;
 pub use resource::{Resource, ResourceLink, resource_variable_prefix};
 pub use schedule::{InvalidSchedule, Schedule};
 pub use service::{
@@ -48,6 +56,8 @@ pub struct Manifest {
     pub timers: IndexMap<String, Timer>,
     /// Balancers by name.
     pub balancers: IndexMap<String, Balancer>,
+    /// Configs that services mount as files.
+    pub configs: Vec<Config>,
 }
 
 impl Manifest {
@@ -64,6 +74,11 @@ impl Manifest {
         env: &BTreeMap<String, String>,
     ) -> Result<Loaded, Errors> {
         load::load(text, env, load::Required::Ignored)
+    }
+
+    /// Why a `docker-compose.yml` does not run here, and the steps to move it, one by one.
+    pub fn generation1_steps(text: &str) -> Errors {
+        load::generation1_steps(text)
     }
 
     /// Names of the required variables that `env` lacks, over all services, sorted, each once.

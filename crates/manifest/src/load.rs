@@ -3,7 +3,9 @@
 //! Interpolation, YAML, decoding with defaults, required variables, validation. A step that finds
 //! errors reports all of its own and ends the load; a later step would only echo them.
 
+mod autoscale;
 mod balancer;
+mod container;
 mod listener;
 mod port;
 mod resource;
@@ -70,6 +72,23 @@ pub(crate) fn load(
     Ok(Loaded { manifest, warnings })
 }
 
+/// Reports a manifest as one of generation 1, whatever shows it to be.
+pub(crate) fn generation1_steps(text: &str) -> Errors {
+    let read = || -> Result<Option<Errors>, Error> {
+        let source = Source::as_is(text)?;
+        let root = yaml::parse(&source)?;
+        let mut reader = Reader::new(&source, Required::Checked);
+        let empty = Map::default();
+        generation1::report(&mut reader, &root, root.as_map().unwrap_or(&empty));
+        Ok(Errors::from_list(reader.errors))
+    };
+    match read() {
+        Ok(Some(errors)) => errors,
+        Ok(None) => unreachable!("that it is of generation 1 is always reported"),
+        Err(error) => error.into(),
+    }
+}
+
 fn fail(reader: &mut Reader<'_>) -> Result<(), Errors> {
     match Errors::from_list(std::mem::take(&mut reader.errors)) {
         Some(errors) => Err(errors),
@@ -108,19 +127,23 @@ fn read(reader: &mut Reader<'_>, root: &Node) -> Manifest {
         }
     };
     if let Some(key) = generation1::evidence(map) {
-        reader.error_with_hint(
-            key,
-            "this is a generation 1 manifest (docker-compose.yml), which does not run here",
-            "describe the app in a convox.yml with services:",
-        );
+        generation1::report(reader, key, map);
         return Manifest::default();
     }
     reader.check_keys(map, &keys::TOP);
 
-    let global = variables(reader, map.get("environment"), "environment");
+    let shared = service::Shared {
+        variables: variables(reader, map.get("environment"), "environment"),
+        labels: container::labels(reader, map.get("labels"), &BTreeMap::new()),
+        configs: container::configs(reader, map.get("configs")),
+    };
     let mut services = IndexMap::new();
     let bodies = reader.named(map.get("services"), "services");
-    if bodies.len().saturating_mul(global.len()) > MAX_DECLARATIONS {
+    if bodies
+        .len()
+        .saturating_mul(shared.variables.len() + shared.labels.len())
+        > MAX_DECLARATIONS
+    {
         reader.error(
             root,
             "the manifest declares too many variables for too many services",
@@ -128,7 +151,7 @@ fn read(reader: &mut Reader<'_>, root: &Node) -> Manifest {
         return Manifest::default();
     }
     for (key, body) in bodies {
-        let service = service::read(reader, key, body, &global);
+        let service = service::read(reader, key, body, &shared);
         services.insert(service.name.clone(), service);
     }
     let mut resources = IndexMap::new();
@@ -159,6 +182,7 @@ fn read(reader: &mut Reader<'_>, root: &Node) -> Manifest {
         resources,
         timers,
         balancers,
+        configs: shared.configs,
     }
 }
 

@@ -104,6 +104,11 @@ impl<'a> Reader<'a> {
         node.quoted(self.source)
     }
 
+    /// Whether a variable's value was pasted into the node, which no message may show.
+    pub(crate) fn hides(&self, node: &Node) -> bool {
+        self.source.as_written(node.range.clone()).is_some()
+    }
+
     /// Reports the keys of a map that do nothing: unknown ones each time, known ones once.
     pub(crate) fn check_keys(&mut self, map: &Map, level: &Level) {
         for (key, _) in &map.0 {

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::container::{
+    ConfigMount, EmptyDirectory, InitContainer, Lifecycle, PullSecret, Security, StartupCheck,
+    StartupProbe,
+};
 use crate::environment::{self, Variable};
 use crate::resource::ResourceLink;
 
@@ -69,6 +73,22 @@ pub struct Service {
     pub liveness: Option<Liveness>,
     /// Networks that may come, in CIDR notation; empty for all.
     pub whitelist: Vec<String>,
+    /// What must pass before the other checks begin.
+    pub startup: Option<StartupProbe>,
+    /// Configs that are files in its processes.
+    pub config_mounts: Vec<ConfigMount>,
+    /// Directories that go with each process.
+    pub directories: Vec<EmptyDirectory>,
+    /// What runs before each process.
+    pub init_container: Option<InitContainer>,
+    /// What runs inside a process at its start and before its end.
+    pub lifecycle: Lifecycle,
+    /// Logins for the registry of its image.
+    pub pull_secrets: Vec<PullSecret>,
+    /// What its processes may do.
+    pub security: Security,
+    /// Labels of its processes, those of the manifest included.
+    pub labels: BTreeMap<String, String>,
 }
 
 impl Service {
@@ -86,6 +106,33 @@ impl Service {
     /// Names of its declared variables, sorted, each once; `*` stands for all.
     pub fn environment_names(&self) -> Vec<&str> {
         environment::names(&self.environment)
+    }
+
+    /// Every port of its processes that must be reached: the routable one first, then further
+    /// ones and those of checks, each once.
+    pub fn reached_ports(&self) -> Vec<u16> {
+        let checks = [
+            self.health.port.as_ref(),
+            self.liveness.as_ref().and_then(|check| check.port.as_ref()),
+        ];
+        let startup = self.startup.as_ref().and_then(|probe| match probe.check {
+            StartupCheck::Port(port) => Some(port),
+            StartupCheck::Path(_) => None,
+        });
+        let all = self
+            .port
+            .iter()
+            .map(|port| port.port)
+            .chain(self.ports.iter().copied())
+            .chain(checks.into_iter().flatten().map(|port| port.port))
+            .chain(startup);
+        let mut ports = Vec::new();
+        for port in all {
+            if !ports.contains(&port) {
+                ports.push(port);
+            }
+        }
+        ports
     }
 
     /// Whether the router answers for it outside the rack.
@@ -166,6 +213,8 @@ pub struct Health {
     pub timeout: u64,
     /// Off altogether.
     pub disable: bool,
+    /// Port that is asked in place of the routable one.
+    pub port: Option<Port>,
 }
 
 /// Number and size of processes.
@@ -198,6 +247,8 @@ pub struct Liveness {
     pub timeout: u64,
     /// Failures in a row after which the process is restarted.
     pub failures: u64,
+    /// Port that is asked in place of the routable one.
+    pub port: Option<Port>,
 }
 
 /// Percentages of the desired count during a promote.

@@ -63,11 +63,15 @@ pub(crate) fn syntax_error(error: &serde_saphyr::Error, source: &Source<'_>) -> 
             shorten(name)
         )
     });
+    let missing = || {
+        let name = source.unset_before(offset)?;
+        Some(format!("{} is not set", shorten(name)))
+    };
     Error {
         line,
         column,
         message,
-        hint: pasted.or(hint),
+        hint: pasted.or_else(missing).or(hint),
     }
 }
 

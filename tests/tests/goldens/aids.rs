@@ -44,6 +44,55 @@ fn helpers() {
 }
 
 #[test]
+fn manifests() {
+    let mut at = Transcript::begin();
+    at.run("convox manifest check");
+    at.run("convox manifest check --json | grep -A 3 '\"resources\"'");
+    at.run("convox manifest check < convox.yml - | tail -n 1");
+    write(at.directory(), "wrong.yml", WRONG);
+    at.run("convox manifest check wrong.yml");
+    at.run("convox manifest check wrong.yml --json");
+    write(at.directory(), "needs.yml", NEEDS);
+    at.run("convox manifest check needs.yml | grep -A 1 image:");
+    at.run("echo TAG=7 > vars; convox manifest check needs.yml --env-file vars");
+    at.run("echo KEY=k >> vars; convox manifest check needs.yml --env-file vars | grep image:");
+    at.run("convox manifest check needs.yml -a myapp");
+    at.run("convox env set KEY=k TAG=9 > /dev/null");
+    at.run("convox manifest check needs.yml -a myapp | grep image:");
+    at.run("convox manifest check needs.yml -a myapp --env-file vars | grep image:");
+    at.run("convox manifest check -a nope");
+    at.run("convox manifest check nope.yml");
+    at.run("convox manifest check --env-file nope");
+    let compose =
+        "web:\n  build: .\n  ports:\n    - 80:3000\n  links: [db]\ndb:\n  image: convox/postgres\n";
+    write(at.directory(), "docker-compose.yml", compose);
+    at.run("convox manifest check docker-compose.yml");
+    at.run("mv convox.yml kept.yml; convox manifest check");
+    at.run("convox build");
+    at.run("convox start");
+    at.is("manifests");
+}
+
+/// A manifest with something wrong and something odd.
+const WRONG: &str = "\
+services:
+  web:
+    prot: 3000
+    port: x
+    resources:
+      - database
+";
+
+/// A manifest that wants variables.
+const NEEDS: &str = "\
+services:
+  web:
+    image: registry.example/web:${TAG}
+    environment:
+      - KEY
+";
+
+#[test]
 fn further_forms() {
     let mut at = Transcript::deployed();
     at.run("convox builds import-image registry.example.com/web:1");

@@ -27,6 +27,7 @@ mod instance;
 mod login;
 mod logs;
 mod man;
+mod manifest;
 mod mask;
 mod parameter_group;
 mod process;
@@ -50,9 +51,9 @@ mod uninstall;
 mod update;
 mod version;
 
+use ::manifest::Manifest;
 use clap::Subcommand;
 pub(crate) use exec::Signals;
-use manifest::Manifest;
 use rack_api::{Environment, id};
 
 use self::absent::Reason;
@@ -130,6 +131,8 @@ pub(crate) enum Command {
     Logs(logs::Logs),
     /// write the manual as man pages
     Man(man::Man),
+    /// look into manifests
+    Manifest(manifest::Manifest),
     /// proxy a connection inside the rack
     Proxy(proxy::Proxy),
     /// list app processes
@@ -212,6 +215,7 @@ impl Command {
             Self::Login(command) => command.run(context).await,
             Self::Logs(command) => command.run(context).await,
             Self::Man(command) => command.run(context),
+            Self::Manifest(command) => command.run(context).await,
             Self::Proxy(command) => command.run(context).await,
             Self::Ps(command) => command.run(context).await,
             Self::Rack(command) => command.run(context).await,

@@ -3,9 +3,10 @@
 use clap::Args;
 
 use super::exec::Signals;
+use super::manifest::{generation_1, is_generation_1};
 use crate::arguments::AppArgs;
 use crate::context::Context;
-use crate::error::{Error, Outcome};
+use crate::error::Outcome;
 use crate::exit::Exit;
 use crate::start;
 
@@ -54,11 +55,11 @@ impl Start {
             Some(generation) => Some(generation),
             None => context.settings.working_directory("generation")?,
         };
-        if generation.as_deref() == Some("1") || manifest == "docker-compose.yml" {
-            return Err(Error::with_hint(
-                "gen1 is no longer supported",
-                "`convox build` of a directory with a docker-compose.yml names the steps to move",
-            ));
+        if generation.as_deref() == Some("1")
+            || manifest == "docker-compose.yml"
+            || is_generation_1(context.settings.working(), &manifest)
+        {
+            return Err(generation_1());
         }
         let app = context.app(&self.app)?;
         let rack = context.rack(&self.app.rack).await?;

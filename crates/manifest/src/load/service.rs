@@ -1,7 +1,10 @@
 //! Entries of `services`, with their defaults. Some defaults depend on whether a key is literally
 //! present, so an explicit 0 or `false` is not the same as nothing.
 
-use super::{listener, port, scale};
+use std::collections::BTreeMap;
+
+use super::{autoscale, container, listener, port, scale};
+use crate::container::Config;
 use crate::environment::Variable;
 use crate::keys;
 use crate::reader::{Reader, as_bool};
@@ -16,13 +19,18 @@ const DEFAULT_INTERVAL: u64 = 5;
 /// Seconds the router waits.
 const DEFAULT_TIMEOUT: u64 = 60;
 
-/// Reads a service; `global` are the variables every service declares.
-pub(super) fn read(
-    reader: &mut Reader<'_>,
-    key: &Node,
-    node: &Node,
-    global: &[Variable],
-) -> Service {
+/// What the manifest says for all of its services.
+pub(super) struct Shared {
+    /// Variables that every service declares.
+    pub(super) variables: Vec<Variable>,
+    /// Labels of all processes.
+    pub(super) labels: BTreeMap<String, String>,
+    /// Configs that services mount.
+    pub(super) configs: Vec<Config>,
+}
+
+/// Reads a service.
+pub(super) fn read(reader: &mut Reader<'_>, key: &Node, node: &Node, shared: &Shared) -> Service {
     let empty = Map::default();
     let map = super::body(reader, key, node, "service").unwrap_or(&empty);
     reader.check_keys(map, &keys::SERVICE);
@@ -32,7 +40,7 @@ pub(super) fn read(
     if let (Some(_), Some((build, _))) = (&image, map.entry("build")) {
         reader.warn(build, "build is ignored: image is used instead");
     }
-    let mut environment = global.to_vec();
+    let mut environment = shared.variables.clone();
     environment.extend(super::variables(
         reader,
         map.get("environment"),
@@ -46,6 +54,13 @@ pub(super) fn read(
     let internal_and_external = flag(reader, "internalAndExternal", false);
     let internal = flag(reader, "internal", false) || internal_and_external;
     let port = port::read(reader, map.get("port"));
+    let liveness = liveness(reader, map.entry("liveness"), port.is_some());
+    let (directories, further_volumes) =
+        container::volume_options(reader, map.get("volumeOptions"));
+    let mut volumes = volumes(reader, map.get("volumes"));
+    volumes.extend(further_volumes);
+    container::check_annotations(reader, map.get("annotations"));
+    container::check_annotations(reader, map.get("ingressAnnotations"));
     let service = Service {
         build: build(reader, map.get("build"), image.is_some()),
         command: command(reader, map.get("command")),
@@ -62,7 +77,7 @@ pub(super) fn read(
             .into_iter()
             .map(|(_, link)| link.to_owned())
             .collect(),
-        volumes: volumes(reader, map.get("volumes")),
+        volumes,
         deployment: deployment(reader, map.get("deployment"), agent || singleton),
         drain: match reader.number(map.get("drain"), "drain") {
             None | Some(0) => DEFAULT_DRAIN,
@@ -75,8 +90,25 @@ pub(super) fn read(
         test: reader.text(map.get("test"), "test"),
         timeout: timeout(reader, map.get("timeout")),
         redirect: redirect(reader, map.get("tls")),
-        liveness: liveness(reader, map.entry("liveness"), port.is_some()),
         whitelist: super::networks(reader, map.get("whitelist"), "whitelist"),
+        startup: container::startup_probe(
+            reader,
+            map.entry("startupProbe"),
+            liveness.as_ref(),
+            port.is_some(),
+        ),
+        config_mounts: container::config_mounts(reader, map.get("configMounts"), &shared.configs),
+        directories,
+        init_container: container::init_container(
+            reader,
+            map.get("initContainer"),
+            &shared.configs,
+        ),
+        lifecycle: container::lifecycle(reader, map.get("lifecycle")),
+        pull_secrets: container::pull_secrets(reader, &name, map.get("imagePullSecrets")),
+        security: container::security(reader, &name, map.entry("securityContext")),
+        labels: container::labels(reader, map.get("labels"), &shared.labels),
+        liveness,
         name,
         image,
         port,
@@ -85,6 +117,22 @@ pub(super) fn read(
         internal,
         internal_and_external,
     };
+    if let Some(map) = map.get("scale").and_then(Node::as_map) {
+        let count = (service.scale.min, service.scale.max);
+        autoscale::check(reader, &reader.quote(key), service.agent, map, count);
+    }
+    if let Some((at, _)) = map.entry("internalRouter")
+        && service.internal
+        && as_bool(map.get("internalRouter").unwrap_or(key)) == Some(true)
+    {
+        reader.error(
+            at,
+            format!(
+                "service {} can not have both internal and internalRouter set as true",
+                reader.quote(key)
+            ),
+        );
+    }
     if service.agent && !service.nlb.is_empty() {
         reader.error(
             map.get("nlb").unwrap_or(key),
@@ -135,7 +183,7 @@ fn build(reader: &mut Reader<'_>, node: Option<&Node>, has_image: bool) -> Build
 }
 
 /// `command`: text for a shell, or a list taken as it is. Empty text is a command, nothing is not.
-fn command(reader: &mut Reader<'_>, node: Option<&Node>) -> Option<Vec<String>> {
+pub(super) fn command(reader: &mut Reader<'_>, node: Option<&Node>) -> Option<Vec<String>> {
     let node = node?;
     let unknown = |reader: &mut Reader<'_>, node: &Node| {
         let quoted = reader.quote(node);
@@ -178,6 +226,7 @@ fn health(reader: &mut Reader<'_>, entry: Option<&(Node, Node)>, has_port: bool)
     let mut path = String::new();
     let mut timings = [0; 3];
     let mut disable = false;
+    let mut port = None;
     match entry.map(|(_, node)| (node, &node.kind)) {
         None | Some((_, Kind::Null)) => {}
         Some((_, Kind::Scalar(scalar))) if scalar.value == Value::Text => {
@@ -198,6 +247,7 @@ fn health(reader: &mut Reader<'_>, entry: Option<&(Node, Node)>, has_port: bool)
             disable = reader
                 .boolean(map.get("disable"), "health.disable")
                 .unwrap_or(false);
+            port = port::read(reader, map.get("port"));
         }
         Some((node, Kind::Scalar(_) | Kind::List(_))) => reader.error_with_hint(
             node,
@@ -226,6 +276,7 @@ fn health(reader: &mut Reader<'_>, entry: Option<&(Node, Node)>, has_port: bool)
         // Racks make 0 of an interval of 1, and nothing answers in no time.
         timeout: if timeout == 0 { interval - 1 } else { timeout }.max(1),
         disable,
+        port,
     }
 }
 
@@ -263,7 +314,8 @@ fn liveness(
     let map = reader.map(Some(node), "liveness")?;
     reader.check_keys(map, &keys::LIVENESS);
     let path = reader.text(map.get("path"), "liveness.path")?;
-    if !has_port {
+    let port = port::read(reader, map.get("port"));
+    if !has_port && port.is_none() {
         reader.warn(key, "liveness has no effect without a port");
     }
     let mut number =
@@ -281,6 +333,7 @@ fn liveness(
         interval: number("interval", 5),
         timeout: number("timeout", 5),
         failures: number("failureThreshold", 3),
+        port,
     })
 }
 

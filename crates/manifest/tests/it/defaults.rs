@@ -1,6 +1,10 @@
 //! What a service is when the manifest says nothing, and what each key says when it says something.
 
-use manifest::{Build, Concurrency, Deployment, Health, Liveness, Scale, Service};
+use std::collections::BTreeMap;
+
+use manifest::{
+    Build, Concurrency, Deployment, Health, Lifecycle, Liveness, Scale, Security, Service,
+};
 
 use crate::support::{load, web, web_error};
 
@@ -34,6 +38,7 @@ fn a_service_of_which_nothing_is_said() {
                     interval: 5,
                     timeout: 4,
                     disable: false,
+                    port: None,
                 },
                 certificate: None,
                 domains: Vec::new(),
@@ -66,6 +71,14 @@ fn a_service_of_which_nothing_is_said() {
                 redirect: false,
                 liveness: None,
                 whitelist: vec![],
+                startup: None,
+                config_mounts: Vec::new(),
+                directories: Vec::new(),
+                init_container: None,
+                lifecycle: Lifecycle::default(),
+                pull_secrets: Vec::new(),
+                security: Security::default(),
+                labels: BTreeMap::new(),
             }
         );
     }
@@ -283,6 +296,7 @@ fn liveness_has_a_path_or_is_none() {
         interval: 5,
         timeout: 5,
         failures: 3,
+        port: None,
     };
     assert_eq!(liveness("{path: live}").as_ref(), Some(&defaults));
     let written = "{path: /up, grace: 1, interval: 2, timeout: 3, failureThreshold: 4}";
@@ -294,6 +308,7 @@ fn liveness_has_a_path_or_is_none() {
             interval: 2,
             timeout: 3,
             failures: 4,
+            port: None,
         })
     );
 }

@@ -6,7 +6,7 @@ use manifest::{Build, Deployment, Health, Manifest, Port, Scale, Variable, Volum
 use crate::support::{env, error, errors, errors_with, load, load_with};
 
 /// Every shape of every key at once.
-const FULL: &str = "
+pub(crate) const FULL: &str = "
 environment:
   - STAGE=dev
   - REGION
@@ -81,7 +81,7 @@ timers:
     service: back
 ";
 
-const FULL_ENV: [(&str, &str); 3] = [("REGION", "eu"), ("TOKEN", "t"), ("OTHER", "x")];
+pub(crate) const FULL_ENV: [(&str, &str); 3] = [("REGION", "eu"), ("TOKEN", "t"), ("OTHER", "x")];
 
 #[test]
 fn full() {
@@ -128,6 +128,7 @@ fn full() {
             interval: 20,
             timeout: 3,
             disable: false,
+            port: None,
         }
     );
     let port = |scheme: &str, port| {

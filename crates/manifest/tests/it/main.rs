@@ -10,5 +10,6 @@ mod hostile;
 mod listeners;
 mod messages;
 mod properties;
+mod resolved;
 mod support;
 mod warnings;

@@ -1,5 +1,7 @@
 //! Errors: their place in the file as written, their words, and what they must not reveal.
 
+use manifest::Manifest;
+
 use crate::support::{error, errors, errors_with, load_with, web_error};
 
 #[test]
@@ -331,7 +333,7 @@ fn deployment_percentages_that_cannot_work() {
 }
 
 #[test]
-fn generation_1_is_refused_in_one_sentence() {
+fn generation_1_is_refused_in_one_sentence_before_all_others() {
     for text in [
         "web:\n  build: .\n  ports: [80:3000]\n",
         "# a comment\nweb:\n  image: httpd\ndb:\n  image: postgres\n",
@@ -340,12 +342,124 @@ fn generation_1_is_refused_in_one_sentence() {
         "version: 3\nservices: {web: {image: httpd}}\n",
         "version: '2'\n",
     ] {
-        let message = error(text);
+        let errors = crate::support::errors(text);
+        let first = errors.iter().next().expect("never empty").to_string();
         assert!(
-            message.contains("this is a generation 1 manifest (docker-compose.yml)"),
-            "{message}"
+            first.contains("this is a generation 1 manifest (docker-compose.yml)"),
+            "{first}"
         );
+        for step in errors.iter().skip(1) {
+            assert!(step.message.starts_with("to move it: "), "{step}");
+        }
     }
+}
+
+#[test]
+fn generation_1_names_the_steps_of_what_is_in_the_file() {
+    let text = "\
+version: '2'
+services:
+  web_app:
+    build:
+      context: .
+      dockerfile: Dockerfile.web
+    entrypoint: /init
+    environment:
+      RACK_ENV: production
+    ports:
+      - 80:3000
+      - 443:3001
+      - ${PORT}:${PORT}
+    links:
+      - db
+      - api
+    labels:
+      - convox.port.443.protocol=tls
+      - convox.health.path=/check
+      - convox.cron.clean_up=0 3 * * ? bin/clean
+      - unrelated=x
+    mem_limit: 512000000
+    networks: [front]
+  api:
+    image: httpd
+    dockerfile: Dockerfile.api
+    labels: {convox.draining.timeout: 60}
+  db:
+    image: registry.example/convox/postgres:9
+networks: {front: {}}
+";
+    let errors = Manifest::generation1_steps(text);
+    let shown = errors.in_file("docker-compose.yml").to_string();
+    let expected = "\
+docker-compose.yml:1:1: this is a generation 1 manifest (docker-compose.yml), which does not run here (describe the app in a convox.yml with services:)
+docker-compose.yml:1:1: to move it: leave version out
+docker-compose.yml:3:3: to move it: web_app: names have dashes now: web-app
+docker-compose.yml:4:5: to move it: web_app: in build write path for context and manifest for dockerfile
+docker-compose.yml:7:5: to move it: web_app: put entrypoint into the Dockerfile, or in front of command
+docker-compose.yml:8:5: to move it: web_app: write environment as a list: - KEY=default, or - KEY for one that must be set
+docker-compose.yml:11:9: to move it: web_app: write port: 3000 for 80:3000
+docker-compose.yml:12:9: to move it: web_app: write ports: [3001] for 443:3001, one routable port is all there is
+docker-compose.yml:13:9: to move it: web_app: write the port of the process for ${PORT}:${PORT} as port: PORT
+docker-compose.yml:15:9: to move it: web_app: list db in resources in place of links
+docker-compose.yml:16:9: to move it: web_app: of the link to api the variable API_URL stays, the others go
+docker-compose.yml:18:9: to move it: web_app: label convox.port.443.protocol=tls: write the port of the process and its protocol as port: SCHEME:PORT
+docker-compose.yml:19:9: to move it: web_app: label convox.health.path=/check: write it as health: PATH, or as path of health
+docker-compose.yml:20:9: to move it: web_app: write label convox.cron.clean_up=0 3 * * ? bin/clean as a timer clean-up with service: web-app, schedule: 0 3 * * ? and its command
+docker-compose.yml:22:5: to move it: web_app: write mem_limit as scale: {memory: N}, a number of megabytes
+docker-compose.yml:23:5: to move it: web_app: leave networks out: there is no such key
+docker-compose.yml:26:5: to move it: api: write dockerfile as build: {manifest: Dockerfile.api}
+docker-compose.yml:27:14: to move it: api: label convox.draining.timeout: write it as drain: N
+docker-compose.yml:28:3: to move it: db runs postgres: write it as a resource, resources: {db: {type: postgres}}, and list it in resources of the services that use it
+docker-compose.yml:30:1: to move it: leave networks out: all of an app see each other, and services name volumes";
+    assert_eq!(shown, expected);
+    // The same from the loader, which knows values and shows none.
+    let env = crate::support::env(&[("PORT", "5432")]);
+    let loaded = Manifest::load(text, &env).expect_err("generation 1");
+    assert_eq!(loaded.in_file("docker-compose.yml").to_string(), expected);
+}
+
+#[test]
+fn yaml_that_lacks_a_variable_says_which() {
+    for text in [
+        "services:\n  web:\n    image: box/web:${TAG}\n",
+        "services:\n  web:\n    image: box/web:${TAG}\n    port: 80\n",
+    ] {
+        let message = error(text);
+        assert!(message.ends_with(" (TAG is not set)"), "{message}");
+    }
+    let message = error("x: ${TAG}\n\n\nservices: [\n");
+    assert!(!message.contains("TAG"), "{message}");
+}
+
+#[test]
+fn any_text_can_be_asked_for_its_steps() {
+    for text in ["", "text", "- a\n", "services: {web: {port: 80}}\n"] {
+        let shown = Manifest::generation1_steps(text).to_string();
+        assert!(shown.contains("this is a generation 1 manifest"), "{shown}");
+    }
+    let broken = Manifest::generation1_steps("a: [").to_string();
+    assert!(broken.starts_with("convox.yml:"), "{broken}");
+}
+
+#[test]
+fn errors_and_warnings_name_their_file() {
+    let errors = crate::support::errors("services: {web: {port: x}}\n");
+    assert!(
+        errors
+            .in_file("other.yml")
+            .to_string()
+            .starts_with("other.yml:1:24: invalid port: x"),
+        "{errors}"
+    );
+    let loaded = crate::support::load("services: {web: {prot: 1}}\n");
+    assert!(
+        loaded.warnings[0]
+            .in_file("a/b.yml")
+            .to_string()
+            .starts_with("a/b.yml:1:18: unknown key prot"),
+        "{}",
+        loaded.warnings[0]
+    );
 }
 
 #[test]

@@ -442,6 +442,26 @@ proptest! {
     }
 
     #[test]
+    fn what_is_resolved_means_the_same(services in several()) {
+        let mut text = "services:\n".to_owned();
+        for service in &services {
+            writeln!(text, "  {}:", service.name).expect("writes to memory");
+            for line in service.lines(true) {
+                writeln!(text, "    {line}").expect("writes to memory");
+            }
+        }
+        let load = |text: &str| {
+            Manifest::load_without_environment(text, &BTreeMap::new())
+                .map_err(|errors| TestCaseError::fail(format!("{errors}\n{text}")))
+        };
+        let manifest = load(&text)?.manifest;
+        let resolved = manifest.resolved().to_string();
+        let again = load(&resolved)?;
+        prop_assert_eq!(&again.manifest, &manifest, "{}", resolved);
+        prop_assert_eq!(again.manifest.resolved().to_string(), resolved);
+    }
+
+    #[test]
     fn merging_an_anchor_is_writing_its_keys(service in stated(), split in any::<prop::sample::Index>(), quoted in any::<bool>()) {
         prop_assume!(!["y", "n", "no", "on", "yes", "off", "true", "false"].contains(&service.name.as_str()));
         let lines = service.lines(true);

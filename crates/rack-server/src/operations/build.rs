@@ -30,6 +30,8 @@ use crate::store::{BuildRow, ImageRow, NewRelease};
 
 /// How often an image is built if it is removed before it can be tagged.
 const ATTEMPTS: u32 = 5;
+/// Name of a manifest of generation 1.
+const GENERATION_1: &str = "docker-compose.yml";
 /// Pause before it is built again, longer each time.
 const LOST_PAUSE: Duration = Duration::from_millis(100);
 /// Chunks of log text in flight between the engine and the log.
@@ -313,6 +315,22 @@ async fn append(path: &PathBuf, line: &str) -> Result<()> {
     file.sync_all().await.map_err(Failure::io("the build log"))
 }
 
+/// Why a manifest cannot be built. The steps to move one of generation 1 are many: they stand
+/// in the log, and the reason is one sentence.
+async fn unloadable(handle: &Handle, errors: &manifest::Errors, file: &str) -> Result<Failure> {
+    let errors_in_file = errors.in_file(file).to_string();
+    if !errors.is_generation1() {
+        return Ok(Failure::Failed(one_line(&errors_in_file)));
+    }
+    for line in errors_in_file.lines() {
+        handle.log.line(line).await?;
+    }
+    Ok(Failure::Failed(format!(
+        "{file} is a generation 1 manifest, which does not run here: describe the app in a \
+         convox.yml with services:, by the steps above"
+    )))
+}
+
 /// Runs blocking work on the source.
 async fn on_source<T, F>(source: &Source, work: F) -> Result<T>
 where
@@ -335,19 +353,31 @@ impl Build {
             .clone()
             .unwrap_or_else(|| "convox.yml".into());
         let file = source::join(".", &name);
-        let wanted = BTreeSet::from([file.clone()]);
+        let old = source::join(".", GENERATION_1);
+        let wanted = BTreeSet::from([file.clone(), old.clone()]);
         let mut texts = on_source(&source, move |source| source.texts(&wanted)).await?;
-        let text = texts.remove(&file).ok_or_else(|| {
-            Failure::Failed(format!(
+        let Some(text) = texts.remove(&file) else {
+            if let Some(text) = texts.remove(&old) {
+                let steps = Manifest::generation1_steps(&text);
+                return Err(unloadable(handle, &steps, GENERATION_1).await?);
+            }
+            return Err(Failure::Failed(format!(
                 "{name} is not in the source: is it there, and not in .dockerignore?"
-            ))
-        })?;
+            )));
+        };
         context.store.set_build_manifest(&self.id, &text).await?;
 
         let variables = self.variables(context).await?;
-        let loaded = Manifest::load(&text, &variables)
-            .map_err(|errors| Failure::Failed(one_line(&errors.to_string())))?;
+        let loaded = match Manifest::load(&text, &variables) {
+            Ok(loaded) => loaded,
+            Err(_) if file == old => {
+                let steps = Manifest::generation1_steps(&text);
+                return Err(unloadable(handle, &steps, &name).await?);
+            }
+            Err(errors) => return Err(unloadable(handle, &errors, &name).await?),
+        };
         for warning in &loaded.warnings {
+            let warning = warning.in_file(&name);
             handle.log.line(&format!("WARNING: {warning}")).await?;
         }
         let manifest = loaded.manifest;
