@@ -149,7 +149,10 @@ impl World {
             dir,
             engine,
             port: free_port(),
-            variables: vec![("RACK_SERVER_PROMOTE_TIMEOUT".into(), "15".into())],
+            variables: vec![
+                ("RACK_SERVER_PROMOTE_TIMEOUT".into(), "15".into()),
+                ("RACK_SERVER_STEADY".into(), "0.5".into()),
+            ],
         }
     }
 

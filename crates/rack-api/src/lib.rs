@@ -20,6 +20,7 @@ pub mod diagnose;
 pub mod environment;
 pub mod event;
 pub mod exit_status;
+pub mod fault;
 pub mod formation;
 pub mod id;
 pub mod ignore;

@@ -61,6 +61,8 @@ pub struct CreateOptions {
 pub struct PromoteOptions {
     /// Whether the release is for development (`start`).
     pub development: Option<bool>,
+    /// Leave alone the services that would run just as they do; an addition of Twinrack's.
+    pub changed: Option<bool>,
     /// Skip the check that the app is running.
     pub force: Option<bool>,
     /// Whether the app may be put to sleep.

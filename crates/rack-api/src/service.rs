@@ -22,6 +22,23 @@ pub struct Service {
     pub nlb: Vec<BalancerPort>,
     /// Ports reachable through the router.
     pub ports: Vec<ServicePort>,
+    /// How its processes are, one of [`status`]; an addition of Twinrack's, absent elsewhere.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub status: String,
+}
+
+/// How the processes of a service are.
+pub mod status {
+    /// Some end again and again, and are started again later and later.
+    pub const CRASHING: &str = "crashing";
+    /// All are there and take requests.
+    pub const RUNNING: &str = "running";
+    /// Some are on their way.
+    pub const STARTING: &str = "starting";
+    /// None are wanted.
+    pub const STOPPED: &str = "stopped";
+    /// Some fail their health check.
+    pub const UNHEALTHY: &str = "unhealthy";
 }
 
 /// A routed port.

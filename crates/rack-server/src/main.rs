@@ -39,6 +39,10 @@ struct Arguments {
     #[arg(long, env = "RACK_SERVER_PROMOTE_TIMEOUT", default_value_t = 120)]
     promote_timeout: u64,
 
+    /// Seconds a process without a port must run to count as healthy.
+    #[arg(long, env = "RACK_SERVER_STEADY", default_value_t = 5.0, value_parser = seconds)]
+    steady: f64,
+
     /// Allow an address that other machines can reach.
     #[arg(long)]
     allow_remote: bool,
@@ -139,6 +143,18 @@ fn default_data() -> anyhow::Result<PathBuf> {
     })
 }
 
+/// Reads a number of seconds that may have decimals.
+fn seconds(text: &str) -> Result<f64, String> {
+    let number: f64 = text
+        .parse()
+        .map_err(|_| "a number of seconds is expected")?;
+    if (0.0..=86_400.0).contains(&number) {
+        Ok(number)
+    } else {
+        Err("at most a day is expected".into())
+    }
+}
+
 async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<()> {
     if arguments.detached {
         #[cfg(unix)]
@@ -163,6 +179,7 @@ async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<(
             port: address.port(),
             build_timeout: Duration::from_secs(arguments.build_timeout),
             promote_timeout: Duration::from_secs(arguments.promote_timeout),
+            steady: Duration::from_secs_f64(arguments.steady),
             measure_every: MEASURE_EVERY,
             clock: Clock::default(),
             failpoints: arguments.failpoints,

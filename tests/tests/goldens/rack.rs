@@ -56,6 +56,14 @@ fn rack() {
     at.run("convox rack params set ScheduleRackScaleDown=x");
     at.run("convox rack params");
     at.run("convox rack params -g nope");
+    at.run("convox rack faults");
+    at.run("convox rack faults set sunny never-healthy@web");
+    at.run("convox rack faults set import-corrupt never-healthy@web slow-start-250");
+    at.run("convox rack faults");
+    at.run("convox rack faults clear crash-loop");
+    at.run("convox rack faults clear never-healthy@web");
+    at.run("convox rack faults clear");
+    at.run("convox rack faults");
     at.run("convox rack scale");
     at.run("convox rack scale --count 1");
     at.run("convox rack scale --count 3");

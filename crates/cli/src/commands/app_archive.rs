@@ -246,7 +246,7 @@ async fn fill(context: &Context, rack: &Rack, app: &str, contents: Contents) -> 
         release = Some(made.id);
     }
     if let Some(release) = release {
-        promote::promote(rack, app, &release, false, ui).await?;
+        promote::promote(rack, app, &release, promote::How::default(), ui).await?;
     }
     for (name, dump) in contents.resources {
         let progress = ui.start(format!("Importing resource {name}"))?;

@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::promote::How;
 use super::{build, promote};
 use crate::arguments::AppArgs;
 use crate::context::Context;
@@ -18,9 +19,8 @@ pub(crate) struct Deploy {
     /// print only the id of the release
     #[arg(long)]
     id: bool,
-    /// do not wait for the app to be ready
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    how: How,
 }
 
 impl Deploy {
@@ -28,12 +28,13 @@ impl Deploy {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let app = context.app(&self.app)?;
         let rack = context.rack(&self.app.rack).await?;
+        self.how.check(&rack)?;
         let ui = context.ui.for_id(self.id);
         let build = build::make(context, &rack, &app, &self.source, &ui).await?;
-        if !self.force {
+        if !self.how.force {
             promote::wait_until_ready(&rack, &app, &ui).await?;
         }
-        promote::promote(&rack, &app, &build.release, self.force, &ui).await?;
+        promote::promote(&rack, &app, &build.release, self.how, &ui).await?;
         if self.id {
             ui.data(build.release.as_bytes())?;
         }

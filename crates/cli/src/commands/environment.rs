@@ -458,7 +458,7 @@ async fn release(
             promote::note_newer_build(rack, app, &release, &ui).await;
         }
         promote::wait_until_ready(rack, app, &ui).await?;
-        promote::promote(rack, app, &release.id, false, &ui).await?;
+        promote::promote(rack, app, &release.id, promote::How::default(), &ui).await?;
     }
     if change.id {
         ui.data(release.id.as_bytes())?;

@@ -21,6 +21,7 @@ mod diagnose;
 mod doctor;
 mod environment;
 mod exec;
+mod fault;
 mod image;
 mod install;
 mod instance;

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use clap::Args;
 use rack_api::client::ClientError;
 use rack_api::release::PromoteOptions;
 use rack_api::{Environment, Release, app, build};
@@ -23,18 +24,50 @@ pub(super) async fn wait_until_ready(rack: &Rack, app: &str, ui: &Ui) -> Result<
     Ok(())
 }
 
+/// How a release is promoted.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(super) struct How {
+    /// leave alone the services that would run just as they do; local racks only
+    #[arg(long)]
+    changed: bool,
+    /// do not wait for the app to be ready
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+impl How {
+    /// Everything is replaced, whatever the app is doing if `force` says so.
+    pub(super) fn forced(force: bool) -> Self {
+        Self {
+            force,
+            ..Self::default()
+        }
+    }
+
+    /// Fails where a rack would replace everything all the same.
+    pub(super) fn check(self, rack: &Rack) -> Result<(), Error> {
+        if self.changed && !rack.client.is_twinrack() {
+            return Err(Error::failed(
+                "--changed is for local racks: a real rack decides itself what it replaces",
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Promotes a release and waits until it is the active one.
 pub(super) async fn promote(
     rack: &Rack,
     app: &str,
     release: &str,
-    force: bool,
+    how: How,
     ui: &Ui,
 ) -> Result<(), Error> {
     let mut progress = ui.start(format!("Promoting {release}"))?;
     let change = Change::begin(rack, app).await;
     let options = PromoteOptions {
-        force: force.then_some(true),
+        changed: how.changed.then_some(true),
+        force: how.force.then_some(true),
         ..PromoteOptions::default()
     };
     rack.client.release_promote(app, release, &options).await?;

@@ -10,6 +10,7 @@ use rack_api::{Process, Release};
 use serde::Serialize;
 
 use super::absent::{Absent, Reason};
+use super::fault::Faults;
 use super::install::RackInstall;
 use super::parameter_group::Group;
 use super::rack_exec::RackExec;
@@ -40,6 +41,8 @@ enum RackSubcommand {
     Access(Access),
     /// run a command with racks of its own
     Exec(RackExec),
+    /// list what a rack on the simulated engine gets wrong on purpose
+    Faults(Faults),
     /// install a local rack
     Install(RackInstall),
     /// clean up nodes of a cluster
@@ -235,6 +238,7 @@ impl RackCommand {
             None => info(context, &self.view, &self.rack).await,
             Some(RackSubcommand::Access(access)) => access.run(context).await,
             Some(RackSubcommand::Exec(exec)) => exec.run(context).await,
+            Some(RackSubcommand::Faults(faults)) => faults.run(context).await,
             Some(RackSubcommand::Install(install)) => install.run(context).await,
             Some(RackSubcommand::Karpenter(absent)) => absent.run(Reason::Karpenter),
             Some(RackSubcommand::Kubeconfig(absent)) => absent.run(Reason::Kubeconfig),

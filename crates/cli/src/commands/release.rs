@@ -7,6 +7,7 @@ use rack_api::release::CreateOptions;
 use rack_api::time::whole_seconds;
 use serde::Serialize;
 
+use super::promote::How;
 use super::{build, promote, release_id};
 use crate::arguments::{AppArgs, limit};
 use crate::context::Context;
@@ -46,9 +47,8 @@ enum ReleasesCommand {
     Promote {
         /// release to promote; the latest if none is given
         release: Option<String>,
-        /// do not wait for the app to be ready
-        #[arg(long)]
-        force: bool,
+        #[command(flatten)]
+        how: How,
         #[command(flatten)]
         app: AppArgs,
     },
@@ -106,11 +106,9 @@ impl Releases {
             Some(ReleasesCommand::CreateFrom(from)) => create_from(context, &from).await,
             Some(ReleasesCommand::Info { release, view }) => info(context, &release, &view).await,
             Some(ReleasesCommand::Manifest(release)) => manifest(context, &release).await,
-            Some(ReleasesCommand::Promote {
-                release,
-                force,
-                app,
-            }) => promote(context, release, force, &app).await,
+            Some(ReleasesCommand::Promote { release, how, app }) => {
+                promote(context, release, how, &app).await
+            }
             Some(ReleasesCommand::Rollback { release, id, force }) => {
                 rollback(context, &release, id, force).await
             }
@@ -223,7 +221,7 @@ async fn create_from(context: &Context, from: &CreateFrom) -> Outcome {
     progress.ok_with(&made.id)?;
     if from.promote {
         promote::wait_until_ready(&rack, &name, &ui).await?;
-        promote::promote(&rack, &name, &made.id, false, &ui).await?;
+        promote::promote(&rack, &name, &made.id, How::default(), &ui).await?;
     }
     if from.id {
         ui.data(made.id.as_bytes())?;
@@ -244,17 +242,13 @@ async fn manifest(context: &Context, release: &OneRelease) -> Outcome {
     Ok(Exit::SUCCESS)
 }
 
-async fn promote(
-    context: &Context,
-    release: Option<String>,
-    force: bool,
-    app: &AppArgs,
-) -> Outcome {
+async fn promote(context: &Context, release: Option<String>, how: How, app: &AppArgs) -> Outcome {
     let name = context.app(app)?;
     if release.as_deref() == Some("") {
         return Err(Error::failed("no release to promote"));
     }
     let rack = context.rack(&app.rack).await?;
+    how.check(&rack)?;
     let id = if let Some(id) = release {
         let id = release_id(&rack, &name, &id).await?;
         promote::note_newer_environment(&rack, &name, &id, &context.ui).await;
@@ -270,10 +264,10 @@ async fn promote(
         promote::note_newer_build(&rack, &name, &latest, &context.ui).await;
         latest.id
     };
-    if !force {
+    if !how.force {
         promote::wait_until_ready(&rack, &name, &context.ui).await?;
     }
-    promote::promote(&rack, &name, &id, force, &context.ui).await?;
+    promote::promote(&rack, &name, &id, how, &context.ui).await?;
     Ok(Exit::SUCCESS)
 }
 
@@ -291,7 +285,7 @@ async fn rollback(context: &Context, release: &OneRelease, only_id: bool, force:
     };
     let new = rack.client.release_create(&name, &copy).await?;
     progress.ok_with(&new.id)?;
-    promote::promote(&rack, &name, &new.id, force, &ui).await?;
+    promote::promote(&rack, &name, &new.id, How::forced(force), &ui).await?;
     if only_id {
         ui.data(new.id.as_bytes())?;
     }

@@ -115,7 +115,6 @@ fn service(entry: FormationEntry) -> Service {
         domain: entry.balancer,
         memory: entry.memory,
         name: entry.name,
-        nlb: Vec::new(),
         ports: entry
             .ports
             .into_iter()
@@ -124,6 +123,7 @@ fn service(entry: FormationEntry) -> Service {
                 ..ServicePort::default()
             })
             .collect(),
+        ..Service::default()
     }
 }
 

@@ -16,6 +16,7 @@ mod diagnose;
 mod endpoint;
 mod error;
 mod exec;
+mod fault;
 mod file;
 mod http;
 mod instance;

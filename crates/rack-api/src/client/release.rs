@@ -57,6 +57,7 @@ impl Client {
         options: &release::PromoteOptions,
     ) -> Result<(), ClientError> {
         let release::PromoteOptions {
+            changed,
             development,
             force,
             idle,
@@ -65,6 +66,7 @@ impl Client {
             timeout,
         } = options;
         let fields = Fields::default()
+            .add("changed", *changed)
             .add("development", *development)
             .add("force", *force)
             .add("idle", *idle)

@@ -18,6 +18,7 @@ mod environment;
 mod era;
 mod error;
 mod event;
+mod fault;
 mod file;
 mod formation;
 mod guard;

@@ -59,6 +59,7 @@ pub(super) async fn promote(
     let params = Params::of_request(request).await?;
     let options = PromoteOptions {
         development: params.boolean("development"),
+        changed: params.boolean("changed"),
         force: params.boolean("force"),
         idle: params.boolean("idle"),
         min: params.integer("min")?,

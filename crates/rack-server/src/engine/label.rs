@@ -26,7 +26,8 @@ pub const GRACE: &str = "twinrack.grace";
 pub const CPU: &str = "twinrack.cpu";
 /// Memory asked for in MiB.
 pub const MEMORY: &str = "twinrack.memory";
-/// Digest of everything that makes a resource what it is; it is replaced when this changes.
+/// Digest of everything that makes a process what it is, but for its release: a resource is
+/// replaced when this changes, a service may be left alone when it does not.
 pub const FINGERPRINT: &str = "twinrack.fingerprint";
 /// Timer that a one-off process is run for.
 pub const TIMER: &str = "twinrack.timer";

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -344,6 +345,14 @@ pub enum ProcessEventKind {
 pub trait Engine: Send + Sync + 'static {
     /// `docker` or `simulated`.
     fn kind(&self) -> &'static str;
+
+    /// The engine as one more rack has it: what is switched on for a rack is its own.
+    fn of_rack(self: Arc<Self>) -> Arc<dyn Engine>;
+
+    /// What goes wrong on purpose; nothing on engines that really run things.
+    fn faults(&self) -> Option<&simulated::Faults> {
+        None
+    }
 
     /// Asks the engine whether it is there.
     async fn info(&self) -> Result<EngineInfo>;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use rack_api::app::status;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedMutexGuard, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +28,9 @@ use crate::tls::Authority;
 /// of every generation (`rack-api.md` §5).
 pub const VERSION: &str = "3.24.6-local";
 
+/// Most letters of a volume's own name that its name on the engine has.
+const LONGEST_VOLUME: usize = 60;
+
 /// Settings of the server that operations need.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -36,6 +40,8 @@ pub struct Settings {
     pub build_timeout: Duration,
     /// How long a process may take to become healthy, beyond the grace of its health check.
     pub promote_timeout: Duration,
+    /// How long a process without a port must run to count as healthy.
+    pub steady: Duration,
     /// Time between two measurements of what runs.
     pub measure_every: Duration,
     /// Where the time comes from.
@@ -60,6 +66,8 @@ pub struct Context {
     pub store: Store,
     /// What builds and runs.
     pub engine: Arc<dyn Engine>,
+    /// Which engine that is: racks that say the same have their images in one place.
+    pub machine: String,
     /// Durable logs.
     pub logs: Logs,
     /// Host names to processes; shared by all racks.
@@ -117,6 +125,8 @@ pub struct Parts {
     pub store: Store,
     /// See [`Context::engine`].
     pub engine: Arc<dyn Engine>,
+    /// See [`Context::machine`].
+    pub machine: String,
     /// See [`Context::logs`].
     pub logs: Logs,
     /// See [`Context::router`].
@@ -141,6 +151,7 @@ impl Context {
             dir: parts.dir,
             store: parts.store,
             engine: parts.engine,
+            machine: parts.machine,
             logs: parts.logs,
             router: parts.router,
             fleet: Fleet::default(),
@@ -272,9 +283,11 @@ impl Context {
         format!("twinrack-{}-{}", self.rack, self.rack_id)
     }
 
-    /// A volume of an app.
+    /// A volume of an app, of a kind and a name. Names that differ only in what engines do
+    /// not take in theirs are told apart by a digest.
     pub fn volume(&self, app: &str, kind: &str, name: &str) -> String {
-        let name: String = name
+        let digest = Sha256::digest(format!("{app}\0{kind}\0{name}"));
+        let plain: String = name
             .chars()
             .map(|c| {
                 if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') {
@@ -283,12 +296,14 @@ impl Context {
                     '_'
                 }
             })
+            .take(LONGEST_VOLUME)
             .collect();
         format!(
-            "twinrack-{}-{}-{app}-{kind}-{}",
+            "twinrack-{}-{}-{app}-{kind}-{}-{}",
             self.rack,
             self.rack_id,
-            name.trim_start_matches('_')
+            plain.trim_start_matches('_'),
+            rack_api::id::to_hex(&digest[..4])
         )
     }
 

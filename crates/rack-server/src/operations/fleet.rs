@@ -28,6 +28,8 @@ pub struct Member {
     pub release: String,
     /// Rollout that started it.
     pub rollout: String,
+    /// Stands for everything it was started with but its release.
+    pub fingerprint: String,
     /// Processor share asked for, 1024 for one processor.
     pub cpu: u64,
     /// Memory asked for in MiB.

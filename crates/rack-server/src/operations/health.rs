@@ -12,8 +12,6 @@ use super::error::{Failure, Result};
 use super::fleet::{self, Member};
 use crate::router::{Router, Scheme, Target};
 
-/// A process without a routable port counts as healthy after running this long.
-const STEADY: Duration = Duration::from_millis(500);
 /// Good answers in a row that make a process healthy, bad ones that make it unhealthy.
 const IN_A_ROW: u32 = 2;
 /// Pause between checks until a process is healthy; its interval applies afterwards.
@@ -83,7 +81,7 @@ async fn become_healthy(
     deadline: Instant,
 ) -> Option<String> {
     let Some(target) = member.target.as_ref().filter(|_| !health.disable) else {
-        tokio::time::sleep(STEADY).await;
+        tokio::time::sleep(context.settings.steady).await;
         return None;
     };
     let mut good = 0;

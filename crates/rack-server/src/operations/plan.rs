@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use manifest::{Manifest, Service};
 use rack_api::Environment;
+use sha2::{Digest as _, Sha256};
 
 use super::context::Context;
 use super::error::{Failure, Result};
@@ -40,6 +41,8 @@ pub struct ServicePlan {
     pub service: Service,
     /// What it runs.
     pub image: ImageRow,
+    /// Build that has the image.
+    pub build: String,
     /// Desired number of processes.
     pub count: u64,
     /// Processor share, 1024 for one processor.
@@ -101,7 +104,13 @@ impl Plan {
             let environment = environment(
                 context, app, &release, &build, &manifest, service, &linked, &resources, &variables,
             );
-            services.push(ServicePlan::new(service.clone(), image, scale, environment));
+            services.push(ServicePlan::new(
+                service.clone(),
+                image,
+                &build.id,
+                scale,
+                environment,
+            ));
         }
         Ok(Self {
             release,
@@ -126,10 +135,7 @@ impl Plan {
     pub async fn check_images(&self, context: &Context) -> Result<()> {
         for plan in &self.services {
             if context.engine.image(&plan.image.id).await?.is_none() {
-                return Err(Failure::Invalid(format!(
-                    "the image of service {} of build {} is gone from the engine: build or import it again",
-                    plan.service.name, self.build.id
-                )));
+                return Err(plan.image_is_gone());
             }
         }
         Ok(())
@@ -149,6 +155,7 @@ impl ServicePlan {
     fn new(
         service: Service,
         image: ImageRow,
+        build: &str,
         scale: ScaleRow,
         environment: BTreeMap<String, String>,
     ) -> Self {
@@ -166,8 +173,17 @@ impl ServicePlan {
             memory: positive(scale.memory, service.scale.memory),
             service,
             image,
+            build: build.to_owned(),
             environment,
         }
+    }
+
+    /// Why its processes cannot be started when somebody has removed their image.
+    pub fn image_is_gone(&self) -> Failure {
+        Failure::Invalid(format!(
+            "the image of service {} of build {} is gone from the engine: build or import it again",
+            self.service.name, self.build
+        ))
     }
 
     /// What the engine is told to run for this service.
@@ -232,6 +248,19 @@ impl ServicePlan {
         }
     }
 
+    /// Stands for everything that a process of this service is started with, but for what
+    /// every release and build has of its own. Two that are the same run the same.
+    pub fn fingerprint(&self, context: &Context, app: &str) -> String {
+        let mut spec = self.process(context, app, "", SERVICE);
+        spec.name.clear();
+        for name in OF_ITS_RELEASE {
+            spec.environment.remove(name);
+        }
+        // What is not in the specification decides how the process is looked after.
+        let all = format!("{spec:?} {:?}", self.service);
+        rack_api::id::to_hex(&Sha256::digest(all))
+    }
+
     /// Makes what processes of this service need besides their image.
     pub async fn prepare(&self, context: &Arc<Context>, app: &str) -> Result<()> {
         context
@@ -248,6 +277,9 @@ impl ServicePlan {
         Ok(())
     }
 }
+
+/// Variables that tell of the release and the build.
+const OF_ITS_RELEASE: [&str; 4] = ["RELEASE", "BUILD", "BUILD_DESCRIPTION", "BUILD_GIT_SHA"];
 
 /// Label value of service processes.
 pub const SERVICE: &str = "service";

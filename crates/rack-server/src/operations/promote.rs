@@ -5,6 +5,7 @@
 //! one is the truth and a restarted server finishes the rest.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::error::{Failure, Result};
-use super::plan::Plan;
+use super::plan::{Plan, ServicePlan};
 use super::rollout::{self, Rollout};
 use super::{Operation, event, fleet, health, resource, supervise};
 use crate::engine::label;
@@ -53,6 +54,20 @@ pub struct Promote {
     /// Size its service gets with it.
     #[serde(default)]
     pub rescale: Option<Rescale>,
+    /// Leaves alone what would run just as it does.
+    #[serde(default)]
+    pub only_changed: bool,
+    /// What is left alone, decided before anything changes.
+    #[serde(default)]
+    pub(crate) kept: Kept,
+}
+
+/// Services whose processes go on with the next release.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    services: Vec<String>,
+    /// None is replaced, so nothing but the release itself tells of the promote.
+    all: bool,
 }
 
 /// Everything that can be checked while nothing has changed: manifest, required
@@ -73,10 +88,73 @@ pub async fn validate(context: &Context, app: &str, release: &str) -> Result<Pla
 }
 
 impl Promote {
+    /// A promote of a release under a fresh rollout.
+    pub fn new(app: &str, release: &str) -> Self {
+        Self {
+            app: app.to_owned(),
+            release: release.to_owned(),
+            rollout: rack_api::id::hex(12),
+            services: None,
+            minimum: None,
+            maximum: None,
+            timeout: None,
+            rescale: None,
+            only_changed: false,
+            kept: Kept::default(),
+        }
+    }
+
     fn wants(&self, service: &str) -> bool {
-        self.services
+        let named = self
+            .services
             .as_ref()
-            .is_none_or(|services| services.iter().any(|name| name == service))
+            .is_none_or(|services| services.iter().any(|name| name == service));
+        named && !self.keeps(service)
+    }
+
+    fn keeps(&self, service: &str) -> bool {
+        self.kept.services.iter().any(|name| name == service)
+    }
+
+    /// Finds the services that would run just as they do.
+    async fn find_kept(&self, context: &Context, plan: &Plan) -> Result<Kept> {
+        let rollouts = context.store.rollouts(&self.app).await?;
+        let unchanged = |service: &&ServicePlan| {
+            let name = &service.service.name;
+            let fingerprint = service.fingerprint(context, &self.app);
+            let members = context.fleet.of_service(&self.app, name);
+            members.len() as u64 == service.count
+                && members.iter().all(|member| {
+                    rollouts.get(name) == Some(&member.rollout)
+                        && member.exited().is_none()
+                        && member.routed.load(Ordering::SeqCst)
+                        && member.healthy.load(Ordering::SeqCst)
+                        && member.fingerprint == fingerprint
+                })
+        };
+        let services: Vec<_> = plan
+            .services
+            .iter()
+            .filter(unchanged)
+            .map(|service| service.service.name.clone())
+            .collect();
+        Ok(Kept {
+            all: services.len() == plan.services.len(),
+            services,
+        })
+    }
+
+    /// Reaches what goes on as the new release says.
+    fn publish_kept(&self, context: &Context, plan: &Plan) -> Result<()> {
+        for service in &plan.services {
+            let name = &service.service.name;
+            if self.keeps(name) {
+                let routing = rollout::routing(service);
+                context.fleet.set_route(&self.app, name, routing);
+                fleet::publish(context, &self.app, name)?;
+            }
+        }
+        Ok(())
     }
 
     fn rollout<'a>(
@@ -104,6 +182,9 @@ impl Promote {
 
     /// Whether the release was activated by this promote.
     async fn activated(&self, context: &Context) -> Result<bool> {
+        if self.kept.all {
+            return Ok(context.app(&self.app).await?.release == self.release);
+        }
         let rollouts = context.store.rollouts(&self.app).await?;
         Ok(rollouts.values().any(|rollout| *rollout == self.rollout))
     }
@@ -141,6 +222,9 @@ impl Operation for Promote {
     async fn step(&mut self, context: &Arc<Context>, step: &'static str) -> Result<()> {
         let cancel = self.token(context);
         let plan = self.plan(context).await?;
+        if step == "resources" && self.only_changed {
+            self.kept = self.find_kept(context, &plan).await?;
+        }
         let rollout = self.rollout(context, &cancel);
         let wanted = || {
             plan.services
@@ -182,6 +266,11 @@ impl Operation for Promote {
                     "promote",
                     &format!("promoting release {}", self.release),
                 );
+                if !self.kept.services.is_empty() {
+                    let kept = self.kept.services.join(", ");
+                    let text = format!("unchanged, left as they run: {kept}");
+                    context.log(&self.app, "promote", &text);
+                }
                 // All services are waited for even when one fails: undoing must not
                 // race with processes that are still being started.
                 let results =
@@ -212,11 +301,12 @@ impl Operation for Promote {
                 let services: Vec<_> = wanted()
                     .map(|service| service.service.name.clone())
                     .collect();
-                let all = self.services.is_none();
+                let others = self.services.is_none().then_some(&*self.kept.services);
                 context
                     .store
-                    .activate(&self.app, &self.release, &self.rollout, &services, all)
+                    .activate(&self.app, &self.release, &self.rollout, &services, others)
                     .await?;
+                self.publish_kept(context, &plan)?;
                 for service in wanted() {
                     rollout.switch(service)?;
                 }
@@ -224,6 +314,7 @@ impl Operation for Promote {
             }
             _ => {
                 // A server that took the operation up here has routed nothing yet.
+                self.publish_kept(context, &plan)?;
                 for service in wanted() {
                     rollout.switch(service)?;
                 }

@@ -16,7 +16,7 @@ use super::error::{Failure, Result};
 use super::fleet::{self, Member, Routing};
 use super::plan::{SERVICE, ServicePlan};
 use super::{health, supervise};
-use crate::engine::label;
+use crate::engine::{EngineError, label};
 use crate::router::Rules;
 
 /// Log lines of a failed process that are repeated with the reason.
@@ -83,7 +83,12 @@ pub async fn start(
     plan.prepare(context, app).await?;
     let mut spec = plan.process(context, app, release, SERVICE);
     spec.labels.insert(label::ROLLOUT.into(), rollout.into());
-    let id = context.engine.create(&spec).await?;
+    let fingerprint = plan.fingerprint(context, app);
+    spec.labels.insert(label::FINGERPRINT.into(), fingerprint);
+    let id = match context.engine.create(&spec).await {
+        Err(EngineError::NotFound { kind: "image", .. }) => return Err(plan.image_is_gone()),
+        created => created?,
+    };
     if let Err(error) = context.engine.start(&id).await {
         context.engine.remove(&id).await?;
         return Err(Failure::Failed(format!(

@@ -122,6 +122,7 @@ pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels) -> Arc<Member> {
         service: text(label::NAME),
         release: text(label::RELEASE),
         rollout: text(label::ROLLOUT),
+        fingerprint: text(label::FINGERPRINT),
         // Servers before these labels asked for as much without saying so.
         cpu: text(label::CPU).parse().unwrap_or_default(),
         memory: text(label::MEMORY).parse().unwrap_or_default(),
@@ -206,23 +207,19 @@ async fn ended(context: &Arc<Context>, member: &Arc<Member>, status: i64) -> Res
         // A rollout under way sees the end itself.
         return Ok(());
     }
-    let oom = context
-        .engine
-        .process(&member.id)
-        .await
-        .ok()
-        .flatten()
-        .is_some_and(|state| state.out_of_memory);
-    let why = if oom { " (out of memory)" } else { "" };
+    let why = match context.engine.process(&member.id).await {
+        Ok(Some(state)) if state.out_of_memory => {
+            format!("exited with status {status} (out of memory)")
+        }
+        Ok(None) => "was removed behind the rack's back".to_owned(),
+        _ => format!("exited with status {status}"),
+    };
     let crashes = context.fleet.crashed(&member.app, &member.service);
     let pause = Duration::from_secs(1 << (crashes - 1).min(6)).min(LONGEST_BACKOFF);
     context.log(
         &member.app,
         &member.object(),
-        &format!(
-            "process exited with status {status}{why}; starting another in {} s",
-            pause.as_secs()
-        ),
+        &format!("process {why}; starting another in {} s", pause.as_secs()),
     );
     // Whatever else makes the app converge meanwhile must not shorten it.
     let until = tokio::time::Instant::now() + pause;

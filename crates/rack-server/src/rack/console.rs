@@ -232,6 +232,7 @@ impl Console {
             } else if let Some(file) = read_file::<RackFile>(&path.join("rack.json"))? {
                 let rack = self.open_rack(&name, &path, &file)?;
                 rack.show_certificates().await?;
+                rack.resume_faults().await?;
                 webhook::begin(&rack.context).await?;
                 recover::begin(&rack.context);
                 self.write().insert(name, Entry { rack, file });
@@ -266,7 +267,8 @@ impl Console {
             rack_id: file.id.clone(),
             dir: path.to_owned(),
             store,
-            engine: self.engine(&file.engine)?,
+            engine: self.engine(&file.engine)?.of_rack(),
+            machine: file.engine.clone(),
             logs,
             router: Arc::clone(&self.router),
             admission: Arc::clone(&self.admission),

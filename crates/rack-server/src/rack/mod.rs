@@ -15,6 +15,7 @@ pub mod diagnose;
 pub mod environment;
 pub mod event;
 pub mod exec;
+pub mod fault;
 pub mod file;
 pub mod formation;
 pub mod image_import;
@@ -40,6 +41,7 @@ pub mod token;
 
 use std::sync::Arc;
 
+use crate::engine::Engine;
 use crate::operations::Context;
 
 /// A named, isolated world of apps. Cheap to clone.
@@ -56,6 +58,11 @@ impl Rack {
             context,
             keyring: Arc::default(),
         }
+    }
+
+    /// What builds and runs for it.
+    pub fn engine(&self) -> &dyn Engine {
+        &*self.context.engine
     }
 
     /// Its name.

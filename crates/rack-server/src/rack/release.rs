@@ -200,14 +200,11 @@ impl Rack {
         promote::validate(&self.context, app, &release.id).await?;
         let percent = |value: Option<i64>| value.and_then(|value| u64::try_from(value).ok());
         let operation = Promote {
-            app: app.to_owned(),
-            release: release.id.clone(),
-            rollout: rack_api::id::hex(12),
-            services: None,
             minimum: percent(options.min),
             maximum: percent(options.max).filter(|maximum| *maximum > 0),
             timeout: percent(options.timeout).filter(|seconds| *seconds > 0),
-            rescale: None,
+            only_changed: options.changed == Some(true),
+            ..Promote::new(app, &release.id)
         };
         self.begin_promote(operation, force).await?;
         Ok(show(release))

@@ -1,15 +1,18 @@
 //! Services of the active release.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use manifest::Variable;
 use rack_api::app::status;
-use rack_api::service::{ManifestScale, ManifestService, Service, ServicePort, UpdateOptions};
+use rack_api::service::{
+    self, ManifestScale, ManifestService, Service, ServicePort, UpdateOptions,
+};
 
 use super::Rack;
 use super::absent::Absent;
 use super::release::updating;
-use crate::operations::plan::Plan;
+use crate::operations::plan::{Plan, ServicePlan};
 use crate::operations::promote::{Promote, Rescale};
 use crate::operations::{Failure, Result, supervise};
 use crate::router::Key;
@@ -55,6 +58,32 @@ impl Rack {
             .unwrap_or_default()
     }
 
+    /// How the processes of a service are.
+    fn service_status(&self, app: &str, plan: &ServicePlan) -> &'static str {
+        let fleet = &self.context.fleet;
+        let name = &plan.service.name;
+        let members = fleet.of_service(app, name);
+        let is = |flag: &AtomicBool| flag.load(Ordering::SeqCst);
+        let well = members
+            .iter()
+            .filter(|member| member.exited().is_none() && is(&member.routed) && is(&member.healthy))
+            .count() as u64;
+        if plan.count == 0 {
+            service::status::STOPPED
+        } else if well >= plan.count {
+            service::status::RUNNING
+        } else if fleet.crashes(app, name) > 0 {
+            service::status::CRASHING
+        } else if members
+            .iter()
+            .any(|member| is(&member.routed) && !is(&member.healthy))
+        {
+            service::status::UNHEALTHY
+        } else {
+            service::status::STARTING
+        }
+    }
+
     /// Lists services in manifest order; none before the first promote.
     pub async fn services(&self, app: &str) -> Result<Vec<Service>> {
         let Some(plan) = self.active_plan(app).await? else {
@@ -79,6 +108,7 @@ impl Rack {
                     memory: as_number(plan.memory),
                     name: service.name.clone(),
                     nlb: Vec::new(),
+                    status: self.service_status(app, plan).to_owned(),
                     ports: routed
                         .map(|port| {
                             [80, 443]
@@ -213,14 +243,9 @@ impl Rack {
         rescale: Option<Rescale>,
     ) -> Result<()> {
         let operation = Promote {
-            app: app.to_owned(),
-            release: release.to_owned(),
-            rollout: rack_api::id::hex(12),
             services: Some(vec![service.to_owned()]),
-            minimum: None,
-            maximum: None,
-            timeout: None,
             rescale,
+            ..Promote::new(app, release)
         };
         // Restarts of several services follow each other without waiting.
         self.begin_promote(operation, true).await

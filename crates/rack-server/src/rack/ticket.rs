@@ -6,8 +6,6 @@
 //! A ticket names one build, is signed with a key that only this process knows, and is
 //! good for a minute: whoever finds it later has found nothing.
 
-use std::sync::Arc;
-
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
 use jiff::{SignedDuration, Timestamp};
@@ -110,7 +108,7 @@ impl Console {
             .ok_or_else(|| {
                 Failure::NotFound(format!("cannot copy: rack {} is gone", leave.rack))
             })?;
-        if !Arc::ptr_eq(&source.context.engine, &rack.context.engine) {
+        if source.context.machine != rack.context.machine {
             return Err(Failure::Elsewhere(format!(
                 "cannot copy: rack {} is on another engine; export the build and import it",
                 leave.rack

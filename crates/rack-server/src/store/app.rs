@@ -212,8 +212,9 @@ impl Store {
         release: &str,
         rollout: &str,
         services: &[String],
-        all: bool,
+        others: Option<&[String]>,
     ) -> Result<()> {
+        let others = others.map(|others| serde_json::json!(others).to_string());
         let (app, release, rollout, services) = (
             app.to_owned(),
             release.to_owned(),
@@ -227,8 +228,12 @@ impl Store {
                 params![release, app],
             )?;
             transaction.execute("UPDATE releases SET reason = '' WHERE id = ?", [&release])?;
-            if all {
-                transaction.execute("DELETE FROM rollouts WHERE app = ?", [&app])?;
+            if let Some(others) = others {
+                transaction.execute(
+                    "DELETE FROM rollouts WHERE app = ?
+                     AND service NOT IN (SELECT value FROM json_each(?))",
+                    params![app, others],
+                )?;
             }
             for service in services {
                 transaction.execute(

@@ -54,6 +54,8 @@ impl Program {
                 "simulated",
                 "--promote-timeout",
                 "2",
+                "--steady",
+                "0.5",
                 "--data",
             ])
             .arg(data)

@@ -108,6 +108,7 @@ impl World {
                 port: address.port(),
                 build_timeout: Duration::from_secs(30),
                 promote_timeout: engine.promote_timeout(),
+                steady: Duration::from_millis(500),
                 measure_every: Duration::from_millis(500),
                 clock: clock.clone(),
                 failpoints: failpoints.parse().expect("failpoints"),
@@ -186,6 +187,13 @@ impl World {
     /// Names of the volumes that the engine keeps.
     pub(crate) async fn volumes(&self) -> Vec<String> {
         self.engine.volumes(self.data.path()).await
+    }
+
+    /// Removes a process behind the back of a rack.
+    pub(crate) async fn remove_process(&self, rack: &str, id: &str) {
+        let rack = self.console.rack(rack).expect("a rack");
+        let removed = rack.engine().remove(id).await;
+        removed.expect("a process less");
     }
 
     /// What the simulated engine keeps on disk.

@@ -8,7 +8,10 @@ async fn faults_of_the_engine_hit_every_caller() {
     let id = running(&engine, "web").await;
     let mut events = engine.events(&Labels::new()).await.expect("events");
     engine.set_fault("engine-down").expect("known");
-    assert_eq!(engine.faults().list(), ["engine-down"]);
+    assert_eq!(
+        engine.faults().expect("it has some").list(),
+        ["engine-down"]
+    );
     let down = "cannot reach the simulated engine: simulated fault engine-down";
     assert_eq!(engine.info().await.expect_err("down").to_string(), down);
     assert_eq!(

@@ -247,6 +247,10 @@ fn absent<T>() -> Result<T> {
 
 #[async_trait]
 impl Engine for Fleet {
+    fn of_rack(self: Arc<Self>) -> Arc<dyn Engine> {
+        self
+    }
+
     fn kind(&self) -> &'static str {
         "fleet"
     }

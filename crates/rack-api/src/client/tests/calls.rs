@@ -98,8 +98,8 @@ async fn objects_are_read_and_changed() {
         force: Some(true),
         idle: Some(false),
         min: Some(0),
-        max: None,
         timeout: Some(300),
+        ..release::PromoteOptions::default()
     };
     let update = service::UpdateOptions {
         count: Some(2),

@@ -153,7 +153,7 @@ pub(super) fn releases() -> Vec<Route> {
             .used_by(ALL),
         post("/apps/{app}/releases/{id}/promote", release::promote)
             .says("makes a release the active one")
-            .form("force:bool development:bool idle:bool min:int max:int timeout:int")
+            .form("changed:bool force:bool development:bool idle:bool min:int max:int timeout:int")
             .used_by(ALL),
     ]
 }

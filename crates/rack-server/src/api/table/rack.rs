@@ -2,6 +2,7 @@
 
 use rack_api::capacity::Capacity;
 use rack_api::certificate::Certificate;
+use rack_api::fault::Fault;
 use rack_api::instance::Instance;
 use rack_api::metric::Metric;
 use rack_api::process::Process;
@@ -15,8 +16,8 @@ use super::{ALL, LOG_OPTIONS, METRIC_OPTIONS, MODERN, NONE};
 use crate::api::route::Client::{Own, V2, V3, Y2017};
 use crate::api::route::{Route, delete, get, options, post, put, socket};
 use crate::api::{
-    capacity, certificate, event, instance, log, metric, rack, rack_resource, registry, system,
-    token,
+    capacity, certificate, event, fault, instance, log, metric, rack, rack_resource, registry,
+    system, token,
 };
 use crate::rack::access::Role::{Admin, Write};
 
@@ -98,6 +99,23 @@ pub(super) fn of_the_rack() -> Vec<Route> {
             .says("lists the versions the rack has had")
             .gives::<Vec<Release>>()
             .used_by(ALL),
+        get("/system/faults", fault::list)
+            .says(
+                "lists the faults that are on, on the simulated engine; an addition of this server",
+            )
+            .gives::<Vec<Fault>>()
+            .used_by(&[Own]),
+        post("/system/faults", fault::set)
+            .says("switches faults on by name, on the simulated engine; an addition of this server")
+            .form("names*:list")
+            .gives::<Vec<Fault>>()
+            .used_by(&[Own]),
+        delete("/system/faults", fault::clear_all)
+            .says("switches every fault off; an addition of this server")
+            .used_by(&[Own]),
+        delete("/system/faults/{name}", fault::clear)
+            .says("switches a fault off; an addition of this server")
+            .used_by(&[Own]),
         post("/system/jwt/token", token::create)
             .says("makes a token for a role and a time; the answer holds it")
             .form("role* durationInHour*:int")

@@ -9,6 +9,7 @@
 //! output that starts with any byte ([`exec`]), log lines after a nanosecond
 //! ([`log`]), and builds whose every connection ends with the build ([`build`]).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -47,6 +48,10 @@ const LOAD_LINGERS: Duration = Duration::from_secs(10 * 60);
 
 #[async_trait]
 impl Engine for Docker {
+    fn of_rack(self: Arc<Self>) -> Arc<dyn Engine> {
+        self
+    }
+
     fn kind(&self) -> &'static str {
         connect::KIND
     }

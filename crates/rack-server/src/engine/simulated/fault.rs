@@ -1,8 +1,8 @@
 //! Faults of the simulated engine, switched on by name: what goes wrong, for
 //! which service, and how a name is read.
 //!
-//! Faults come from three places and all count: the engine's own list, the
-//! variable [`VARIABLE`] of a process (set on the app, or with `ENV` in its
+//! Faults come from four places and all count: the engine's own list, that of the
+//! rack, the variable [`VARIABLE`] of a process (set on the app, or with `ENV` in its
 //! Dockerfile) or of a build's arguments, and the file [`CONTEXT_FILE`] at the
 //! root of a build context, which the built image carries on.
 
@@ -21,6 +21,8 @@ use super::process::is_resource;
 pub const VARIABLE: &str = "TWINRACK_FAULTS";
 /// File in a build context that names faults, separated by blanks, commas or lines; `#` starts a comment.
 pub const CONTEXT_FILE: &str = ".twinrack-faults";
+/// Milliseconds of `slow-start` without a number.
+const USUAL_DELAY: u64 = 5_000;
 
 /// What can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +35,8 @@ pub enum FaultKind {
     NeverHealthy,
     /// Processes exit 1 right after their start.
     CrashLoop,
+    /// Processes are killed for want of memory right after their start.
+    OutOfMemory,
     /// Processes refuse connections for so many milliseconds after their start.
     SlowStart(u64),
     /// Every exec ends with this status.
@@ -46,11 +50,37 @@ pub enum FaultKind {
 }
 
 impl FaultKind {
+    /// What goes wrong, for people.
+    pub fn effect(self) -> String {
+        match self {
+            Self::BuildFails => "builds fail at their last step".into(),
+            Self::ImageLost(builds) => {
+                format!(
+                    "the images of the next {builds} builds are gone before the builds are over"
+                )
+            }
+            Self::NeverHealthy => "processes answer 503".into(),
+            Self::CrashLoop => "processes exit 1 right after their start".into(),
+            Self::OutOfMemory => "processes are killed for want of memory at their start".into(),
+            Self::SlowStart(delay) => {
+                format!("processes take no connections for {delay} ms after their start")
+            }
+            Self::RunExits(status) => format!("commands in processes exit {status}"),
+            Self::EngineDown => "the engine does not answer".into(),
+            Self::ImportCorrupt => "images that are loaded seem to be damaged".into(),
+            Self::PullFails => "images that are not there cannot be pulled".into(),
+        }
+    }
+
     /// Whether the fault concerns single processes and so may be limited to a service.
-    fn of_processes(self) -> bool {
+    fn concerns_processes(self) -> bool {
         matches!(
             self,
-            Self::NeverHealthy | Self::CrashLoop | Self::SlowStart(_) | Self::RunExits(_)
+            Self::NeverHealthy
+                | Self::CrashLoop
+                | Self::OutOfMemory
+                | Self::SlowStart(_)
+                | Self::RunExits(_)
         )
     }
 }
@@ -67,8 +97,8 @@ pub struct Fault {
 /// A name that is no fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "unknown fault {0:?}: use build-fails, image-lost-N, never-healthy, crash-loop, slow-start-MS, run-exits-N, engine-down, \
-     import-corrupt or pull-fails; the four of processes may end in @SERVICE"
+    "unknown fault {0:?}: use build-fails, image-lost-N, never-healthy, crash-loop, out-of-memory, slow-start, slow-start-MS, run-exits-N, \
+     engine-down, import-corrupt or pull-fails; those of processes may end in @SERVICE"
 )]
 pub struct UnknownFault(pub String);
 
@@ -86,6 +116,8 @@ impl FromStr for Fault {
             "build-fails" => FaultKind::BuildFails,
             "never-healthy" => FaultKind::NeverHealthy,
             "crash-loop" => FaultKind::CrashLoop,
+            "out-of-memory" => FaultKind::OutOfMemory,
+            "slow-start" => FaultKind::SlowStart(USUAL_DELAY),
             "engine-down" => FaultKind::EngineDown,
             "import-corrupt" => FaultKind::ImportCorrupt,
             "pull-fails" => FaultKind::PullFails,
@@ -101,7 +133,7 @@ impl FromStr for Fault {
                 }
             }
         };
-        if service.is_some() && !kind.of_processes() {
+        if service.is_some() && !kind.concerns_processes() {
             return Err(unknown());
         }
         Ok(Self { kind, service })
@@ -115,6 +147,7 @@ impl fmt::Display for Fault {
             FaultKind::ImageLost(builds) => write!(f, "image-lost-{builds}")?,
             FaultKind::NeverHealthy => f.write_str("never-healthy")?,
             FaultKind::CrashLoop => f.write_str("crash-loop")?,
+            FaultKind::OutOfMemory => f.write_str("out-of-memory")?,
             FaultKind::SlowStart(delay) => write!(f, "slow-start-{delay}")?,
             FaultKind::RunExits(status) => write!(f, "run-exits-{status}")?,
             FaultKind::EngineDown => f.write_str("engine-down")?,
@@ -143,6 +176,30 @@ pub(super) fn parse_list(text: &str) -> Result<BTreeSet<Fault>, UnknownFault> {
 pub struct Faults {
     set: Arc<Mutex<BTreeSet<Fault>>>,
     down: watch::Sender<bool>,
+    /// Those of the whole engine, when these are those of a rack.
+    above: Option<Box<Self>>,
+}
+
+/// Tells when the engine goes away.
+#[derive(Debug)]
+pub(super) struct DownWatch {
+    own: watch::Receiver<bool>,
+    above: Option<Box<Self>>,
+}
+
+impl DownWatch {
+    /// Waits until the engine is away.
+    pub(super) async fn down(&mut self) {
+        let Some(above) = &mut self.above else {
+            // The sender is as old as the engine.
+            let _ = self.own.wait_for(|down| *down).await;
+            return;
+        };
+        tokio::select! {
+            _ = self.own.wait_for(|down| *down) => {}
+            () = Box::pin(above.down()) => {}
+        }
+    }
 }
 
 impl Default for Faults {
@@ -150,11 +207,20 @@ impl Default for Faults {
         Self {
             set: Arc::default(),
             down: watch::Sender::new(false),
+            above: None,
         }
     }
 }
 
 impl Faults {
+    /// Faults of a rack, which come on top of these.
+    pub(super) fn of_rack(&self) -> Self {
+        Self {
+            above: Some(Box::new(self.clone())),
+            ..Self::default()
+        }
+    }
+
     /// Switches a fault on.
     pub fn set(&self, name: &str) -> Result<(), UnknownFault> {
         let fault = name.parse()?;
@@ -173,12 +239,19 @@ impl Faults {
         Ok(())
     }
 
-    /// Switches every fault off.
-    pub fn clear_all(&self) {
-        self.change(BTreeSet::clear);
+    /// Has exactly these faults on, or changes nothing when a name is unknown.
+    pub fn replace(&self, names: &str) -> Result<(), UnknownFault> {
+        let faults = parse_list(names)?;
+        self.change(|set| *set = faults);
+        Ok(())
     }
 
-    /// Names of the faults that are on, sorted.
+    /// The faults that are on here, sorted.
+    pub fn on(&self) -> Vec<Fault> {
+        self.lock().iter().cloned().collect()
+    }
+
+    /// Names of the faults that are on here, sorted.
     pub fn list(&self) -> Vec<String> {
         self.lock().iter().map(ToString::to_string).collect()
     }
@@ -192,10 +265,11 @@ impl Faults {
 
     /// Whether a fault without a service is on.
     pub(super) fn has(&self, kind: FaultKind) -> bool {
-        self.lock().contains(&Fault {
+        let fault = Fault {
             kind,
             service: None,
-        })
+        };
+        self.lock().contains(&fault) || self.above.as_ref().is_some_and(|above| above.has(kind))
     }
 
     /// Whether the image of a build that ends now is removed; that counts.
@@ -216,12 +290,18 @@ impl Faults {
                 set.insert(Fault { kind, ..fault });
             }
         });
-        lost
+        lost || self.above.as_ref().is_some_and(|above| above.lose_image())
     }
 
-    /// Tells when the engine goes away and comes back.
-    pub(super) fn watch_down(&self) -> watch::Receiver<bool> {
-        self.down.subscribe()
+    /// Tells when the engine goes away.
+    pub(super) fn watch_down(&self) -> DownWatch {
+        DownWatch {
+            own: self.down.subscribe(),
+            above: self
+                .above
+                .as_ref()
+                .map(|above| Box::new(above.watch_down())),
+        }
     }
 
     /// What goes wrong for a process with these labels and own faults.
@@ -229,7 +309,10 @@ impl Faults {
         let name = labels.get(label::NAME);
         // Whoever rehearses the fall of services still needs their databases.
         let spared = is_resource(labels);
-        let mut found = ProcessFaults::default();
+        let mut found = match &self.above {
+            Some(above) => above.of_process(labels, &BTreeSet::new()),
+            None => ProcessFaults::default(),
+        };
         let set = self.lock();
         for fault in set.iter().chain(own) {
             if fault
@@ -242,6 +325,7 @@ impl Faults {
             match fault.kind {
                 FaultKind::NeverHealthy => found.never_healthy = true,
                 FaultKind::CrashLoop => found.crash_loop = true,
+                FaultKind::OutOfMemory => found.out_of_memory = true,
                 FaultKind::SlowStart(delay) => {
                     found.slow_start = found.slow_start.max(Duration::from_millis(delay));
                 }
@@ -280,6 +364,8 @@ pub(super) struct ProcessFaults {
     pub(super) never_healthy: bool,
     /// Exits 1 at once.
     pub(super) crash_loop: bool,
+    /// Is killed at once, for want of memory.
+    pub(super) out_of_memory: bool,
     /// Refuses connections so long.
     pub(super) slow_start: Duration,
     /// Status of every exec.
@@ -296,6 +382,7 @@ mod tests {
             "build-fails",
             "never-healthy@web",
             "crash-loop",
+            "out-of-memory@worker",
             "slow-start-250@worker",
             "run-exits-3",
             "engine-down",
@@ -312,7 +399,7 @@ mod tests {
         for name in [
             "",
             "sunny",
-            "slow-start",
+            "slow-start-",
             "run-exits-256",
             "run-exits-x",
             "never-healthy@",
@@ -352,6 +439,37 @@ mod tests {
         assert_eq!(of("web").slow_start, Duration::from_millis(20));
         faults.clear("never-healthy@web").expect("known");
         assert!(!of("web").never_healthy);
+    }
+
+    #[test]
+    fn faults_of_a_rack_are_its_own_and_those_of_the_engine_are_everyones() {
+        let engine = Faults::default();
+        let (staging, production) = (engine.of_rack(), engine.of_rack());
+        staging.set("build-fails").expect("known");
+        staging.set("never-healthy@web").expect("known");
+        let web = Labels::from([(label::NAME.to_owned(), "web".to_owned())]);
+        let healthy = |faults: &Faults| !faults.of_process(&web, &BTreeSet::new()).never_healthy;
+        assert!(staging.has(FaultKind::BuildFails) && !production.has(FaultKind::BuildFails));
+        assert!(!healthy(&staging) && healthy(&production));
+        engine.set("never-healthy").expect("known");
+        engine.set("image-lost-1").expect("known");
+        assert!(!healthy(&production));
+        assert_eq!(production.list(), Vec::<String>::new());
+        assert!(production.lose_image() && !staging.lose_image());
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_down_is_down_for_every_rack() {
+        let engine = Faults::default();
+        let (staging, production) = (engine.of_rack(), engine.of_rack());
+        let mut there = production.watch_down();
+        staging.set("engine-down").expect("known");
+        staging.watch_down().down().await;
+        let waiting = there.down();
+        tokio::pin!(waiting);
+        assert!(futures::poll!(&mut waiting).is_pending());
+        engine.set("engine-down").expect("known");
+        waiting.await;
     }
 
     #[test]

@@ -88,19 +88,20 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// The simulated engine.
+/// The simulated engine, as a whole or as one rack has it.
 #[derive(Debug)]
 pub struct Simulated {
     shared: Arc<Shared>,
 }
 
-/// What the engine and its running processes share.
+/// What the engine and its running processes share. Racks have everything in common but
+/// for what goes wrong.
 #[derive(Debug)]
 struct Shared {
-    blobs: Blobs,
-    catalog: Mutex<Catalog>,
-    processes: Processes,
-    registries: Registries,
+    blobs: Arc<Blobs>,
+    catalog: Arc<Mutex<Catalog>>,
+    processes: Arc<Processes>,
+    registries: Arc<Registries>,
     faults: Faults,
     /// Cancelled when the engine goes.
     life: CancellationToken,
@@ -150,21 +151,16 @@ impl Simulated {
 
     fn with(blobs: Blobs, catalog: Catalog, registries: Registries, clock: Clock) -> Self {
         let shared = Shared {
-            blobs,
-            catalog: Mutex::new(catalog),
-            processes: Processes::new(clock),
-            registries,
+            blobs: Arc::new(blobs),
+            catalog: Arc::new(Mutex::new(catalog)),
+            processes: Arc::new(Processes::new(clock)),
+            registries: Arc::new(registries),
             faults: Faults::default(),
             life: CancellationToken::new(),
         };
         Self {
             shared: Arc::new(shared),
         }
-    }
-
-    /// The faults that are on; the handle stays valid and may be cloned.
-    pub fn faults(&self) -> &Faults {
-        &self.shared.faults
     }
 
     /// Declares a registry that wants this login for everything, for as long as the
@@ -266,6 +262,32 @@ fn no_image(reference: &str) -> EngineError {
 impl Engine for Simulated {
     fn kind(&self) -> &'static str {
         "simulated"
+    }
+
+    fn of_rack(self: Arc<Self>) -> Arc<dyn Engine> {
+        let Shared {
+            blobs,
+            catalog,
+            processes,
+            registries,
+            faults,
+            life,
+        } = &*self.shared;
+        let shared = Shared {
+            blobs: Arc::clone(blobs),
+            catalog: Arc::clone(catalog),
+            processes: Arc::clone(processes),
+            registries: Arc::clone(registries),
+            faults: faults.of_rack(),
+            life: life.child_token(),
+        };
+        Arc::new(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    fn faults(&self) -> Option<&Faults> {
+        Some(&self.shared.faults)
     }
 
     async fn info(&self) -> Result<EngineInfo> {

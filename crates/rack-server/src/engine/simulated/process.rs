@@ -56,6 +56,7 @@ pub(super) struct Process {
     order: u64,
     started: Option<Timestamp>,
     finished: Option<Timestamp>,
+    out_of_memory: bool,
     phase: watch::Sender<Phase>,
     log: Arc<ProcessLog>,
 }
@@ -104,7 +105,7 @@ impl Process {
             phase: self.phase(),
             started: self.started,
             finished: self.finished,
-            out_of_memory: false,
+            out_of_memory: self.out_of_memory,
             command: self.words.clone(),
             aliases: self.spec.aliases.clone(),
             addresses: self.address().into_iter().collect(),
@@ -197,6 +198,7 @@ impl Processes {
             order: table.created,
             started: None,
             finished: None,
+            out_of_memory: false,
             phase: watch::Sender::new(Phase::Created),
             log: Arc::default(),
         };
@@ -215,6 +217,7 @@ impl Processes {
             process.since = Some(Instant::now());
             process.started = Some(self.clock.now());
             process.finished = None;
+            process.out_of_memory = false;
             process.phase.send_replace(Phase::Running);
             self.tell(process, ProcessEventKind::Start);
             Ok(Some(Started {
@@ -234,10 +237,11 @@ impl Processes {
     }
 
     /// Ends a run that came to its end; a later run is left alone.
-    pub(super) fn ended(&self, started: &Started, status: i64) {
+    pub(super) fn ended(&self, started: &Started, status: i64, out_of_memory: bool) {
         if let Some(process) = self.lock().by_id.get_mut(&started.id)
             && process.runs == started.run
         {
+            process.out_of_memory = out_of_memory;
             self.exit(process, status);
         }
     }

@@ -133,6 +133,10 @@ pub(super) fn start(shared: &Arc<Shared>, id: &str) -> Result<()> {
                 writer.write_all(b"simulated fault crash-loop\n").await?;
                 return Ok(1);
             }
+            if faults.out_of_memory {
+                writer.write_all(b"simulated fault out-of-memory\n").await?;
+                return Ok(137);
+            }
             shell
                 .run(&words, &mut tokio::io::empty(), &mut writer)
                 .await
@@ -147,7 +151,9 @@ pub(super) fn start(shared: &Arc<Shared>, id: &str) -> Result<()> {
             125
         });
         if let Some(shared) = shared.upgrade() {
-            shared.processes.ended(&started, status);
+            shared
+                .processes
+                .ended(&started, status, faults.out_of_memory);
         }
     });
     Ok(())
@@ -161,7 +167,7 @@ pub(super) async fn wait(shared: &Arc<Shared>, id: &str) -> Result<i64> {
         biased;
         // A process that is removed has ended before.
         _ = phase.wait_for(|phase| *phase != Phase::Running) => {}
-        _ = engine_down.wait_for(|down| *down) => return Err(down()),
+        () = engine_down.down() => return Err(down()),
         () = shared.life.cancelled() => return Err(down()),
     }
     let phase = *phase.borrow();
@@ -260,7 +266,7 @@ struct Follow {
     log: Arc<super::log::ProcessLog>,
     lines: watch::Receiver<u64>,
     phase: watch::Receiver<Phase>,
-    engine_down: watch::Receiver<bool>,
+    engine_down: fault::DownWatch,
     after: Option<LogPlace>,
     next: u64,
     goes_on: bool,
@@ -288,7 +294,7 @@ impl Follow {
                     // Removed without ever having run.
                     self.over = changed.is_err() && !matches!(*self.phase.borrow(), Phase::Exited(_));
                 }
-                _ = self.engine_down.wait_for(|down| *down) => {
+                () = self.engine_down.down() => {
                     self.over = true;
                     return Some(vec![Err(down())]);
                 }
@@ -347,7 +353,7 @@ pub(super) fn events(
                 }
                 Err(broadcast::error::RecvError::Closed) => return None,
             },
-            _ = engine_down.wait_for(|down| *down) => return None,
+            () = engine_down.down() => return None,
             () = life.cancelled() => return None,
         };
         Some((event, (events, engine_down, life)))
