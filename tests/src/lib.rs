@@ -280,20 +280,18 @@ impl World {
     /// Gets a page of a service through the router. Returns status and body; status
     /// zero when nothing answers.
     pub fn page(&self, host: &str, path: &str) -> (u16, String) {
+        self.request(host, path, &[])
+    }
+
+    /// The same with further words for `curl`.
+    pub fn request(&self, host: &str, path: &str, words: &[&str]) -> (u16, String) {
         let url = format!("http://{host}:{}{path}", self.port);
         let resolve = format!("{host}:{}:127.0.0.1", self.port);
-        let got = answer(Command::new("curl").args([
-            "-s",
-            "-w",
-            "\n%{http_code}",
-            "--max-time",
-            "10",
-            "--noproxy",
-            "*",
-            "--resolve",
-            &resolve,
-            &url,
-        ]));
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-w", "\n%{http_code}", "--max-time", "10"])
+            .args(["--noproxy", "*", "--resolve", &resolve, &url])
+            .args(words);
+        let got = answer(&mut curl);
         let (body, status) = got.stdout.rsplit_once('\n').unwrap_or(("", &got.stdout));
         (status.parse().unwrap_or(0), body.to_owned())
     }

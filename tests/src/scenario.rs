@@ -53,9 +53,14 @@ impl World {
 
     /// Ids of the active release of `myapp` and of its build.
     pub fn active(&self, rack: &str) -> (String, String) {
-        let app = self.api(rack, "/apps/myapp");
+        self.active_of("myapp", rack)
+    }
+
+    /// The same of an app.
+    pub fn active_of(&self, name: &str, rack: &str) -> (String, String) {
+        let app = self.api(rack, &format!("/apps/{name}"));
         let release = app["release"].as_str().expect("a release").to_owned();
-        let path = format!("/apps/myapp/releases/{release}");
+        let path = format!("/apps/{name}/releases/{release}");
         let build = self.api(rack, &path)["build"].clone();
         (release, build.as_str().expect("a build").to_owned())
     }

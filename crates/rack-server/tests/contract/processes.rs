@@ -349,6 +349,7 @@ async fn services_are_described_scaled_and_restarted(engine: Engine) {
                 { "balancer": 80, "certificate": "", "container": 3000 },
                 { "balancer": 443, "certificate": "", "container": 3000 },
             ],
+            "status": "running",
         })
     );
     assert!(

@@ -1,7 +1,7 @@
 //! Measures what people wait for, beside a floor measured in the same run, and
 //! prints a table. `make bench` runs it on release builds; it fails only when
 //! something does not work, never because something is slow. Words choose what is
-//! measured: `artifacts`, `copies`, `flow`, `followers`, `lists`, `start-up`, `streams`.
+//! measured: `artifacts`, `copies`, `flow`, `followers`, `lists`, `promotes`, `start-up`, `streams`.
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
@@ -15,6 +15,7 @@ mod artifacts;
 mod copies;
 mod followers;
 mod lists;
+mod promotes;
 mod startup;
 mod streams;
 
@@ -46,6 +47,9 @@ fn main() {
     }
     if wants("lists") {
         rows.extend(lists::rows(&World::simulated()));
+    }
+    if wants("promotes") {
+        rows.extend(promotes::rows(&World::docker()));
     }
     if wants("start-up") {
         rows.extend(startup::rows(&World::simulated()));
