@@ -29,7 +29,7 @@ fn a_source_runs_and_is_kept_in_step(world: &World) {
     let (before, build) = world.active("staging");
 
     let mut start = world.follow_in(&app, &["start", "-a", "myapp"]);
-    let seen = start.until("convox | starting sync from . on web");
+    let seen = start.until("convox | starting sync from bin to /usr/local/bin on web");
     let development = world.api("staging", "/apps/myapp")["release"].clone();
     assert_ne!(development, before.as_str());
     // What becomes of the processes is shown from their start on, not only once it went well.
@@ -40,7 +40,7 @@ fn a_source_runs_and_is_kept_in_step(world: &World) {
     }
 
     fs::write(app.join("bin/new"), "first\n").expect("a file");
-    start.until("convox | sync: bin/new on web");
+    start.until("convox | sync: bin/new to /usr/local/bin on web");
     wait_until("the file is there", || {
         shown(world, "/usr/local/bin/new").as_deref() == Some("first\n")
     });
@@ -50,7 +50,7 @@ fn a_source_runs_and_is_kept_in_step(world: &World) {
         shown(world, "/usr/local/bin/new").as_deref() == Some("first\n")
     });
     fs::remove_file(app.join("bin/new")).expect("removed");
-    start.until("convox | remove: bin/new on web");
+    start.until("convox | remove: bin/new from /usr/local/bin on web");
     wait_until("the file is gone", || {
         shown(world, "/usr/local/bin/new").is_none()
     });
@@ -108,7 +108,7 @@ fn a_directory_may_become_a_file() {
     fs::write(app.join("bin/thing/part"), "1\n").expect("a file");
     world.convox(&["apps", "create", "myapp"]).ok();
     let mut start = world.follow_in(&app, &["start", "-a", "myapp"]);
-    start.until("convox | starting sync from . on web");
+    start.until("convox | starting sync from bin to /usr/local/bin on web");
     let release = world.api("staging", "/apps/myapp")["release"].clone();
     let web = || {
         let processes = world.api("staging", "/apps/myapp/processes");

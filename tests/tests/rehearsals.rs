@@ -44,7 +44,7 @@ fn the_workflow_has_racks_of_its_own(world: &World) {
     let said = answer.stderr.clone();
     let shown = answer.ok();
     assert!(said.contains("+ convox switch production"), "{said}");
-    assert!(shown.contains("Switched to staging\n"), "{shown}");
+    assert!(shown.contains("Switched to personal/staging\n"), "{shown}");
     assert!(shown.contains("\"name\": \"production-tmp-"), "{shown}");
     assert!(shown.contains("  web  "), "{shown}");
     assert_eq!(racks(world), ["personal/staging"]);
@@ -88,7 +88,7 @@ fn the_status_is_the_scripts_and_nothing_leads_it_elsewhere() {
     // Standard output is the script's alone.
     assert_eq!(
         answer.stdout,
-        "NAME  STATUS\none   running\ntwo   running\none\nAPP  STATUS   RELEASE\na    running  \nb    running  \n"
+        "NAME          STATUS\npersonal/one  running\npersonal/two  running\npersonal/one\nAPP  STATUS   RELEASE\na    running  \nb    running  \n"
     );
     assert!(answer.stderr.ends_with("said\n"), "{}", answer.stderr);
     world.unset("CONVOX_RACK");
@@ -157,6 +157,53 @@ fn racks_of_a_failed_script_are_kept_on_request() {
     fs::remove_dir_all(settings).expect("removed");
     // A script that succeeds keeps nothing.
     assert_eq!(rehearse(&world, &["--keep"], "true").status, 0);
+    assert_eq!(racks(&world), Vec::<String>::new());
+}
+
+#[test]
+fn a_script_installs_and_switches_as_it_would_without() {
+    let world = World::simulated();
+    let answer = rehearse(
+        &world,
+        &[],
+        "set -e; convox install --stack-name one; convox rack install local two; \
+         convox switch personal/one; convox switch two; convox apps create a -r personal/one; \
+         convox uninstall one --force; convox racks; ! convox install --stack-name three",
+    );
+    assert_eq!(answer.status, 0, "{}", answer.stderr);
+    assert_eq!(
+        answer.stdout,
+        "Installing rack... OK, personal/one\nSwitched to personal/one\n\
+         Installing rack... OK, personal/two\nSwitched to personal/two\n\
+         Switched to personal/one\nSwitched to personal/two\nCreating a... OK\n\
+         Uninstalling personal/one... OK\nNAME          STATUS\npersonal/two  running\n"
+    );
+    assert!(
+        answer
+            .stderr
+            .contains("ERROR: `convox rack exec` has made no rack three\n"),
+        "{}",
+        answer.stderr
+    );
+    assert_eq!(racks(&world), Vec::<String>::new());
+}
+
+#[test]
+fn a_script_that_sees_to_its_end_itself_has_its_own_status() {
+    let world = World::simulated();
+    let ready = world.path().join("ready");
+    let script = format!(
+        "trap 'exit 3' INT; sleep 1000 & echo > {}; wait",
+        ready.display()
+    );
+    let words = ["rack", "exec", "--racks", "one", "--", "sh", "-c", &script];
+    let mut convox = world.spawn_convox(world.path(), &words);
+    wait_until("the script runs", || ready.exists());
+    let sent = Command::new("kill")
+        .args(["-INT", &convox.id().to_string()])
+        .status();
+    assert!(sent.is_ok_and(|sent| sent.success()));
+    assert_eq!(convox.wait().expect("ended").code(), Some(3));
     assert_eq!(racks(&world), Vec::<String>::new());
 }
 

@@ -156,7 +156,10 @@ pub enum ArtifactError {
         diff_ids: usize,
     },
     /// A layer that no engine of the time can load.
-    #[error("layer {place} is compressed with {method}; only gzip and plain layers are supported")]
+    #[error(
+        "layer {place} is compressed with {method}; only gzip and plain layers are supported: build the \
+         image with compression=gzip,force-compression=true"
+    )]
     UnsupportedCompression {
         /// The layer.
         place: String,

@@ -45,7 +45,7 @@ impl<R: BufRead> Gunzip<R> {
                 });
             }
             None => return Ok(State::Ended),
-            Some(_) if first => return Err(NOT_GZIP),
+            Some(_) if first => return Err(not_gzip(start)),
             Some(0) => {
                 only_zeros(&mut source, &self.place)?;
                 return Ok(State::Ended);
@@ -62,7 +62,7 @@ impl<R: BufRead> Gunzip<R> {
         Ok(State::Member(Box::new(GzDecoder::new(source)), first))
     }
 
-    fn explain(&self, error: io::Error, not_gzip: bool) -> ArtifactError {
+    fn explain(&self, error: io::Error, no_header: bool) -> ArtifactError {
         let error = match error.downcast::<ArtifactError>() {
             Ok(carried) => return carried,
             Err(error) => error,
@@ -71,7 +71,7 @@ impl<R: BufRead> Gunzip<R> {
             io::ErrorKind::UnexpectedEof => ArtifactError::Truncated {
                 place: self.place.clone(),
             },
-            _ if not_gzip => NOT_GZIP,
+            _ if no_header => not_gzip(&[]),
             _ => ArtifactError::Damaged {
                 place: self.place.clone(),
                 reason: error.to_string(),
@@ -80,9 +80,23 @@ impl<R: BufRead> Gunzip<R> {
     }
 }
 
-const NOT_GZIP: ArtifactError = ArtifactError::NotAnArchive {
-    reason: "it is not compressed with gzip",
-};
+/// What begins otherwise than gzip does; where it is an archive in other wrapping, with what
+/// to do about it.
+fn not_gzip(start: &[u8]) -> ArtifactError {
+    let reason = match start {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            "it is compressed with zstd: `zstd -dc <file> | gzip` makes an archive of it"
+        }
+        [b'B', b'Z', b'h', ..] => {
+            "it is compressed with bzip2: `bzip2 -dc <file> | gzip` makes an archive of it"
+        }
+        [0xfd, b'7', b'z', b'X', ..] => {
+            "it is compressed with xz: `xz -dc <file> | gzip` makes an archive of it"
+        }
+        _ => "it is not compressed with gzip",
+    };
+    ArtifactError::NotAnArchive { reason }
+}
 
 impl<R: BufRead> Read for Gunzip<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -102,8 +116,8 @@ impl<R: BufRead> Read for Gunzip<R> {
                         return Ok(count);
                     }
                     Err(error) => {
-                        let not_gzip = first && member.header().is_none();
-                        return Err(self.explain(error, not_gzip).carried());
+                        let no_header = first && member.header().is_none();
+                        return Err(self.explain(error, no_header).carried());
                     }
                 },
             }
@@ -200,6 +214,18 @@ mod tests {
                 matches!(error, ArtifactError::NotAnArchive { .. }),
                 "{error}"
             );
+        }
+    }
+
+    #[test]
+    fn names_what_makes_an_archive_of_other_wrapping() {
+        for (bytes, remedy) in [
+            (&b"\x28\xb5\x2f\xfd\0"[..], "`zstd -dc <file> | gzip`"),
+            (b"BZh91AY", "`bzip2 -dc <file> | gzip`"),
+            (b"\xfd7zXZ\0", "`xz -dc <file> | gzip`"),
+        ] {
+            let error = gunzip(bytes).expect_err("not gzip");
+            assert!(error.to_string().contains(remedy), "{error}");
         }
     }
 

@@ -4,7 +4,9 @@ use std::io;
 
 use rack_api::client::ClientError;
 
+use crate::context::variable;
 use crate::exit::Exit;
+use crate::output::without_place;
 use crate::server::{ServerError, is_loopback};
 use crate::settings::SettingsError;
 use crate::source::SourceError;
@@ -95,6 +97,10 @@ fn listed(message: &str) -> Option<String> {
     })
 }
 
+fn is_set(name: &str) -> bool {
+    variable(name).is_some()
+}
+
 impl Error {
     /// Fails with one sentence.
     pub(crate) fn failed(message: impl Into<String>) -> Self {
@@ -145,6 +151,25 @@ impl Error {
         }
     }
 
+    /// For `map_err`: what is kept in the temporary directory while it is on its way could
+    /// not be.
+    pub(crate) fn keeping(what: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| {
+            let directory = std::env::temp_dir();
+            let source = without_place(source);
+            let message = format!("can not keep {what} in {}: {source}", directory.display());
+            let full = matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            );
+            let hint = "make room there, or set TMPDIR to a directory with more";
+            Self::Failed {
+                message,
+                hint: full.then(|| hint.to_owned()),
+            }
+        }
+    }
+
     /// What to do about it, where that is known.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
@@ -156,6 +181,14 @@ impl Error {
                 message,
             }) if message.starts_with("you are unauthorized") => {
                 Some("the credentials are good; what they are for does not include this".to_owned())
+            }
+            // What is stored is not looked at.
+            Self::Client(ClientError::Api { status: 401, .. }) if is_set("RACK_URL") => Some(
+                "RACK_URL names the rack and its credentials: correct it, or unset it to use what is stored"
+                    .to_owned(),
+            ),
+            Self::Client(ClientError::Api { status: 401, .. }) if is_set("CONVOX_PASSWORD") => {
+                Some("CONVOX_PASSWORD is not the password of this host".to_owned())
             }
             Self::Client(ClientError::Api { status: 401, .. }) => {
                 Some("`convox login <host> -p <password>` stores a password".to_owned())
@@ -172,12 +205,15 @@ impl Error {
             }) if message == "response status 404" => Some(
                 "the rack does not know this call: it may be too old for it, or too new".to_owned(),
             ),
-            Self::Client(ClientError::Api { message, .. }) => listed(message),
+            Self::Client(
+                ClientError::Api { message, .. } | ClientError::Refused { message, .. },
+            ) => listed(message),
             Self::Target(TargetError::NotFound(_)) => {
                 Some("`convox racks` lists the racks".to_owned())
             }
             Self::Client(ClientError::Tls { .. }) => Some(
-                "CONVOX_TLS_VERIFY=never trusts a rack whose certificate is of its own making"
+                "trust who has signed it on this machine (on Linux also SSL_CERT_FILE=<pem>); \
+                 CONVOX_TLS_VERIFY=never trusts any certificate"
                     .to_owned(),
             ),
             _ => None,
@@ -189,6 +225,7 @@ impl Error {
         match self {
             Self::OutputClosed => Exit::BROKEN_PIPE,
             Self::Interrupted(signal) => Exit::signal(*signal),
+            Self::Client(ClientError::Refused { status, .. }) => Exit::remote(*status),
             Self::Troubled(error) => match error.exit() {
                 Exit::FAILURE => Exit::TROUBLE,
                 exit => exit,

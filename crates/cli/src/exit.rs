@@ -36,7 +36,7 @@ const STATUSES: &[(&str, &str, &str)] = &[
     (
         "rack exec",
         "129, 130, 143",
-        "hung up, interrupted, terminated",
+        "hung up, interrupted, terminated before the command began, or it would not end",
     ),
     ("run", "any", "the status of the command; 1 if none came"),
     ("run", "129, 130, 143", "hung up, interrupted, terminated"),
@@ -66,6 +66,23 @@ pub(crate) fn text(command: &str) -> String {
         writeln!(text, "  {status:<13}  {meaning}").expect("a text takes everything");
     }
     text
+}
+
+/// What statuses of a command mean, those that all commands have first.
+pub(crate) fn statuses(command: &str) -> Vec<(&'static str, &'static str)> {
+    let of = |wanted: &str| -> Vec<(&'static str, &'static str)> {
+        let own = STATUSES.iter().filter(|(of, ..)| *of == wanted);
+        own.map(|(_, status, meaning)| (*status, *meaning))
+            .collect()
+    };
+    let mut all = of("");
+    if !command.is_empty() {
+        let own = of(command);
+        // What a command says of a status is not what others mean by it.
+        all.retain(|(status, _)| own.iter().all(|(said, _)| said != status));
+        all.extend(own);
+    }
+    all
 }
 
 /// How the program ends.
@@ -123,6 +140,12 @@ mod tests {
              2              anything failed, wrong usage included\n"
         );
         assert_eq!(text("apps"), "");
+        let of = |command: &str| -> Vec<_> {
+            let statuses = statuses(command).into_iter();
+            statuses.map(|(status, _)| status).collect()
+        };
+        assert_eq!(of("apps"), ["0", "1", "141"]);
+        assert_eq!(of("artifact diff"), ["0", "141", "1", "2"]);
         let all = text("");
         assert!(all.contains("  141            the reader of standard output went away\n"));
         assert!(all.contains("  any            run: the status of the command"));

@@ -6,12 +6,43 @@ use clap::{Arg, ArgAction, Command as Grammar};
 
 use crate::exit;
 
-/// Every command with its description, and what exit statuses mean.
+/// Variables of the environment that mean something to every command.
+pub(crate) const VARIABLES: &[(&str, &str)] = &[
+    ("CONVOX_CONFIG", "directory of the settings"),
+    (
+        "CONVOX_HOST",
+        "console or rack, in place of the one logged in to",
+    ),
+    ("CONVOX_PASSWORD", "its password"),
+    ("CONVOX_RACK", "rack, in place of the one switched to"),
+    (
+        "CONVOX_TLS_VERIFY",
+        "always: local racks prove who they are too; never: no rack need do so",
+    ),
+    ("CONVOX_TOKEN", "token that `login` stores"),
+    ("CONVOX_WAIT", "true: as if every command had --wait"),
+    ("NO_COLOR", "no colours on a terminal, as with TERM=dumb"),
+    (
+        "RACK_URL",
+        "rack with its credentials, in place of all settings",
+    ),
+];
+
+/// Every command with its description, what exit statuses mean, and which variables do.
 pub(crate) fn all(grammar: &Grammar) -> String {
     let mut rows = Vec::new();
     gather(grammar, "convox", &mut rows);
     rows.sort();
-    format!("{}\n{}", two_columns(&rows, ""), exit::text(""))
+    let variables = VARIABLES
+        .iter()
+        .map(|(name, meaning)| ((*name).to_owned(), (*meaning).to_owned()));
+    let variables: Vec<_> = variables.collect();
+    format!(
+        "{}\n{}\nENVIRONMENT\n{}",
+        two_columns(&rows, ""),
+        exit::text(""),
+        two_columns(&variables, "  ")
+    )
 }
 
 fn gather(grammar: &Grammar, words: &str, rows: &mut Vec<(String, String)>) {
@@ -99,7 +130,10 @@ pub(crate) fn reference(grammar: &Grammar) -> String {
         .to_owned();
     let statuses = exit::text("");
     text.push_str(statuses.split_once('\n').map_or("", |(_, rows)| rows));
-    text.push_str("```\n");
+    text.push_str("```\n\n## Environment\n\n| Variable | |\n|---|---|\n");
+    for (name, meaning) in VARIABLES {
+        writeln!(text, "| `{name}` | {meaning} |").expect("a text takes everything");
+    }
     describe(grammar, &[], &mut text);
     text
 }

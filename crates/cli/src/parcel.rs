@@ -13,8 +13,8 @@ use crate::racks::Rack;
 
 /// Bytes carried at once.
 const PIECE: usize = 64 * 1024;
-/// What fails when the disk is full.
-pub(crate) const KEEPING: &str = "can not keep the copy in the temporary directory";
+/// What is kept in the temporary directory.
+pub(crate) const KEPT: &str = "the copy";
 
 /// A tar in the making.
 pub(crate) struct Parcel {
@@ -25,7 +25,7 @@ pub(crate) struct Parcel {
 impl Parcel {
     /// An empty one.
     pub(crate) fn new() -> Result<Self, Error> {
-        let file = tempfile::tempfile().map_err(Error::io(KEEPING))?;
+        let file = tempfile::tempfile().map_err(Error::keeping(KEPT))?;
         Ok(Self {
             tar: tar::Builder::new(file),
             count: 0,
@@ -83,15 +83,15 @@ impl Parcel {
 
     /// The whole tar, at its beginning.
     pub(crate) fn finish(self) -> Result<File, Error> {
-        let mut file = self.tar.into_inner().map_err(Error::io(KEEPING))?;
-        file.rewind().map_err(Error::io(KEEPING))?;
+        let mut file = self.tar.into_inner().map_err(Error::keeping(KEPT))?;
+        file.rewind().map_err(Error::keeping(KEPT))?;
         Ok(file)
     }
 }
 
 /// Has a process unpack a tar at its root.
 pub(crate) async fn send(rack: &Rack, app: &str, pid: &str, tar: File) -> Result<(), Error> {
-    let length = tar.metadata().map_err(Error::io(KEEPING))?.len();
+    let length = tar.metadata().map_err(Error::keeping(KEPT))?.len();
     let stream = ReaderStream::with_capacity(tokio::fs::File::from_std(tar), PIECE);
     let body = Upload::from_stream(stream).with_length(length);
     Ok(rack.client.files_upload(app, pid, body).await?)

@@ -34,6 +34,13 @@ pub(crate) struct Reach {
     endpoint: Endpoint,
 }
 
+impl Reach {
+    /// Where it is.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+}
+
 /// A rack as `convox racks` shows it.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
@@ -150,9 +157,9 @@ impl Context {
     /// Finds a rack by its name, without asking anyone if a settings file has it.
     pub(crate) async fn find(&self, wanted: &str) -> Result<Reach, Error> {
         let wanted = wanted.strip_prefix("local/").unwrap_or(wanted);
-        let servers = self.servers()?;
+        let (servers, stand_ins) = (self.servers()?, self.settings.stand_ins()?);
         for (name, url) in self.settings.direct_racks()? {
-            let reach = direct(&name, &url, &servers)?;
+            let reach = direct(&name, &url, &servers, &stand_ins)?;
             if wanted == name || wanted == reach.name {
                 return Ok(reach);
             }
@@ -194,8 +201,9 @@ impl Context {
             }
         }
         let mut unlisted = Vec::new();
+        let stand_ins = self.settings.stand_ins()?;
         for (name, url) in self.settings.direct_racks()? {
-            let reach = direct(&name, &url, &servers)?;
+            let reach = direct(&name, &url, &servers, &stand_ins)?;
             match listing
                 .racks
                 .iter_mut()
@@ -297,14 +305,14 @@ fn pick(mut racks: Vec<Known>, wanted: &str) -> Result<Known, TargetError> {
 }
 
 /// A rack whose URL is in a settings file.
-fn direct(name: &str, url: &str, servers: &Map) -> Result<Reach, Error> {
+fn direct(name: &str, url: &str, servers: &Map, stand_ins: &Map) -> Result<Reach, Error> {
     let broken = |error: ClientError| Error::failed(format!("settings of rack {name}: {error}"));
     let endpoint = endpoint(url)
         .map_err(|error| Error::failed(format!("settings of rack {name}: {error}")))?;
     let host = endpoint.host();
     if !servers.contains_key(&host) {
         return Ok(Reach {
-            name: name.to_owned(),
+            name: stand_ins.get(name).map_or(name, String::as_str).to_owned(),
             host: None,
             direct: Some(name.to_owned()),
             endpoint,

@@ -1,7 +1,7 @@
 //! The settings files, shared with every generation of the official client.
 //!
 //! Three directories are searched in order: `convox` (version 3) and `convox2`
-//! (version 2) in the XDG configuration directory, then `~/.convox`. With
+//! (version 2) in the XDG configuration directory, then `~/.convox`, which may be a file. With
 //! `CONVOX_CONFIG` set, that one directory holds everything. Files are written
 //! to a temporary name, mode 0600, and renamed; entries of other hosts are kept.
 //!
@@ -13,6 +13,7 @@
 //! | `racks` as a file | JSON `{host: "organization/rack"}`: current rack per host |
 //! | `racks` as a directory | one file per rack that is reached by a URL |
 //! | `urls` | ours: the same for racks of version 3's console |
+//! | `stand-ins` | ours: JSON `{rack: full name}` of the racks that `rack exec` has made for a command |
 //! | `servers` | ours: JSON `{host: data directory}` of servers this client started |
 //!
 //! Version 3 takes no notice of its own `switch` while there is a `rack`, and
@@ -141,6 +142,7 @@ impl Settings {
                 files.extend(entries.flatten().map(|entry| entry.path()));
             }
         }
+        files.extend(self.oldest.clone());
         files.retain(|file| file.is_file());
         files
     }
@@ -172,12 +174,33 @@ impl Settings {
                 }
             }
         }
+        if let Some((host, _)) = self.first_login()?
+            && !hosts.contains(&host)
+        {
+            hosts.push(host);
+        }
         Ok(hosts)
     }
 
     /// The password stored for a host.
     pub(crate) fn password(&self, host: &str) -> Result<Option<String>> {
-        Ok(self.map("auth")?.remove(host))
+        if let Some(password) = self.map("auth")?.remove(host) {
+            return Ok(Some(password));
+        }
+        let first = self.first_login()?.filter(|(known, _)| known == host);
+        Ok(first.map(|(_, password)| password))
+    }
+
+    /// The login of the very first clients: `~/.convox` is a file, whose lines are a host and
+    /// its password (`cli.md` §1.2).
+    fn first_login(&self) -> Result<Option<(String, String)>> {
+        let Some(file) = self.oldest.as_deref().filter(|place| place.is_file()) else {
+            return Ok(None);
+        };
+        let text = read_text(file)?.unwrap_or_default();
+        let mut lines = text.lines().map(|line| line.trim().to_owned());
+        let host = lines.next().filter(|host| !host.is_empty());
+        Ok(host.map(|host| (host, lines.next().unwrap_or_default())))
     }
 
     /// Data directories of the servers this client started, by host.
@@ -194,6 +217,27 @@ impl Settings {
             }
         }
         Ok(racks)
+    }
+
+    /// The full names of racks that `rack exec` has made for a command, by what their URL is
+    /// stored under.
+    pub(crate) fn stand_ins(&self) -> Result<Map> {
+        self.map("stand-ins")
+    }
+
+    /// Has a rack that is reached by a URL stand for one with a full name.
+    pub(crate) fn set_stand_in(&self, name: &str, full_name: &str) -> Result<()> {
+        update_map(&self.own.join("stand-ins"), |names| {
+            names.insert(name.to_owned(), full_name.to_owned());
+        })
+    }
+
+    /// Forgets a rack that stands for another.
+    pub(crate) fn forget_stand_in(&self, name: &str, full_name: &str) -> Result<()> {
+        self.forget_rack("", full_name, name)?;
+        update_map(&self.own.join("stand-ins"), |names| {
+            names.remove(name);
+        })
     }
 
     /// Those of them that this client writes.

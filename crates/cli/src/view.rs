@@ -24,6 +24,35 @@ pub(crate) struct ViewArgs {
     repeat: Repeat,
 }
 
+/// How the answer of a command is wanted that does something too, or says it once.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct FormArgs {
+    /// print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl FormArgs {
+    /// Whether JSON is wanted.
+    pub(crate) fn json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints an answer: as JSON, or the line that people and scripts know.
+    pub(crate) fn print(
+        &self,
+        ui: &Ui,
+        value: &impl Serialize,
+        line: impl AsRef<str>,
+    ) -> Result<(), Error> {
+        if self.json {
+            ui.json(value)
+        } else {
+            ui.line(line)
+        }
+    }
+}
+
 /// How often something is shown.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Repeat {
@@ -40,6 +69,8 @@ pub(crate) enum Shown {
     Info(Info),
     /// Text that ends without a newline.
     Line(String),
+    /// Any number of lines.
+    Lines(Vec<String>),
 }
 
 impl From<Table> for Shown {
@@ -61,6 +92,7 @@ impl Shown {
             Self::Table(table) => ui.table(table),
             Self::Info(info) => ui.info(info),
             Self::Line(text) => ui.line(text),
+            Self::Lines(lines) => lines.iter().try_for_each(|line| ui.line(line)),
         }
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! This crate knows nothing of Docker or databases.
 
+pub mod apart;
 pub mod app;
 pub mod balancer;
 pub mod build;

@@ -19,7 +19,7 @@ pub struct Service {
     pub name: String,
     /// Ports on a network balancer, which racks of version 2 have; none here.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub nlb: Vec<BalancerPort>,
+    pub nlb: Vec<NetworkPort>,
     /// Ports reachable through the router.
     pub ports: Vec<ServicePort>,
     /// How its processes are, one of [`status`]; an addition of Twinrack's, absent elsewhere.
@@ -59,7 +59,7 @@ pub struct ServicePort {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, rename_all = "kebab-case")]
-pub struct BalancerPort {
+pub struct NetworkPort {
     /// Port of the process.
     pub container_port: i64,
     /// Port on the balancer.

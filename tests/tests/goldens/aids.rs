@@ -24,14 +24,19 @@ fn helpers() {
     at.run("convox services update nope --count 1");
     at.run("convox env mask set GREETING");
     at.run("convox env mask");
+    at.run("convox env mask --json");
     at.run("convox env mask unset GREETING");
     at.run("convox doctor | grep -w engine");
     at.run("convox rack exec --racks one -- convox racks");
     at.run("convox rack exec --racks one,two -- sh -c 'exit 3'");
+    at.run("convox rack exec --racks one,two -- sh -c 'convox install --stack-name two && convox switch && convox install --stack-name three'");
+    at.run("convox rack exec --racks one,two -- sh -c 'convox rack uninstall one --force; convox racks'");
     at.run("convox racks");
     at.run("convox completion fish > convox.fish && test -s convox.fish");
+    at.run("convox completion sh");
     at.run("convox completion nope");
     at.run("convox complete zsh -- switch");
+    at.run("convox man manual && grep '^.TH\\|^.SH' manual/convox-exec.1");
     at.run("convox man manual && ls manual | grep -x 'convox-apps-create.1\\|convox.1'");
     let key = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
     at.run(&format!(

@@ -56,6 +56,7 @@ fn processes() {
     at.run(&format!("convox exec {process} 'echo hi; exit 3'"));
     at.run(&format!("convox exec {process} echo hi"));
     at.run("convox exec nope ls");
+    at.run("convox exec nope ls 2>/dev/null");
     at.run("convox run web 'echo hi; exit 3'");
     at.run("convox run web ls -l");
     at.run("convox run nope ls");
@@ -108,6 +109,7 @@ fn resources() {
     at.run("convox resources info database");
     at.run("convox resources info nope");
     at.run("convox resources url database");
+    at.run("convox resources url database --json");
     at.run("convox resources url nope");
     at.run("echo 'select 1' | convox resources console database");
     at.run("convox resources console nope");

@@ -15,6 +15,7 @@ fn racks() {
     at.run("convox racks");
     at.run("convox switch");
     at.run("convox switch stag");
+    at.run("convox switch --json");
     at.run("convox switch nope");
     at.run("convox switch t");
     at.run(
@@ -34,6 +35,7 @@ fn racks() {
     at.run("convox uninstall production --force");
     at.run("convox racks");
     at.run("convox version");
+    at.run(r#"convox version --json | grep -o '"[a-z]*":'"#);
     at.run("convox update");
     at.run("convox api get /apps");
     at.run("convox api get nope");
@@ -72,6 +74,7 @@ fn rack() {
     at.run("convox rack update 20200101");
     at.run("convox rack wait");
     at.run("convox rack access --role read --duration-in-hours 1");
+    at.run("convox rack access --role read --duration-in-hours 1 --json");
     at.run("convox rack access --role king --duration-in-hours 1");
     at.run("convox rack access --role read");
     at.run("convox rack access");
@@ -100,6 +103,7 @@ fn resources_of_the_rack() {
     at.run("convox rack resources info cache");
     at.run("convox rack resources info nope");
     at.run("convox rack resources url cache");
+    at.run("convox rack resources url cache --json");
     at.run("convox rack resources url nope");
     at.run("convox rack resources delete cache");
     at.run("convox rack resources unlink cache");
@@ -132,6 +136,7 @@ fn machine() {
     at.run("convox registries add registry.example.com me secret");
     at.run("convox registries add registry.invalid me secret");
     at.run("convox registries add registry.example.com");
+    at.run("echo secret | convox registries add registry.example.com me");
     at.run("convox registries");
     at.run("convox registries remove registry.example.com");
     at.run("convox registries remove registry.example.com");

@@ -61,6 +61,7 @@ fn deploys() {
     at.run("echo build-fails > .twinrack-faults; convox deploy; status=$?; rm .twinrack-faults; exit $status");
     at.run("convox releases");
     at.run("convox start nope");
+    at.run("convox start -g 3");
     at.is("deploys");
 }
 
@@ -78,6 +79,7 @@ fn releases() {
     at.run(&format!("convox releases info {first}"));
     at.run("convox releases info nope");
     at.run(&format!("convox releases manifest {first}"));
+    at.run(&format!("convox releases manifest {first} --json"));
     at.run("convox releases manifest nope");
     at.run("convox releases promote nope");
     at.run(&format!("convox releases promote {first}"));
@@ -105,7 +107,10 @@ fn environments() {
     at.run("convox env set B=2 A=1 'C=x=y z'");
     at.run("convox env");
     let before = newest(&at, "releases");
+    at.run("printf 'export Z=1\\n' | convox env set");
+    at.run("convox env unset 'export Z'");
     at.run("convox env get C");
+    at.run("convox env get C --json");
     at.run("convox env get NOPE");
     at.run("printf 'D=4\\nE=5\\n' | convox env set F=6 --id");
     at.run("convox env unset D E");
@@ -114,6 +119,8 @@ fn environments() {
     at.run("convox env set WORD");
     at.run(&format!("convox env diff {before}"));
     at.run(&format!("convox env diff {before} --reveal"));
+    at.run(&format!("convox env diff {before} --json"));
+    at.run(&format!("convox env diff {before} --reveal --json"));
     at.run("convox env diff");
     at.run("convox env diff nope");
     at.run(&format!("convox env --release {before}"));

@@ -120,6 +120,7 @@ impl Transcript {
     /// A text without what is different every time and needs no name.
     fn settled(&self, text: &str) -> String {
         let mut text = text
+            .replace(&self.directory.display().to_string(), "<source>")
             .replace(&self.world.path().display().to_string(), "<world>")
             // Ports that are given out are as long.
             .replace(&self.world.port().to_string(), "55555");

@@ -13,6 +13,7 @@ use crate::arguments::{AppArgs, RackArgs, pairs};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::legacy;
 use crate::settle::{self, Change, Rollback};
 use crate::ui::{Info, Table};
 use crate::view::ViewArgs;
@@ -252,10 +253,7 @@ async fn lock(context: &Context, app: &OneApp, lock: bool) -> Outcome {
 async fn show_parameters(context: &Context, app: &OneApp, view: &ViewArgs) -> Outcome {
     let name = app.name(context)?;
     let rack = context.rack(&app.app.rack).await?;
-    let read = async || {
-        let app = rack.client.app_get(&name).await?;
-        Ok(app.parameters.unwrap_or_default())
-    };
+    let read = async || legacy::parameters(&rack, &name).await;
     let show = |parameters: BTreeMap<String, String>| {
         let mut info = Info::default();
         for (name, value) in parameters {
@@ -272,7 +270,7 @@ async fn set_parameters(context: &Context, words: &[String], app: &AppArgs) -> O
     let rack = context.rack(&app.rack).await?;
     let mut progress = context.ui.start("Updating parameters")?;
     let change = Change::begin(&rack, &name).await;
-    rack.client.app_parameters(&name, &parameters).await?;
+    legacy::set_parameters(&rack, &name, &parameters).await?;
     if app.rack.waits() {
         let set = settle::with_logs(&rack, &name, change, Rollback::Fails, &mut progress)
             .await?

@@ -36,7 +36,7 @@ const OF_THE_RACK: [&str; 4] = ["Rack", "LogBucket", "ResourcePassword", "ParamP
 /// What version 3 shows of a secret parameter.
 const MASKED: &str = "****";
 
-const KEEPING: &str = "can not keep the app in the temporary directory";
+const KEPT: &str = "the app";
 const READING: &str = "can not read the export of an app";
 
 /// Writes an app to a file or to standard output.
@@ -114,7 +114,7 @@ struct Package {
 
 impl Package {
     fn new() -> Result<Self, Error> {
-        let file = tempfile::tempfile().map_err(Error::io(KEEPING))?;
+        let file = tempfile::tempfile().map_err(Error::keeping(KEPT))?;
         // What weighs is compressed already.
         let tar = tar::Builder::new(GzEncoder::new(file, Compression::fast()));
         Ok(Self { tar })
@@ -130,25 +130,21 @@ impl Package {
         header.set_mode(0o600);
         self.tar
             .append_data(&mut header, name, from)
-            .map_err(Error::io(KEEPING))
+            .map_err(Error::keeping(KEPT))
     }
 
     /// Adds what is downloaded, once all of it has come: a tar states lengths first.
-    async fn add_download(
-        &mut self,
-        name: &str,
-        mut download: Download,
-        ui: &Ui,
-    ) -> Result<(), Error> {
-        let mut spool = tempfile::tempfile().map_err(Error::io(KEEPING))?;
+    async fn add_download(&mut self, name: &str, download: Download, ui: &Ui) -> Result<(), Error> {
+        let mut download = archive::told(download, ui);
+        let mut spool = tempfile::tempfile().map_err(Error::keeping(KEPT))?;
         let bar = ui.bar("exporting", download.length());
         let mut length = 0;
         while let Some(bytes) = download.chunk().await? {
             bar.advance(bytes.len());
             length += bytes.len() as u64;
-            spool.write_all(&bytes).map_err(Error::io(KEEPING))?;
+            spool.write_all(&bytes).map_err(Error::keeping(KEPT))?;
         }
-        spool.rewind().map_err(Error::io(KEEPING))?;
+        spool.rewind().map_err(Error::keeping(KEPT))?;
         self.append(name, length, spool)
     }
 
@@ -157,8 +153,8 @@ impl Package {
             .tar
             .into_inner()
             .and_then(GzEncoder::finish)
-            .map_err(Error::io(KEEPING))?;
-        file.rewind().map_err(Error::io(KEEPING))?;
+            .map_err(Error::keeping(KEPT))?;
+        file.rewind().map_err(Error::keeping(KEPT))?;
         Ok(file)
     }
 }
@@ -283,7 +279,7 @@ async fn set_parameters(
 }
 
 fn with_length(file: File) -> Result<(File, Option<u64>), Error> {
-    let length = file.metadata().map_err(Error::io(KEEPING))?.len();
+    let length = file.metadata().map_err(Error::keeping(KEPT))?.len();
     Ok((file, Some(length)))
 }
 
@@ -339,8 +335,12 @@ fn text(entry: &mut impl Read, name: &str) -> Result<String, Error> {
 }
 
 fn spool(entry: &mut impl Read) -> Result<File, Error> {
-    let mut file = tempfile::tempfile().map_err(Error::io(KEEPING))?;
-    io::copy(entry, &mut file).map_err(Error::io(READING))?;
-    file.rewind().map_err(Error::io(KEEPING))?;
+    let mut file = tempfile::tempfile().map_err(Error::keeping(KEPT))?;
+    // Copying says nothing of which side has failed; of a full disk the kind does.
+    io::copy(entry, &mut file).map_err(|error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Error::keeping(KEPT)(error),
+        _ => Error::io(READING)(error),
+    })?;
+    file.rewind().map_err(Error::keeping(KEPT))?;
     Ok(file)
 }

@@ -19,7 +19,7 @@ use crate::error::{Error, Outcome};
 use crate::exit::Exit;
 use crate::legacy::Uploads;
 use crate::output::Output;
-use crate::ui::{Bar, Ui};
+use crate::ui::{Bar, Ui, size};
 
 /// Size of the pieces a file is read in.
 const PIECE: usize = 256 * 1024;
@@ -89,14 +89,22 @@ pub(super) async fn write_file(from: File, file: Option<&Path>, ui: &Ui) -> Resu
 }
 
 /// Writes what comes to a file or to standard output.
-pub(super) async fn receive(
-    mut archive: Download,
-    file: Option<&Path>,
-    ui: &Ui,
-) -> Result<(), Error> {
+pub(super) async fn receive(archive: Download, file: Option<&Path>, ui: &Ui) -> Result<(), Error> {
     let length = archive.length();
+    let mut archive = told(archive, ui);
     let next = async move || Ok(archive.chunk().await?);
     receive_pieces(next, length, file, ui).await
+}
+
+/// Has said on standard error that a connection broke and the download goes on.
+pub(super) fn told(download: Download, ui: &Ui) -> Download {
+    let ui = ui.clone();
+    download.on_resume(move |had, attempt| {
+        ui.note(format!(
+            "note: the connection broke behind {}, asking for the rest (try {attempt})",
+            size(had)
+        ));
+    })
 }
 
 async fn receive_pieces(

@@ -13,6 +13,7 @@ use crate::arguments::{AppArgs, RackArgs};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::legacy;
 use crate::ui::{Table, ago};
 use crate::view::ViewArgs;
 
@@ -119,9 +120,7 @@ impl Certs {
                 let key = read(&key)?;
                 let chain = chain.as_deref().map(read).transpose()?;
                 let rack = context.rack(&rack).await?;
-                let make = rack
-                    .client
-                    .certificate_create(&certificate, &key, chain.as_deref());
+                let make = legacy::import_certificate(&rack, &certificate, &key, chain.as_deref());
                 finish(context, "Importing", id, make).await
             }
             Some(CertsCommand::Renew { app }) => {

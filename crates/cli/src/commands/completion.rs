@@ -15,6 +15,7 @@ use crate::arguments::{AppArgs, Line, RackArgs, grammar};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::ui::shown;
 
 /// How long a rack may take to tell its names.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -81,10 +82,10 @@ impl Complete {
         let mut text = String::new();
         for Candidate { word, about } in candidates(context, self.words).await {
             // What a rack says must not command the terminal or the shell.
-            if word.contains(|letter: char| letter.is_control() || letter.is_whitespace()) {
+            if word.contains(char::is_whitespace) || shown(&word, true) != word {
                 continue;
             }
-            let about = about.replace(char::is_control, " ");
+            let about = shown(&about, true);
             match self.shell {
                 Shell::Bash => text.push_str(&word),
                 Shell::Fish => text.extend([word.as_str(), "\t", about.as_str()]),
@@ -113,7 +114,7 @@ struct Typed {
 }
 
 impl Typed {
-    fn read(line: &Line, command: &Grammar) -> Self {
+    fn read(line: &Line, command: &Grammar, grammar: &Grammar) -> Self {
         let mut typed = Self::default();
         for token in &line.rest {
             let Some(token) = token.to_str() else {
@@ -129,24 +130,25 @@ impl Typed {
             } else if let Some(long) = token.strip_prefix("--") {
                 match long.split_once('=') {
                     Some((name, value)) => typed.take(name, value),
-                    None if takes_value(flag_named(command, long)) => {
+                    None if takes_value(flag_of(command, grammar, |flag| {
+                        flag.get_long() == Some(long)
+                    })) =>
+                    {
                         typed.flag = Some(long.to_owned());
                     }
                     None => {}
                 }
             } else {
-                typed.cluster(&token[1..], command);
+                typed.cluster(&token[1..], command, grammar);
             }
         }
         typed
     }
 
     /// Short flags in one token; the first that has a value has the rest of it.
-    fn cluster(&mut self, letters: &str, command: &Grammar) {
+    fn cluster(&mut self, letters: &str, command: &Grammar, grammar: &Grammar) {
         for (index, letter) in letters.char_indices() {
-            let flag = command
-                .get_arguments()
-                .find(|flag| flag.get_short() == Some(letter));
+            let flag = flag_of(command, grammar, |flag| flag.get_short() == Some(letter));
             if !takes_value(flag) {
                 continue;
             }
@@ -175,10 +177,39 @@ impl Typed {
     }
 }
 
-fn flag_named<'a>(command: &'a Grammar, long: &str) -> Option<&'a Arg> {
-    command
-        .get_arguments()
-        .find(|flag| flag.get_long() == Some(long))
+/// A command that has the flags which may stand before the words of any command.
+const ANY: &str = "ps";
+/// Those flags.
+const BEFORE: [&str; 3] = ["app", "rack", "wait"];
+
+/// The flags a line may have here.
+fn flags_of<'a>(command: &'a Grammar, grammar: &'a Grammar) -> impl Iterator<Item = &'a Arg> {
+    let open = grammar.find_subcommand(ANY);
+    let before = open
+        .filter(|_| command.has_subcommands())
+        .into_iter()
+        .flat_map(Grammar::get_arguments)
+        .filter(move |flag| {
+            let own = || {
+                command
+                    .get_arguments()
+                    .any(|own| own.get_long() == flag.get_long())
+            };
+            flag.get_long().is_some_and(|long| BEFORE.contains(&long)) && !own()
+        });
+    command.get_arguments().chain(before)
+}
+
+fn flag_of<'a>(
+    command: &'a Grammar,
+    grammar: &'a Grammar,
+    wanted: impl Fn(&Arg) -> bool,
+) -> Option<&'a Arg> {
+    flags_of(command, grammar).find(|flag| wanted(flag))
+}
+
+fn flag_named<'a>(command: &'a Grammar, grammar: &'a Grammar, long: &str) -> Option<&'a Arg> {
+    flag_of(command, grammar, |flag| flag.get_long() == Some(long))
 }
 
 /// Whether the next token is the flag's value: `--wait` has one only as `--wait=true`.
@@ -204,19 +235,33 @@ async fn candidates(context: &Context, mut words: Vec<String>) -> Vec<Candidate>
         &grammar,
     );
     let command = line.command(&grammar);
-    let typed = Typed::read(&line, command);
+    let typed = Typed::read(&line, command, &grammar);
     let (lead, prefix, mut found) = if let Some(flag) = &typed.flag {
-        let values = values(context, command, &line, flag_named(command, flag), &typed).await;
+        let values = values(
+            context,
+            command,
+            &line,
+            flag_named(command, &grammar, flag),
+            &typed,
+        )
+        .await;
         ("", current.as_str(), values)
     } else if let Some((name, value)) = current
         .strip_prefix("--")
         .filter(|_| !typed.ended)
         .and_then(|flag| flag.split_once('='))
     {
-        let values = values(context, command, &line, flag_named(command, name), &typed).await;
+        let values = values(
+            context,
+            command,
+            &line,
+            flag_named(command, &grammar, name),
+            &typed,
+        )
+        .await;
         (&current[..name.len() + 3], value, values)
     } else if current.starts_with('-') && !typed.ended {
-        ("", current.as_str(), flags(command))
+        ("", current.as_str(), flags(command, &grammar))
     } else {
         let mut found = Vec::new();
         if typed.arguments == 0 {
@@ -250,9 +295,8 @@ fn about(text: Option<&clap::builder::StyledStr>) -> String {
 }
 
 /// The flags of a command, in the words that say most.
-fn flags(command: &Grammar) -> Vec<Candidate> {
-    command
-        .get_arguments()
+fn flags(command: &Grammar, grammar: &Grammar) -> Vec<Candidate> {
+    flags_of(command, grammar)
         .filter(|flag| !flag.is_hide_set())
         .filter_map(|flag| {
             let long = flag.get_long()?;

@@ -255,6 +255,7 @@ impl Journey<'_> {
                 .await?
         };
         let length = archive.length();
+        let archive = archive::told(archive, self.ui);
         let bar = self.ui.bar("copying", length);
         let count = bar.counter();
         let pieces = archive.map(move |piece| {

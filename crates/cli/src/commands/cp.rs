@@ -4,7 +4,7 @@
 //! is written outside of that.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
@@ -14,11 +14,13 @@ use rack_api::client::Download;
 use tar::EntryType;
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
+use super::archive;
 use crate::arguments::AppArgs;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
-use crate::parcel::{self, KEEPING, Parcel};
+use crate::output::Whole;
+use crate::parcel::{self, KEPT, Parcel};
 use crate::racks::Rack;
 
 /// A copy of files.
@@ -111,6 +113,7 @@ impl Copy {
             End::Process { pid, path } => {
                 let (rack, app) = rack.as_ref().expect("an end is a process");
                 let download = rack.client.files_download(app, &pid, &path).await?;
+                let download = archive::told(download, &context.ui);
                 let from = SyncIoBridge::new(reader(download));
                 blocking(move || rename(from, &path, &name)).await?
             }
@@ -280,9 +283,9 @@ fn unpack(tar: File, to: &Path) -> Result<(), Error> {
     let mut archive = tar::Archive::new(tar);
     let mut links = Vec::new();
     let mut modes = Vec::new();
-    for entry in archive.entries().map_err(Error::io(KEEPING))? {
-        let mut entry = entry.map_err(Error::io(KEEPING))?;
-        let name = entry.path().map_err(Error::io(KEEPING))?.into_owned();
+    for entry in archive.entries().map_err(Error::keeping(KEPT))? {
+        let mut entry = entry.map_err(Error::keeping(KEPT))?;
+        let name = entry.path().map_err(Error::keeping(KEPT))?.into_owned();
         let below = name.strip_prefix(ROOT).expect("named by us");
         let path = if below.as_os_str().is_empty() {
             to.to_owned()
@@ -290,14 +293,14 @@ fn unpack(tar: File, to: &Path) -> Result<(), Error> {
             to.join(below)
         };
         let unwritable = || format!("can not write {}", path.display());
-        let mode = entry.header().mode().map_err(Error::io(KEEPING))? & 0o777;
+        let mode = entry.header().mode().map_err(Error::keeping(KEPT))? & 0o777;
         match entry.header().entry_type() {
             EntryType::Directory => {
                 fs::create_dir_all(&path).map_err(Error::io(unwritable()))?;
                 modes.push((path, mode));
             }
             EntryType::Symlink | EntryType::Link => {
-                let target = entry.link_name().map_err(Error::io(KEEPING))?;
+                let target = entry.link_name().map_err(Error::keeping(KEPT))?;
                 let target = target.map(std::borrow::Cow::into_owned);
                 links.push((path, target, entry.header().entry_type()));
             }
@@ -342,19 +345,12 @@ fn write(path: &Path, from: &mut impl Read, mode: u32) -> io::Result<()> {
     if path.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".convox-cp-")
-        .tempfile_in(directory)?;
-    io::copy(from, &mut file)?;
-    file.flush()?;
-    file.as_file()
+    let mut whole = Whole::begin(&path, 0o600)?;
+    io::copy(from, &mut whole.file)?;
+    whole
+        .file
         .set_permissions(fs::Permissions::from_mode(mode))?;
-    file.persist(&path).map_err(|error| error.error)?;
-    Ok(())
+    whole.name(&path)
 }
 
 #[cfg(test)]

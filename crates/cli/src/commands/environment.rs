@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use rack_api::Environment;
 use rack_api::release::CreateOptions;
+use serde::Serialize;
 
 use super::mask::{self, Mask};
 use super::{promote, release_id};
@@ -17,7 +18,7 @@ use crate::error::{Error, Outcome};
 use crate::exit::Exit;
 use crate::legacy;
 use crate::racks::Rack;
-use crate::view::{Shown, ViewArgs};
+use crate::view::{FormArgs, Shown, ViewArgs};
 
 /// How often an edit is made again because others were quicker.
 const MOST_TRIES: u32 = 100;
@@ -55,6 +56,8 @@ enum EnvCommand {
         #[arg(long)]
         reveal: bool,
         #[command(flatten)]
+        view: ViewArgs,
+        #[command(flatten)]
         app: AppArgs,
     },
     /// edit env vars in an editor
@@ -71,6 +74,8 @@ enum EnvCommand {
     Get {
         /// name of the variable
         var: String,
+        #[command(flatten)]
+        form: FormArgs,
         #[command(flatten)]
         base: BaseArgs,
         #[command(flatten)]
@@ -166,8 +171,9 @@ impl Env {
                 releases,
                 to,
                 reveal,
+                view,
                 app,
-            }) => diff(context, &releases, to, reveal, &app).await,
+            }) => diff(context, &releases, to, reveal, &view, &app).await,
             Some(EnvCommand::Edit { promote, base, app }) => {
                 let change = ChangeArgs {
                     promote,
@@ -177,7 +183,12 @@ impl Env {
                 };
                 edit(context, &change).await
             }
-            Some(EnvCommand::Get { var, base, app }) => get(context, &var, &base, &app).await,
+            Some(EnvCommand::Get {
+                var,
+                form,
+                base,
+                app,
+            }) => get(context, &var, &form, &base, &app).await,
             Some(EnvCommand::Mask(mask)) => mask.run(context).await,
             Some(EnvCommand::Set {
                 pairs,
@@ -239,55 +250,92 @@ async fn diff(
     releases: &[String],
     to: Option<String>,
     reveal: bool,
+    view: &ViewArgs,
     app: &AppArgs,
 ) -> Outcome {
     let name = context.app(app)?;
     let rack = context.rack(&app.rack).await?;
-    let (old, new) = if let Some(to) = to {
-        let other = context.rack(&RackArgs::named(to)).await?;
-        let [old, new] = [0, 1].map(|place| releases.get(place).map(String::as_str));
-        (
-            of_release(&rack, &name, old).await?,
-            of_release(&other, &name, new).await?,
-        )
-    } else {
-        let Some(old) = releases.first() else {
-            return Err(Error::with_hint(
-                "name a release to compare with, or a rack",
-                "`convox env diff <release>` or `convox env diff --to <rack>`",
-            ));
-        };
-        (
-            of_release(&rack, &name, Some(old)).await?,
-            of_release(&rack, &name, releases.get(1).map(String::as_str)).await?,
-        )
+    if to.is_none() && releases.is_empty() {
+        return Err(Error::with_hint(
+            "name a release to compare with, or a rack",
+            "`convox env diff <release>` or `convox env diff --to <rack>`",
+        ));
+    }
+    let other = match to {
+        Some(to) => Some(context.rack(&RackArgs::named(to)).await?),
+        None => None,
     };
-    let (old, new) = (old.environment.to_map(), new.environment.to_map());
-    let shown = |key: &str, value: &str| {
-        if reveal {
-            format!("{key}={value}")
-        } else {
-            key.to_owned()
-        }
+    let [old, new] = [0, 1].map(|place| releases.get(place).map(String::as_str));
+    let read = async || {
+        let old = of_release(&rack, &name, old).await?.environment;
+        let other = other.as_ref().unwrap_or(&rack);
+        let new = of_release(other, &name, new).await?.environment;
+        Ok(differences(&old.to_map(), &new.to_map(), reveal))
     };
-    let keys: BTreeSet<_> = old.keys().chain(new.keys()).collect();
-    for key in keys {
-        let (before, after) = (old.get(key), new.get(key));
-        if before == after {
-            continue;
-        }
-        let signs = match (before, after) {
-            (Some(_), Some(_)) if !reveal => vec![format!("~ {key}")],
-            _ => [("-", before), ("+", after)]
-                .into_iter()
-                .filter_map(|(sign, value)| Some(format!("{sign} {}", shown(key, value?))))
-                .collect(),
+    let show =
+        |found: Vec<Difference>| Shown::Lines(found.iter().flat_map(Difference::lines).collect());
+    view.show(context, read, show).await
+}
+
+/// A variable that differs.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Difference {
+    name: String,
+    change: Kind,
+    /// Values are there only when they are to be shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+}
+
+/// What it takes to get to the other environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Added,
+    Changed,
+    Removed,
+}
+
+impl Difference {
+    fn lines(&self) -> Vec<String> {
+        let line = |sign: &str, value: &Option<String>| match value {
+            Some(value) => format!("{sign} {}={value}", self.name),
+            None => format!("{sign} {}", self.name),
         };
-        for line in signs {
-            context.ui.line(line)?;
+        match self.change {
+            Kind::Added => vec![line("+", &self.after)],
+            Kind::Removed => vec![line("-", &self.before)],
+            Kind::Changed if self.before.is_none() => vec![line("~", &None)],
+            Kind::Changed => vec![line("-", &self.before), line("+", &self.after)],
         }
     }
-    Ok(Exit::SUCCESS)
+}
+
+fn differences(
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+    reveal: bool,
+) -> Vec<Difference> {
+    let keys: BTreeSet<_> = old.keys().chain(new.keys()).collect();
+    let differing = keys.into_iter().filter_map(|name| {
+        let (before, after) = (old.get(name), new.get(name));
+        let change = match (before, after) {
+            (None, Some(_)) => Kind::Added,
+            (Some(_), None) => Kind::Removed,
+            (before, after) if before != after => Kind::Changed,
+            _ => return None,
+        };
+        let value = |value: Option<&String>| value.filter(|_| reveal).cloned();
+        Some(Difference {
+            name: name.clone(),
+            change,
+            before: value(before),
+            after: value(after),
+        })
+    });
+    differing.collect()
 }
 
 /// Lets the user's editor change all variables at once.
@@ -337,14 +385,20 @@ async fn edit(context: &Context, change: &ChangeArgs) -> Outcome {
     release(context, &rack, &name, "Setting", keys, base, whole, change).await
 }
 
-async fn get(context: &Context, var: &str, base: &BaseArgs, app: &AppArgs) -> Outcome {
+async fn get(
+    context: &Context,
+    var: &str,
+    form: &FormArgs,
+    base: &BaseArgs,
+    app: &AppArgs,
+) -> Outcome {
     let name = context.app(app)?;
     let rack = context.rack(&app.rack).await?;
     let environment = of_release(&rack, &name, base.release()).await?.environment;
     let value = environment
         .get(var)
         .ok_or_else(|| Error::failed(format!("env not found: {var}")))?;
-    context.ui.line(value)?;
+    form.print(&context.ui, &BTreeMap::from([(var, value)]), value)?;
     Ok(Exit::SUCCESS)
 }
 
@@ -370,6 +424,15 @@ async fn set(context: &Context, pairs: &[String], replace: bool, change: &Change
         .filter_map(|line| line.split_once('='))
         .filter(|(key, _)| !key.is_empty())
         .collect();
+    for (key, _) in &changes {
+        // They are set nevertheless, as the original does.
+        if key.contains(char::is_whitespace) {
+            let name = key.split_whitespace().last().unwrap_or_default();
+            context.ui.note(format!(
+                "warning: the name {key:?} has a blank in it, which no shell can read: {name} alone may be meant"
+            ));
+        }
+    }
     let keys = changes.iter().map(|(key, _)| (*key).to_owned()).collect();
     let edit = |environment: &mut Environment| {
         for (key, value) in &changes {

@@ -205,6 +205,10 @@ fn note_ignored(context: &Context, ignored: &[&str]) {
 
 async fn install(context: &Context, name: &str, engine: Option<&str>) -> Outcome {
     check_name(name)?;
+    let stand_ins = context.settings.stand_ins()?;
+    if !stand_ins.is_empty() {
+        return stand_in(context, name, stand_ins.contains_key(name));
+    }
     let server = context.local_server()?;
     let password = find_or_start(context, &server).await?;
     let endpoint =
@@ -242,7 +246,27 @@ async fn install(context: &Context, name: &str, engine: Option<&str>) -> Outcome
     Ok(Exit::SUCCESS)
 }
 
-fn full_name(name: &str) -> String {
+/// In a `rack exec` the racks that were asked for are there already, and others would stay.
+fn stand_in(context: &Context, name: &str, known: bool) -> Outcome {
+    if !known {
+        return Err(Error::with_hint(
+            format!("`convox rack exec` has made no rack {name}"),
+            format!("name it where the command is started: --racks …,{name}"),
+        ));
+    }
+    let ui = &context.ui;
+    let full_name = full_name(name);
+    let progress = ui.start("Installing rack")?;
+    context
+        .settings
+        .set_current_rack(None, &full_name, Some(name))?;
+    progress.ok_with(&full_name)?;
+    ui.line(format!("Switched to {full_name}"))?;
+    ui.note("note: `convox rack exec` has made it before, and removes it at its end");
+    Ok(Exit::SUCCESS)
+}
+
+pub(super) fn full_name(name: &str) -> String {
     format!("{ORGANIZATION}/{name}")
 }
 

@@ -12,6 +12,7 @@ use crate::arguments::RackArgs;
 use crate::context::Context;
 use crate::error::Outcome;
 use crate::exit::Exit;
+use crate::legacy;
 use crate::ui::{Table, ago};
 use crate::view::ViewArgs;
 
@@ -121,7 +122,7 @@ async fn shell(context: &Context, id: &str, command: &[String], rack: &RackArgs)
         width,
     };
     let attached = async {
-        let socket = rack.client.instance_shell(id, &options).await?;
+        let socket = legacy::shell(&rack, id, &options).await?;
         exec::relay(&context.ui, socket).await
     };
     tokio::select! {

@@ -4,8 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::Args;
-use clap_mangen::{Man as Page, generate_to};
+use clap::{Args, Command as Grammar};
+use clap_mangen::Man as Page;
+use clap_mangen::roff::{Roff, bold, roman};
 
 use crate::arguments;
 use crate::context::Context;
@@ -27,7 +28,7 @@ pub(crate) struct Man {
 impl Man {
     /// Prints or writes the manual.
     pub(crate) fn run(self, context: &Context) -> Outcome {
-        let grammar = arguments::described().after_help(exit::text(""));
+        let grammar = arguments::described();
         let ui = &context.ui;
         if self.markdown {
             ui.text(help::reference(&grammar))?;
@@ -37,17 +38,68 @@ impl Man {
                 .map_err(Error::io(format!("can not write {}", directory.display())))?;
             progress.ok()?;
         } else {
-            let mut page = Vec::new();
-            Page::new(grammar)
-                .render(&mut page)
-                .map_err(Error::io("can not make the page"))?;
+            let page = page(&grammar, &[]).map_err(Error::io("can not make the page"))?;
             ui.bytes(&page)?;
         }
         Ok(Exit::SUCCESS)
     }
 }
 
-fn write(grammar: clap::Command, directory: &Path) -> io::Result<()> {
+/// Writes the page of a command and those of all below it.
+fn write(mut grammar: Grammar, directory: &Path) -> io::Result<()> {
+    fn each(command: &Grammar, words: &[&str], directory: &Path) -> io::Result<()> {
+        let name = format!("{}.1", title(words));
+        fs::write(directory.join(name), page(command, words)?)?;
+        let below = command
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set());
+        for command in below {
+            each(command, &[words, &[command.get_name()]].concat(), directory)?;
+        }
+        Ok(())
+    }
+    // So that each knows how it is called in full.
+    grammar.build();
     fs::create_dir_all(directory)?;
-    generate_to(grammar, directory)
+    each(&grammar, &[], directory)
+}
+
+/// `convox-apps-info`.
+fn title(words: &[&str]) -> String {
+    [&["convox"], words].concat().join("-")
+}
+
+/// The page of one command.
+fn page(command: &Grammar, words: &[&str]) -> io::Result<Vec<u8>> {
+    let version = concat!("convox ", env!("CARGO_PKG_VERSION"));
+    let page = Page::new(command.clone())
+        .title(title(words).to_uppercase())
+        .source(version)
+        .manual("Convox commands");
+    let mut bytes = Vec::new();
+    page.render_title(&mut bytes)?;
+    page.render_name_section(&mut bytes)?;
+    page.render_synopsis_section(&mut bytes)?;
+    page.render_description_section(&mut bytes)?;
+    if command.get_arguments().any(|flag| !flag.is_hide_set()) {
+        page.render_options_section(&mut bytes)?;
+    }
+    if command.get_subcommands().any(|below| !below.is_hide_set()) {
+        page.render_subcommands_section(&mut bytes)?;
+    }
+    let mut end = Roff::new();
+    end.control("SH", ["EXIT STATUS"]);
+    for (status, meaning) in exit::statuses(&words.join(" ")) {
+        end.control("TP", []);
+        end.text([bold(status)]);
+        end.text([roman(meaning)]);
+    }
+    end.control("SH", ["ENVIRONMENT"]);
+    for (name, meaning) in help::VARIABLES {
+        end.control("TP", []);
+        end.text([bold(*name)]);
+        end.text([roman(*meaning)]);
+    }
+    end.to_writer(&mut bytes)?;
+    Ok(bytes)
 }

@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
 use crate::racks::Rack;
+use crate::view::{Shown, ViewArgs};
 
 /// Name of the config, as version 3 has it.
 const CONFIG: &str = "cli-env-mask";
@@ -26,6 +27,8 @@ const MOST: usize = 500;
 pub(super) struct Mask {
     #[command(subcommand)]
     command: Option<MaskCommand>,
+    #[command(flatten)]
+    view: ViewArgs,
     #[command(flatten)]
     app: AppArgs,
 }
@@ -54,10 +57,9 @@ impl Mask {
             None => {
                 let name = context.app(&self.app)?;
                 let rack = context.rack(&self.app.rack).await?;
-                for key in masked(&rack, &name).await? {
-                    context.ui.line(key)?;
-                }
-                Ok(Exit::SUCCESS)
+                let read = async || masked(&rack, &name).await;
+                let show = |keys: BTreeSet<String>| Shown::Lines(keys.into_iter().collect());
+                self.view.show(context, read, show).await
             }
             Some(MaskCommand::Set(keys)) => {
                 keys.check()?;

@@ -20,9 +20,10 @@ use crate::arguments::{LogArgs, RackArgs, pairs};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::legacy;
 use crate::settle;
 use crate::ui::{Info, Table, ago};
-use crate::view::ViewArgs;
+use crate::view::{FormArgs, ViewArgs};
 
 /// The rack itself.
 #[derive(Debug, Args)]
@@ -173,7 +174,16 @@ struct Access {
     #[arg(long, value_name = "hours", value_parser = integer)]
     duration_in_hours: Option<i64>,
     #[command(flatten)]
+    form: FormArgs,
+    #[command(flatten)]
     rack: RackArgs,
+}
+
+/// What gives access to a rack.
+#[derive(Serialize)]
+struct Credential {
+    url: String,
+    role: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -374,7 +384,7 @@ async fn set_parameters(context: &Context, words: &[String], rack: &RackArgs) ->
     let wait = rack.waits();
     let rack = context.rack(rack).await?;
     let progress = context.ui.start("Updating parameters")?;
-    rack.client.system_update(&options).await?;
+    legacy::set_rack_parameters(&rack, &options).await?;
     if wait || rack.client.is_twinrack() {
         settle::system(&rack).await?;
     }
@@ -526,9 +536,12 @@ impl Access {
         let system = rack.client.system_get().await?;
         let token = rack.client.token_create(&role, hours).await?.token;
         let domain = system.rack_domain;
-        context
-            .ui
-            .line(format!("RACK_URL=https://jwt:{token}@{domain}"))?;
+        let access = Credential {
+            url: format!("https://jwt:{token}@{domain}"),
+            role,
+        };
+        let line = format!("RACK_URL={}", access.url);
+        self.form.print(&context.ui, &access, line)?;
         Ok(Exit::SUCCESS)
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The racks are made on the local server, under names nobody else has; the command has a
 //! settings directory of its own in which each is known by the name that was asked for, so
-//! `convox switch staging` in it finds the throw-away one and never a real one. Whatever
-//! becomes of the command, the racks are removed, unless it failed and `--keep` was given.
+//! `convox switch staging` in it finds the throw-away one and never a real one, and `convox
+//! install` says that it is there. Whatever becomes of the command, the racks are removed, unless it failed and `--keep` was given.
 
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::exec::Signals;
-use super::install::{NAME_LIMIT, check_name, find_or_start};
+use super::install::{NAME_LIMIT, check_name, find_or_start, full_name};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
@@ -167,6 +167,7 @@ impl RackExec {
         // The password leads to the rack, whatever it is called here.
         let url = format!("http://convox:{password}@{}", endpoint.host());
         settings.set_direct_rack(short, &url)?;
+        settings.set_stand_in(short, &full_name(short))?;
         let rack = Rack {
             local: true,
             client: Client::new(Endpoint::parse(&url)?),
@@ -208,21 +209,23 @@ impl RackExec {
             status = child.wait() => Ok(exit(status.map_err(Error::io("can not wait for the command"))?)),
             signal = signals.next() => {
                 context.ui.note("stopping: waiting for the command to end, interrupt again to end it at once");
-                end(&mut child, pid, signal, terminal, signals).await;
-                Ok(Exit::signal(signal))
+                // A command that sees to its end itself has a status of its own.
+                let ended = end(&mut child, pid, signal, terminal, signals).await;
+                Ok(ended.map_or(Exit::signal(signal), exit))
             }
         }
     }
 }
 
-/// Tells the command, and what it has started, to end, and sees to it.
+/// Tells the command, and what it has started, to end, and sees to it. Gives its status if it
+/// has ended by itself.
 async fn end(
     child: &mut Child,
     pid: Option<Pid>,
     signal: i32,
     terminal: bool,
     signals: &mut Signals,
-) {
+) -> Option<ExitStatus> {
     let send = |signal: Signal| {
         let Some(pid) = pid else { return };
         // It may have ended meanwhile.
@@ -238,10 +241,10 @@ async fn end(
         send(passed);
     }
     let ended = tokio::select! {
-        ended = timeout(GRACE, child.wait()) => ended.is_ok(),
-        _ = signals.next() => false,
+        ended = timeout(GRACE, child.wait()) => ended.ok(),
+        _ = signals.next() => None,
     };
-    if !ended {
+    if ended.is_none() {
         send(Signal::KILL);
         // Nothing outlives that.
         let _ = child.wait().await;
@@ -249,6 +252,7 @@ async fn end(
         // What a shell runs in the background takes no notice of an interrupt.
         send(Signal::KILL);
     }
+    ended?.ok()
 }
 
 /// The status of a command, as a shell tells it.

@@ -5,15 +5,16 @@ use rack_api::Resource;
 use rack_api::resource::{ResourceParameter, ResourceType};
 
 use super::proxy;
-use super::resource::{ProxyArgs, route};
+use super::resource::{Address, ProxyArgs, route};
 use crate::arguments::{AppArgs, RackArgs, pairs};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::legacy;
 use crate::racks::Rack;
 use crate::settle;
 use crate::ui::{Info, Table};
-use crate::view::ViewArgs;
+use crate::view::{FormArgs, ViewArgs};
 
 /// Resources of the rack.
 #[derive(Debug, Args)]
@@ -70,7 +71,12 @@ enum RackResourcesCommand {
     /// update resource options
     Update(Update),
     /// get url for a resource
-    Url(OneResource),
+    Url {
+        #[command(flatten)]
+        resource: OneResource,
+        #[command(flatten)]
+        form: FormArgs,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -170,9 +176,10 @@ impl RackResources {
             }
             Some(RackResourcesCommand::Unlink(link)) => link.unlink(context).await,
             Some(RackResourcesCommand::Update(update)) => update.run(context).await,
-            Some(RackResourcesCommand::Url(resource)) => {
+            Some(RackResourcesCommand::Url { resource, form }) => {
                 let (_, resource) = resource.get(context).await?;
-                context.ui.line(resource.url)?;
+                let address = Address::new(&resource.name, &resource.url);
+                form.print(&context.ui, &address, &resource.url)?;
                 Ok(Exit::SUCCESS)
             }
         }
@@ -240,10 +247,8 @@ impl Create {
         let options = pairs(&self.options, "Name=Value expected")?;
         let rack = context.rack(&self.rack).await?;
         let progress = context.ui.start("Creating resource")?;
-        let made = rack
-            .client
-            .rack_resource_create(&self.kind, self.name.as_deref(), &options)
-            .await?;
+        let made =
+            legacy::create_resource(&rack, &self.kind, self.name.as_deref(), &options).await?;
         if self.rack.waits() || rack.client.is_twinrack() {
             settle::resource(&rack, &made.name).await?;
         }
@@ -272,9 +277,7 @@ impl Update {
         let options = pairs(&self.options, "Key=Value expected")?;
         let rack = context.rack(&self.rack).await?;
         let progress = context.ui.start("Updating resource")?;
-        rack.client
-            .rack_resource_update(&self.resource, &options)
-            .await?;
+        legacy::update_resource(&rack, &self.resource, &options).await?;
         if self.rack.waits() || rack.client.is_twinrack() {
             settle::resource(&rack, &self.resource).await?;
         }

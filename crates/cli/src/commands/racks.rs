@@ -9,7 +9,7 @@ use crate::error::{Error, Outcome};
 use crate::exit::Exit;
 use crate::target::TargetError;
 use crate::ui::Table;
-use crate::view::ViewArgs;
+use crate::view::{FormArgs, ViewArgs};
 
 /// All racks.
 #[derive(Debug, Args)]
@@ -63,7 +63,15 @@ pub(crate) struct Switch {
     #[arg(value_name = "rack")]
     name: Option<String>,
     #[command(flatten)]
+    form: FormArgs,
+    #[command(flatten)]
     rack: RackArgs,
+}
+
+/// The rack that is current.
+#[derive(Serialize)]
+struct Current {
+    name: String,
 }
 
 impl Switch {
@@ -79,7 +87,8 @@ impl Switch {
                 Err(Error::Target(TargetError::NotFound(_)) | Error::Client(_)) => current,
                 Err(error) => return Err(error),
             };
-            context.ui.line(name)?;
+            let current = Current { name };
+            self.form.print(&context.ui, &current, &current.name)?;
             return Ok(Exit::SUCCESS);
         };
         let reach = context.find(&wanted).await?;
@@ -88,7 +97,9 @@ impl Switch {
             &reach.name,
             reach.direct.as_deref(),
         )?;
-        context.ui.line(format!("Switched to {}", reach.name))?;
+        let text = format!("Switched to {}", reach.name);
+        let current = Current { name: reach.name };
+        self.form.print(&context.ui, &current, text)?;
         context.note_overrides();
         Ok(Exit::SUCCESS)
     }

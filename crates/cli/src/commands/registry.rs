@@ -33,7 +33,7 @@ enum RegistriesCommand {
         /// user name; asked for on a terminal
         #[arg(value_name = "username")]
         user: Option<String>,
-        /// password; asked for on a terminal
+        /// password; asked for on a terminal, else a line of standard input
         #[arg(value_name = "password")]
         pass: Option<String>,
         #[arg(
@@ -137,8 +137,15 @@ fn terminal() -> Result<(), Error> {
     if std::io::stdin().is_terminal() {
         Ok(())
     } else {
-        Err(Error::failed("3 args required"))
+        Err(missing())
     }
+}
+
+fn missing() -> Error {
+    Error::with_hint(
+        "3 args required",
+        "the password may also come as a line of standard input, or in PASSWORD",
+    )
 }
 
 fn ask(prompt: &str) -> Result<String, Error> {
@@ -156,7 +163,19 @@ fn ask(prompt: &str) -> Result<String, Error> {
     Ok(line.trim().to_owned())
 }
 
+/// A password, which scripts may hand over on standard input, where no list of processes
+/// shows it.
 fn secret(prompt: &str) -> Result<String, Error> {
-    terminal()?;
+    if !std::io::stdin().is_terminal() {
+        let mut line = String::new();
+        std::io::stdin()
+            .read_line(&mut line)
+            .map_err(Error::io("can not read standard input"))?;
+        let password = line.trim_end_matches(['\r', '\n']);
+        return match password {
+            "" => Err(missing()),
+            password => Ok(password.to_owned()),
+        };
+    }
     rpassword::prompt_password(prompt).map_err(Error::io("can not read the terminal"))
 }

@@ -14,7 +14,7 @@ use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
 use crate::ui::{Info, Table, ago};
-use crate::view::ViewArgs;
+use crate::view::{FormArgs, ViewArgs};
 
 /// Releases.
 #[derive(Debug, Args)]
@@ -42,7 +42,12 @@ enum ReleasesCommand {
         view: ViewArgs,
     },
     /// get manifest for a release
-    Manifest(OneRelease),
+    Manifest {
+        #[command(flatten)]
+        release: OneRelease,
+        #[command(flatten)]
+        form: FormArgs,
+    },
     /// promote a release
     Promote {
         /// release to promote; the latest if none is given
@@ -105,7 +110,9 @@ impl Releases {
             None => list(context, &self.view, &self.app, self.limit).await,
             Some(ReleasesCommand::CreateFrom(from)) => create_from(context, &from).await,
             Some(ReleasesCommand::Info { release, view }) => info(context, &release, &view).await,
-            Some(ReleasesCommand::Manifest(release)) => manifest(context, &release).await,
+            Some(ReleasesCommand::Manifest { release, form }) => {
+                manifest(context, &release, &form).await
+            }
             Some(ReleasesCommand::Promote { release, how, app }) => {
                 promote(context, release, how, &app).await
             }
@@ -229,7 +236,15 @@ async fn create_from(context: &Context, from: &CreateFrom) -> Outcome {
     Ok(Exit::SUCCESS)
 }
 
-async fn manifest(context: &Context, release: &OneRelease) -> Outcome {
+/// The manifest of a release.
+#[derive(Serialize)]
+struct OfRelease {
+    release: String,
+    build: String,
+    manifest: String,
+}
+
+async fn manifest(context: &Context, release: &OneRelease, form: &FormArgs) -> Outcome {
     let name = context.app(&release.app)?;
     let rack = context.rack(&release.app.rack).await?;
     let id = release_id(&rack, &name, &release.release).await?;
@@ -238,7 +253,12 @@ async fn manifest(context: &Context, release: &OneRelease) -> Outcome {
         return Err(Error::failed(format!("no build for release: {id}")));
     }
     let build = rack.client.build_get(&name, &release.build).await?;
-    context.ui.line(build.manifest.trim())?;
+    let found = OfRelease {
+        release: id,
+        build: build.id,
+        manifest: build.manifest,
+    };
+    form.print(&context.ui, &found, found.manifest.trim())?;
     Ok(Exit::SUCCESS)
 }
 

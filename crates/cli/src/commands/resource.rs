@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use rack_api::Resource;
 use rack_api::client::ClientError;
+use serde::Serialize;
 
 use super::absent::{Absent, Reason};
 use super::archive;
@@ -16,9 +17,10 @@ use crate::arguments::AppArgs;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::legacy;
 use crate::racks::Rack;
 use crate::ui::{Info, Table};
-use crate::view::ViewArgs;
+use crate::view::{FormArgs, ViewArgs};
 
 /// Resources.
 #[derive(Debug, Args)]
@@ -87,7 +89,12 @@ enum ResourcesCommand {
     #[command(hide = true)]
     Update(Update),
     /// get url for a resource
-    Url(OneResource),
+    Url {
+        #[command(flatten)]
+        resource: OneResource,
+        #[command(flatten)]
+        form: FormArgs,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -113,8 +120,10 @@ impl OneResource {
     async fn get(&self, context: &Context) -> Result<(Rack, Resource), Error> {
         let name = context.app(&self.app)?;
         let rack = context.rack(&self.app.rack).await?;
-        let resource = rack.client.resource_get(&name, &self.resource).await?;
-        Ok((rack, resource))
+        match rack.client.resource_get(&name, &self.resource).await {
+            Ok(resource) => Ok((rack, resource)),
+            Err(error) => Err(legacy::without_resources(&rack, error).await),
+        }
     }
 }
 
@@ -148,9 +157,10 @@ impl Resources {
             }
             Some(ResourcesCommand::Unlink(link)) => link.unlink(context).await,
             Some(ResourcesCommand::Update(update)) => update.run(context).await,
-            Some(ResourcesCommand::Url(resource)) => {
+            Some(ResourcesCommand::Url { resource, form }) => {
                 let (_, resource) = resource.get(context).await?;
-                context.ui.line(url(&resource)?)?;
+                let url = url(&resource)?;
+                form.print(&context.ui, &Address::new(&resource.name, url), url)?;
                 Ok(Exit::SUCCESS)
             }
         }
@@ -160,7 +170,10 @@ impl Resources {
 async fn list(context: &Context, view: &ViewArgs, app: &AppArgs) -> Outcome {
     let name = context.app(app)?;
     let rack = context.rack(&app.rack).await?;
-    let read = async || Ok(rack.client.resource_list(&name).await?);
+    let read = async || match rack.client.resource_list(&name).await {
+        Ok(resources) => Ok(resources),
+        Err(error) => Err(legacy::without_resources(&rack, error).await),
+    };
     let show = |resources: Vec<Resource>| {
         let mut table = Table::new(["NAME", "TYPE", "URL"]);
         for resource in resources {
@@ -177,6 +190,20 @@ fn describe(resource: Resource) -> Info {
         .add("Type", resource.kind)
         .add_some("URL", resource.url);
     info
+}
+
+/// Where a resource is.
+#[derive(Serialize)]
+pub(super) struct Address<'a> {
+    name: &'a str,
+    url: &'a str,
+}
+
+impl<'a> Address<'a> {
+    /// Of a resource with this name.
+    pub(super) fn new(name: &'a str, url: &'a str) -> Self {
+        Self { name, url }
+    }
 }
 
 fn url(resource: &Resource) -> Result<&str, Error> {

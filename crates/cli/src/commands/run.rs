@@ -7,12 +7,13 @@ use rack_api::process::{RunOptions, status};
 use rack_api::{Process, params};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::exec::{Attached, Signals, attach, terminal_size};
+use super::exec::{Attached, Signals, attach, relay, terminal_size};
 use super::release_id;
 use crate::arguments::AppArgs;
 use crate::context::Context;
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
+use crate::legacy::{self, Started};
 use crate::racks::Rack;
 use crate::ui::Ui;
 
@@ -125,11 +126,16 @@ impl Run {
                 command: Some(command),
                 ..options
             };
-            let process = rack
-                .client
-                .process_run(&app, &self.service, &options)
-                .await?;
-            progress.ok_with(&process.id)?;
+            let id = match legacy::start(&rack, &app, &self.service, &options).await? {
+                Started::Process(process) => process.id,
+                Started::TooOld => {
+                    let run = rack
+                        .client
+                        .legacy_run_detached(&app, &self.service, &options);
+                    run.await?
+                }
+            };
+            progress.ok_with(&id)?;
             return Ok(Exit::SUCCESS);
         }
         let one_off = OneOff {
@@ -170,16 +176,32 @@ impl OneOff {
             ..self.options
         };
         let mut signals = Signals::listen()?;
-        let start = rack.client.process_run(app, &self.service, &options);
+        let start = legacy::start(rack, app, &self.service, &options);
         tokio::pin!(start);
-        let (process, signal) = tokio::select! {
-            process = &mut start => (process?, None),
+        let (started, signal) = tokio::select! {
+            started = &mut start => (started?, None),
             signal = signals.next() => {
                 context.ui.note("stopping: waiting for the rack to name the process, interrupt again to leave it behind");
                 tokio::select! {
-                    process = &mut start => (process?, Some(signal)),
+                    started = &mut start => (started?, Some(signal)),
                     signal = signals.next() => return Ok(Exit::signal(signal)),
                 }
+            }
+        };
+        let process = match (started, signal) {
+            (Started::Process(process), _) => process,
+            (Started::TooOld, Some(signal)) => return Ok(Exit::signal(signal)),
+            (Started::TooOld, None) => {
+                let options = RunOptions {
+                    command: Some(self.command),
+                    ..options.clone()
+                };
+                let run = old_racks(context, rack, app, &self.service, &options, lifetime);
+                return tokio::select! {
+                    ended = run => ended,
+                    // The process goes with the stream.
+                    signal = signals.next() => Ok(Exit::signal(signal)),
+                };
             }
         };
         let outcome = if let Some(signal) = signal {
@@ -208,6 +230,23 @@ impl OneOff {
         };
         stop(rack, app, &process.id, &context.ui).await;
         outcome
+    }
+}
+
+/// Has an old rack run a command: process, stream and end are one call there.
+async fn old_racks(
+    context: &Context,
+    rack: &Rack,
+    app: &str,
+    service: &str,
+    options: &RunOptions,
+    lifetime: i64,
+) -> Outcome {
+    let client = &rack.client;
+    let socket = client.legacy_run_attached(app, service, options, lifetime);
+    match relay(&context.ui, socket.await?).await? {
+        Attached::Ended(status) => Ok(Exit::remote(status)),
+        Attached::Lost(error) => Err(error),
     }
 }
 

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use rack_api::Service;
 use rack_api::params::integer;
-use rack_api::service::{BalancerPort, ServicePort, UpdateOptions};
+use rack_api::service::{NetworkPort, ServicePort, UpdateOptions};
 
 use super::absent::{Absent, Reason};
 use super::rack_resource::{Create, Delete, Link};
@@ -220,7 +220,7 @@ fn port(port: &ServicePort) -> String {
 }
 
 /// `port:container`, with what is special about it.
-fn balancer_port(port: &BalancerPort) -> String {
+fn balancer_port(port: &NetworkPort) -> String {
     let mut text = format!("{}:{}", port.port, port.container_port);
     if port.protocol == "tls" {
         text.push_str("/tls");
@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn ports_of_network_balancers_say_what_is_special() {
-        let port = BalancerPort {
+        let port = NetworkPort {
             container_port: 3000,
             port: 443,
             protocol: "tls".to_owned(),
@@ -321,10 +321,10 @@ mod tests {
             balancer_port(&port),
             "443:3000/tls(internal)[cz=true allow=1 pcip=false]"
         );
-        let plain = BalancerPort {
+        let plain = NetworkPort {
             container_port: 1,
             port: 2,
-            ..BalancerPort::default()
+            ..NetworkPort::default()
         };
         assert_eq!(balancer_port(&plain), "2:1");
     }

@@ -6,7 +6,7 @@ use super::exec::Signals;
 use super::manifest::{generation_1, is_generation_1};
 use crate::arguments::AppArgs;
 use crate::context::Context;
-use crate::error::Outcome;
+use crate::error::{Error, Outcome};
 use crate::exit::Exit;
 use crate::start;
 
@@ -60,6 +60,12 @@ impl Start {
             || is_generation_1(context.settings.working(), &manifest)
         {
             return Err(generation_1());
+        }
+        if let Some(other) = generation.filter(|generation| generation != "2") {
+            return Err(Error::with_hint(
+                format!("invalid generation: {other}"),
+                "apps are of generation 2: leave --generation out",
+            ));
         }
         let app = context.app(&self.app)?;
         let rack = context.rack(&self.app.rack).await?;

@@ -40,6 +40,16 @@ impl Uninstall {
             return Err(Error::failed("aborting"));
         }
         let known = context.settings.direct_racks()?.contains_key(name);
+        let full_name = format!("{ORGANIZATION}/{name}");
+        if context.settings.stand_ins()?.contains_key(name) {
+            let progress = context.ui.start(format!("Uninstalling {full_name}"))?;
+            context.settings.forget_stand_in(name, &full_name)?;
+            progress.ok()?;
+            context
+                .ui
+                .note("note: it goes when `convox rack exec` ends, which has made it");
+            return Ok(Exit::SUCCESS);
+        }
         let host = if known {
             let reach = context.find(name).await?;
             reach
@@ -48,7 +58,6 @@ impl Uninstall {
         } else {
             context.local_server()?.host
         };
-        let full_name = format!("{ORGANIZATION}/{name}");
         context.wake(&host).await?;
         let client = Client::new(context.console(&host)?);
         let progress = context.ui.start(format!("Uninstalling {full_name}"))?;

@@ -94,6 +94,23 @@ fn the_directories_are_searched_in_order() {
 }
 
 #[test]
+fn the_login_of_the_first_clients_is_a_file() {
+    let home = Home::new();
+    home.put(".convox", "console.example\nhush\n");
+    let settings = home.settings();
+    assert_eq!(settings.hosts().expect("hosts"), ["console.example"]);
+    let password = |host: &str| settings.password(host).expect("settings");
+    assert_eq!(password("console.example").as_deref(), Some("hush"));
+    assert_eq!(password("other"), None);
+    assert_eq!(settings.secret_files(), [home.path(".convox")]);
+    // A login of today wins over it.
+    settings
+        .set_password("console.example", "new")
+        .expect("written");
+    assert_eq!(password("console.example").as_deref(), Some("new"));
+}
+
+#[test]
 fn passwords_of_other_hosts_are_kept() {
     let home = Home::new();
     home.put("xdg/convox2/auth", r#"{"console.example.com": "old"}"#);

@@ -15,6 +15,8 @@ const DEVELOPMENT: &str = "development";
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Copied {
     source: Pattern,
+    /// The same for people: without a slash at either end, empty for the whole context.
+    named: String,
     to: Place,
     /// Whether what is copied goes into that place, rather than being it.
     into: bool,
@@ -41,6 +43,24 @@ impl Place {
         }
     }
 
+    /// For people; relative to the directory processes start in as long as nobody knows it.
+    pub(super) fn shown(&self, start: Option<&str>) -> String {
+        match (self, start) {
+            (Self::InBase(path), None) if path.is_empty() => ".".to_owned(),
+            (Self::InBase(path), None) => path.clone(),
+            (place, start) => format!("/{}", place.resolve(start.unwrap_or_default())),
+        }
+    }
+
+    /// Whether it is another place, or below that.
+    fn is_in(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Absolute(path), Self::Absolute(other))
+            | (Self::InBase(path), Self::InBase(other)) => is_below(path, other),
+            _ => false,
+        }
+    }
+
     fn join(&self, below: &str) -> Self {
         match self {
             Self::Absolute(path) => Self::Absolute(clean(&format!("{path}/{below}"))),
@@ -56,6 +76,12 @@ impl Place {
             Self::InBase(path) => clean(&format!("{start}/{path}")),
         }
     }
+}
+
+/// Whether a clean path is another one, or below that.
+fn is_below(path: &str, other: &str) -> bool {
+    let rest = path.strip_prefix(other);
+    other.is_empty() || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// A path without empty parts, `.` and `..`.
@@ -120,6 +146,31 @@ impl Copies {
         }
     }
 
+    /// What is copied, and where to, without what another copy has in it.
+    pub(super) fn pairs(&self) -> Vec<(&str, &Place)> {
+        let mut pairs: Vec<(&str, &Place)> = Vec::new();
+        for copied in &self.copies {
+            let pair = (copied.named.as_str(), &copied.to);
+            if !pairs.contains(&pair) {
+                pairs.push(pair);
+            }
+        }
+        let whole = pairs.clone();
+        pairs.retain(|(source, to)| {
+            !whole.iter().any(|other| {
+                *other != (*source, *to) && is_below(source, other.0) && to.is_in(other.1)
+            })
+        });
+        pairs
+    }
+
+    /// Where that goes which a file is copied with, by the last word on it.
+    pub(super) fn target(&self, file: &str) -> Option<&Place> {
+        let covering = |copied: &&Copied| copied.source.covers(file).is_some();
+        let copied = self.copies.iter().rev().find(covering)?;
+        Some(&copied.to)
+    }
+
     /// Where a file goes, the last word last.
     pub(super) fn places(&self, file: &str) -> Vec<Place> {
         let parts: Vec<_> = file.split('/').collect();
@@ -140,6 +191,31 @@ impl Copies {
         }
         places
     }
+}
+
+/// The images that a Dockerfile begins with: the bases of its stages that are no stages
+/// themselves, with defaults of the `ARG`s before the first one.
+pub(crate) fn bases(text: &str) -> Vec<String> {
+    let mut before = Reading::default();
+    for line in instructions(text) {
+        let word = line.split_whitespace().next().unwrap_or_default();
+        if word.eq_ignore_ascii_case("FROM") {
+            break;
+        }
+        before.read(&line);
+    }
+    let stages = stages(text);
+    let mut images = Vec::new();
+    for (index, stage) in stages.iter().enumerate() {
+        let own = stages[..index]
+            .iter()
+            .any(|other| other.is_named(&stage.base));
+        let image = before.expand(&stage.base);
+        if !own && image != "scratch" && !images.contains(&image) {
+            images.push(image);
+        }
+    }
+    images
 }
 
 struct Stage {
@@ -334,6 +410,7 @@ impl Reading {
         let place = self.directory.from(&to);
         let several = sources.len() > 1;
         for source in sources {
+            let named = clean(&source);
             let source = Pattern::parse(&source);
             let into = several
                 || source.is_wild()
@@ -343,6 +420,7 @@ impl Reading {
                 || place == self.directory;
             self.copies.push(Copied {
                 source,
+                named,
                 to: place.clone(),
                 into,
             });
@@ -419,125 +497,4 @@ fn words(text: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn place(path: &str) -> Place {
-        match path.strip_prefix('/') {
-            Some(path) => Place::Absolute(path.to_owned()),
-            None => Place::InBase(path.to_owned()),
-        }
-    }
-
-    #[track_caller]
-    fn goes(dockerfile: &str, file: &str, to: &[&str]) {
-        let wanted: Vec<_> = to.iter().map(|path| place(path)).collect();
-        assert_eq!(
-            Copies::read(dockerfile).places(file),
-            wanted,
-            "{file} of {dockerfile}"
-        );
-    }
-
-    #[test]
-    fn files_go_where_copy_puts_them() {
-        let whole = "FROM ruby\nWORKDIR /app\nCOPY . .\n";
-        goes(whole, "lib/a.rb", &["/app/lib/a.rb"]);
-        goes(whole, "a.rb", &["/app/a.rb"]);
-        goes("FROM x\nCOPY . /app", "a b/c", &["/app/a b/c"]);
-        goes("FROM x\nCOPY lib /app/lib", "lib/a.rb", &["/app/lib/a.rb"]);
-        goes("FROM x\nCOPY lib /app/lib", "library", &[]);
-        goes("FROM x\nCOPY a.rb /app/b.rb", "a.rb", &["/app/b.rb"]);
-        goes("FROM x\nCOPY a.rb /app/", "a.rb", &["/app/a.rb"]);
-        goes(
-            "FROM x\nWORKDIR /app\nCOPY a.rb /app",
-            "a.rb",
-            &["/app/a.rb"],
-        );
-        goes("FROM x\nCOPY a.rb b.rb /app", "b.rb", &["/app/b.rb"]);
-        goes("FROM x\nCOPY *.rb /app", "b.rb", &["/app/b.rb"]);
-        goes("FROM x\nCOPY src/* /app", "src/d/e", &["/app/e"]);
-        goes("FROM x\nADD [\"a b\", \"/app/\"]", "a b", &["/app/a b"]);
-        goes("FROM x\nCOPY . .", "a", &["a"]);
-        goes(
-            "FROM x\nCOPY Gemfile /a/\nCOPY . /b",
-            "Gemfile",
-            &["/a/Gemfile", "/b/Gemfile"],
-        );
-        goes("FROM x\nCOPY . /b\nCOPY . /b", "a", &["/b/a"]);
-    }
-
-    #[test]
-    fn what_is_not_of_the_context_is_left_out() {
-        goes("FROM x\nCOPY --from=build /out /app", "out", &[]);
-        goes("FROM x\nADD https://h/x /app/", "x", &[]);
-        goes(
-            "FROM x\nCOPY <<EOF /app/x\nCOPY a /b\nEOF\nCOPY c /d",
-            "a",
-            &[],
-        );
-        goes("FROM x\nRUN <<EOF\nCOPY a /b\nEOF\nCOPY c /d", "c", &["/d"]);
-        goes("FROM x\n# COPY a /b\n", "a", &[]);
-        goes("", "a", &[]);
-        goes("COPY a /b", "a", &[]);
-    }
-
-    #[test]
-    fn names_and_lines_are_put_together() {
-        goes(
-            "FROM x\nENV HOME=/srv APP=\"${HOME}/my app\"\nWORKDIR $APP\nCOPY --chown=1:1 a \\\n  # why\n  b ./",
-            "b",
-            &["/srv/my app/b"],
-        );
-        goes(
-            "FROM x\nENV DIR /srv\nARG SUB=one\nCOPY . $DIR/${SUB}/${NO:-two}${DIR:+3}",
-            "a",
-            &["/srv/one/two3/a"],
-        );
-        goes("# escape=`\nFROM x\nCOPY a `\n  /b", "a", &["/b"]);
-        goes(
-            "FROM x\nWORKDIR /a\nWORKDIR b/../c\ncopy . .",
-            "x",
-            &["/a/c/x"],
-        );
-    }
-
-    #[test]
-    fn the_development_stage_and_what_it_stands_on_count() {
-        let text = "FROM ruby AS base\nWORKDIR /app\nCOPY Gemfile .\n\
-                    FROM base AS Development\nCOPY . .\n\
-                    FROM nginx\nCOPY public /www\n";
-        goes(text, "Gemfile", &["/app/Gemfile"]);
-        goes(text, "public/a", &["/app/public/a"]);
-        let last = "FROM ruby AS base\nCOPY a /one\nFROM nginx\nCOPY a /two\n";
-        goes(last, "a", &["/two"]);
-        goes("FROM x\nCOPY a /one\nFROM 0\nCOPY b /two", "a", &["/one"]);
-    }
-
-    #[test]
-    fn a_base_that_is_left_is_lost() {
-        assert!(Copies::read("FROM x\nCOPY . .\nWORKDIR /app").lost_base);
-        assert!(!Copies::read("FROM x\nCOPY . .").lost_base);
-        assert!(!Copies::read("FROM x\nCOPY . /x\nWORKDIR /app").lost_base);
-        assert_eq!(Place::InBase("a".into()).resolve("/srv/app"), "srv/app/a");
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_read(text in "(?s).{0,300}", file in "[a-z/.]{1,20}") {
-            let _ = Copies::read(&text).places(&file);
-        }
-
-        #[test]
-        fn any_instructions_are_read(
-            lines in prop::collection::vec("(FROM|COPY|ADD|ENV|ARG|WORKDIR|RUN) [a-z$\\{\\}:.\\\\/\\[\\]\"<= ]{0,30}", 0..12),
-            file in "[a-z]{1,3}(/[a-z]{1,3}){0,3}",
-        ) {
-            for place in Copies::read(&lines.join("\n")).places(&file) {
-                // Nothing leaves the image.
-                prop_assert!(!place.resolve("/base").split('/').any(|part| part == ".."));
-            }
-        }
-    }
-}
+mod tests;

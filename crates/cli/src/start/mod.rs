@@ -18,6 +18,7 @@ use rack_api::release::{self, PromoteOptions};
 use rack_api::{Environment, log};
 use tokio_util::io::ReaderStream;
 
+pub(crate) use self::dockerfile::bases;
 use self::sync::{Synced, synced};
 use self::tree::Tree;
 use self::voice::{BUILD, CONVOX, Lines, Voices, without_cursor};
@@ -169,16 +170,8 @@ impl Start<'_> {
             if !self.sync {
                 return std::future::pending().await;
             }
-            for synced in &running.synced {
-                let service = &synced.service;
-                let context = match synced.context.as_str() {
-                    "" => ".",
-                    context => context,
-                };
-                voices.say(
-                    CONVOX,
-                    &format!("starting sync from {context} on {service}"),
-                )?;
+            for line in running.synced.iter().flat_map(Synced::introduction) {
+                voices.say(CONVOX, &line)?;
             }
             let mut pause = LOOK;
             loop {

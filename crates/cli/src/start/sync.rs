@@ -54,6 +54,21 @@ impl Synced {
         }
     }
 
+    /// What is kept where, one line for each copy of the Dockerfile.
+    pub(super) fn introduction(&self) -> Vec<String> {
+        let service = &self.service;
+        let lines = self.copies.pairs().into_iter().map(|(source, to)| {
+            let source = match (self.context.as_str(), source) {
+                ("", "") => ".".to_owned(),
+                ("", path) | (path, "") => path.to_owned(),
+                (context, source) => format!("{context}/{source}"),
+            };
+            let to = to.shown(self.start.as_deref());
+            format!("starting sync from {source} to {to} on {service}")
+        });
+        lines.collect()
+    }
+
     /// The changes that concern this service, by their names in its context.
     fn own(&self, changes: &Changes) -> Changes {
         let own = |files: &BTreeSet<String>| {
@@ -147,18 +162,33 @@ impl Synced {
 
     fn say(&self, changes: &Changes, voices: &Voices) -> Result<(), Error> {
         let service = &self.service;
-        let tell = |doing: &str, files: &BTreeSet<String>| {
-            if files.len() > MOST_NAMES {
-                let text = format!("{doing}: {} files on {service}", files.len());
-                return voices.say(CONVOX, &text);
-            }
+        // By the directory they are copied to, in the words of the original.
+        let tell = |files: &BTreeSet<String>, [doing, to, of_many]: [&str; 3]| {
+            let mut targets: BTreeMap<String, Vec<&String>> = BTreeMap::new();
             for file in files {
-                voices.say(CONVOX, &format!("{doing}: {file} on {service}"))?;
+                let target = self.copies.target(file);
+                let target = target.map(|place| place.shown(self.start.as_deref()));
+                targets
+                    .entry(target.unwrap_or_default())
+                    .or_default()
+                    .push(file);
             }
-            Ok(())
+            for (target, files) in targets {
+                if files.len() > MOST_NAMES {
+                    let count = files.len();
+                    let text = format!("{doing}: {count} files {to} {target} {of_many} {service}");
+                    voices.say(CONVOX, &text)?;
+                    continue;
+                }
+                for file in files {
+                    let text = format!("{doing}: {file} {to} {target} on {service}");
+                    voices.say(CONVOX, &text)?;
+                }
+            }
+            Ok::<_, Error>(())
         };
-        tell("sync", &changes.written)?;
-        tell("remove", &changes.removed)?;
+        tell(&changes.written, ["sync", "to", "on"])?;
+        tell(&changes.removed, ["remove", "from", "to"])?;
         for file in changes.removed.iter().filter(|file| file.contains(COMMA)) {
             let text = format!(
                 "sync error: {file} stays on {service}: racks can not remove a name with a comma"

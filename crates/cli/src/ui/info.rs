@@ -1,6 +1,6 @@
 //! Info blocks: one labelled value per line.
 
-use super::Colour;
+use super::{Colour, Looks, shown};
 
 /// Labelled values in order.
 #[derive(Debug, Clone, Default)]
@@ -28,7 +28,8 @@ impl Info {
     }
 
     /// The text of the block.
-    pub(crate) fn render(&self, colour: bool) -> String {
+    pub(super) fn render(&self, looks: Looks) -> String {
+        let colour = looks.colour;
         let width = self
             .0
             .iter()
@@ -43,8 +44,7 @@ impl Info {
                 " ".repeat(width - label.len())
             );
             for line in value.split('\n') {
-                // What a rack says must not command the terminal.
-                let line = &line.replace(char::is_control, " ");
+                let line = &shown(line, looks.terminal);
                 text.push_str(&lead);
                 text.push_str("  ");
                 text.push_str(&Colour::Value.paint(line, colour));
@@ -68,7 +68,7 @@ mod tests {
             .add("Env", "FOO=bar\nBAZ=quux")
             .add_some("Router", "");
         assert_eq!(
-            info.render(false),
+            info.render(Looks::default()),
             "Id           release1\n\
              Description  \n\
              Env          FOO=bar\n             BAZ=quux\n"

@@ -7,6 +7,7 @@
 
 mod bar;
 mod colour;
+mod foreign;
 mod info;
 mod progress;
 mod table;
@@ -16,6 +17,7 @@ use std::io::{self, IsTerminal as _, Write};
 
 pub(crate) use bar::Bar;
 pub(crate) use colour::{Colour, VOICES};
+pub(crate) use foreign::shown;
 pub(crate) use info::Info;
 pub(crate) use progress::Progress;
 pub(crate) use table::Table;
@@ -39,16 +41,17 @@ enum Stream {
 }
 
 /// What a stream may show.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Looks {
     terminal: bool,
     colour: bool,
 }
 
 impl Ui {
-    /// Looks at the two streams and at `NO_COLOR`.
+    /// Looks at the two streams, at `NO_COLOR`, and at what the terminal can do.
     pub(crate) fn from_terminal() -> Self {
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || std::env::var_os("TERM").is_some_and(|terminal| terminal == "dumb");
         let looks = |terminal: bool| Looks {
             terminal,
             colour: terminal && !plain,
@@ -130,12 +133,12 @@ impl Ui {
 
     /// Prints a table.
     pub(crate) fn table(&self, table: &Table) -> Result<(), Error> {
-        self.text(table.render(self.looks().colour))
+        self.text(table.render(self.looks()))
     }
 
     /// Prints an info block.
     pub(crate) fn info(&self, info: &Info) -> Result<(), Error> {
-        self.text(info.render(self.looks().colour))
+        self.text(info.render(self.looks()))
     }
 
     /// Prints `<text>... ` and waits for the outcome.

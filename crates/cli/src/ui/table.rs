@@ -4,7 +4,7 @@
 //! apart, the last one is not padded, and nothing is trimmed: existing scripts
 //! rely on every one of these.
 
-use super::Colour;
+use super::{Colour, Looks, shown};
 
 /// A header and rows of as many cells.
 #[derive(Debug, Clone)]
@@ -29,28 +29,27 @@ impl Table {
             self.header.len(),
             "a row has as many cells as the header"
         );
-        // A newline in a cell would break the row in two, and what a rack says must not
-        // command the terminal.
-        self.rows.push(
-            cells
-                .into_iter()
-                .map(|cell| cell.replace(char::is_control, " "))
-                .collect(),
-        );
+        self.rows.push(cells);
     }
 
     /// The text of the table.
-    pub(crate) fn render(&self, colour: bool) -> String {
+    pub(super) fn render(&self, looks: Looks) -> String {
+        let colour = looks.colour;
         let columns = self.header.len();
         let mut widths = vec![0; columns];
-        for row in std::iter::once(&self.header).chain(&self.rows) {
+        // A newline in a cell would break the row in two.
+        let clean = |row: &Vec<String>| -> Vec<String> {
+            row.iter().map(|cell| shown(cell, looks.terminal)).collect()
+        };
+        let rows: Vec<_> = self.rows.iter().map(clean).collect();
+        for row in std::iter::once(&self.header).chain(&rows) {
             for (width, cell) in widths.iter_mut().zip(row).take(columns - 1) {
                 *width = cell.len().max(*width);
             }
         }
         let mut text = String::new();
         let lines = std::iter::once((&self.header, Colour::Header))
-            .chain(self.rows.iter().map(|row| (row, Colour::Value)));
+            .chain(rows.iter().map(|row| (row, Colour::Value)));
         for (row, kind) in lines {
             let cells: Vec<_> = row
                 .iter()
@@ -78,7 +77,7 @@ mod tests {
         row(["release1", "active", "build1", "2 days ago", "description1"]);
         row(["release2", "", "build1", "2 days ago", ""]);
         assert_eq!(
-            table.render(false),
+            table.render(Looks::default()),
             "ID        STATUS  BUILD   CREATED     DESCRIPTION\n\
              release1  active  build1  2 days ago  description1\n\
              release2          build1  2 days ago  \n"
@@ -88,7 +87,7 @@ mod tests {
     #[test]
     fn the_header_stands_without_rows() {
         assert_eq!(
-            Table::new(["APP", "STATUS", "RELEASE"]).render(false),
+            Table::new(["APP", "STATUS", "RELEASE"]).render(Looks::default()),
             "APP  STATUS  RELEASE\n"
         );
     }
@@ -98,7 +97,10 @@ mod tests {
         let mut table = Table::new(["A", "B"]);
         table.row(vec!["long".to_owned(), "x\ny".to_owned()]);
         assert_eq!(
-            table.render(true),
+            table.render(Looks {
+                terminal: true,
+                colour: true,
+            }),
             "\u{1b}[38;5;244mA\u{1b}[0m     \u{1b}[38;5;244mB\u{1b}[0m\n\
              \u{1b}[38;5;251mlong\u{1b}[0m  \u{1b}[38;5;251mx y\u{1b}[0m\n"
         );

@@ -428,11 +428,30 @@ fn a_reader_that_goes_away_ends_a_conversion_quietly() {
     );
 }
 
+/// Whether a program has begun to write: its file has no name where the system can do
+/// without, and one of its own elsewhere.
+fn has_begun(env: &Env, program: u32) -> bool {
+    let directory = env.path("work/myapp");
+    let open = std::fs::read_dir(format!("/proc/{program}/fd"));
+    let unnamed = open.into_iter().flatten().flatten().any(|file| {
+        let target = std::fs::read_link(file.path());
+        target.is_ok_and(|target| {
+            target.starts_with(&directory) && target.to_string_lossy().ends_with(" (deleted)")
+        })
+    });
+    unnamed || entries(env).len() > 1
+}
+
 #[test]
 fn an_interrupted_conversion_leaves_nothing() {
     let env = with(&[]);
     env.put("work/myapp/new.tgz", "kept");
-    for (signal, status) in [("INT", 130), ("TERM", 143)] {
+    let mut signals = vec![("INT", Some(130)), ("TERM", Some(143))];
+    if cfg!(target_os = "linux") {
+        // There is nothing to clean up, so nobody has to.
+        signals.push(("KILL", None));
+    }
+    for (signal, status) in signals {
         let mut child = env
             .command("artifact convert - -o new.tgz")
             .stdin(Stdio::piped())
@@ -441,8 +460,8 @@ fn an_interrupted_conversion_leaves_nothing() {
             .spawn()
             .expect("started");
         let started = std::time::Instant::now();
-        // Its temporary file is there, and it waits for the rest of its input.
-        while entries(&env).len() < 2 {
+        // It waits for the rest of its input.
+        while !has_begun(&env, child.id()) {
             assert!(started.elapsed().as_secs() < 60, "{:?}", entries(&env));
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
@@ -455,11 +474,11 @@ fn an_interrupted_conversion_leaves_nothing() {
         assert!(killed.expect("kill").success());
         let output = child.wait_with_output().expect("ended");
         drop(stdin);
-        assert_eq!(output.status.code(), Some(status), "{output:?}");
-        assert_eq!(
-            String::from_utf8_lossy(&output.stderr),
-            "ERROR: interrupted\n"
-        );
+        assert_eq!(output.status.code(), status, "{output:?}");
+        if status.is_some() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(said, "ERROR: interrupted\n");
+        }
         assert_eq!(entries(&env), ["new.tgz"]);
         assert_eq!(env.get("work/myapp/new.tgz").as_deref(), Some("kept"));
     }

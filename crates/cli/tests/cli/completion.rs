@@ -45,6 +45,8 @@ fn commands_and_flags_come_from_the_grammar() {
     );
     assert_eq!(offered(&env, &["-a", "x", "releases", "pro"]), "promote");
     assert_eq!(offered(&env, &["releases", "promote", "--f"]), "--force");
+    assert_eq!(offered(&env, &["-"]), "--help --app --rack --wait");
+    assert_eq!(offered(&env, &["-a", "x", "--r"]), "--rack");
     assert_eq!(offered(&env, &["completion", ""]), "bash fish zsh");
     assert_eq!(offered(&env, &["deploy-debug", "--output", "s"]), "summary");
     assert!(!offered(&env, &[""]).contains("budget"));
@@ -73,6 +75,12 @@ fn names_come_from_the_rack_that_the_line_is_for() {
         (&["builds", "export", ""], "BABCDEFGHIJ"),
         (&["resources", "url", ""], "database"),
         (&["env", "-a", "ma"], "mail"),
+        // Before the words, too.
+        (&["-a", ""], "myapp mail"),
+        (&["--app", "ma"], "mail"),
+        (&["--app=my"], "--app=myapp"),
+        (&["apps", "info", "-a", "my"], "myapp"),
+        (&["-a", "mail", "env", "get", "--", ""], ""),
         // Nothing is known of what comes here.
         (&["apps", "create", ""], ""),
         (&["run", "web", ""], ""),

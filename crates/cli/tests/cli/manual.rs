@@ -27,7 +27,14 @@ fn there_is_a_page_for_every_command() {
             .unwrap_or_else(|| panic!("no page {name}"))
     };
     assert!(page("convox-releases-promote").contains("promote a release"));
-    assert!(page("convox").contains("EXIT STATUS"));
+    for name in ["convox", "convox-apps", "convox-exec"] {
+        let page = page(name);
+        let title = name.to_uppercase();
+        assert!(page.contains(&format!(".TH {title} 1 ")), "{page}");
+        for section in [".SH NAME", ".SH \"EXIT STATUS\"", ".SH ENVIRONMENT"] {
+            assert!(page.contains(section), "{section}: {page}");
+        }
+    }
     assert!(env.get("work/myapp/pages/man1/convox-budget.1").is_none());
     let listed = env.convox("help").stdout;
     for line in listed.lines().take_while(|line| !line.is_empty()) {
@@ -35,7 +42,7 @@ fn there_is_a_page_for_every_command() {
         page(&words.replace(' ', "-"));
     }
     let first = env.convox("man");
-    assert!(first.stdout.starts_with(".ie") || first.stdout.contains(".TH convox 1"));
+    assert!(first.stdout.starts_with(".ie") || first.stdout.contains(".TH CONVOX 1"));
     assert_eq!(first.status, 0);
     env.put("work/myapp/file", "");
     let run = env.convox("man file");
@@ -84,6 +91,13 @@ fn colours_are_for_terminals_only_and_errors_have_hints() {
     let rack = FakeRack::start(|_| Reply::Status(401, "unauthorized\n"));
     let mut env = Env::with(&rack);
     env.set("NO_COLOR", "1");
+    env.convox("apps").fails(
+        "ERROR: unauthorized\nhint: RACK_URL names the rack and its credentials: \
+         correct it, or unset it to use what is stored\n",
+    );
+    env.unset("RACK_URL");
+    env.set("CONVOX_HOST", &rack.host);
+    env.set("X_DEV_ALLOW_HTTP", "true");
     env.convox("apps").fails(
         "ERROR: unauthorized\nhint: `convox login <host> -p <password>` stores a password\n",
     );

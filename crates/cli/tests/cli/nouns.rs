@@ -119,7 +119,7 @@ fn registries_are_listed_without_their_passwords() {
     }
     assert_eq!(added.len(), 2);
     env.convox("registries add quay.io")
-        .fails("ERROR: 3 args required\n");
+        .fails("ERROR: 3 args required\nhint: the password may also come as a line of standard input, or in PASSWORD\n");
     env.convox("registries remove quay.io/x")
         .prints("Removing registry... OK\n");
     rack.request("DELETE /registries/quay.io/x");

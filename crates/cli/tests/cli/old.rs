@@ -22,6 +22,19 @@ fn rack(request: &Request) -> Reply {
         "GET /apps/myapp/builds/BAAAAAAAAAA" => {
             Reply::Json(r#"{"id":"BAAAAAAAAAA","status":"complete","release":"RCCCCCCCCCC"}"#)
         }
+        "GET /apps/myapp" => Reply::Json(r#"{"name":"myapp","status":"running"}"#),
+        "GET /apps/myapp/parameters" => Reply::Json(r#"{"B":"2","A":"1"}"#),
+        "POST /apps/myapp/parameters" | "POST /apps/r/parameters" => Reply::Status(200, "ok\n"),
+        "POST /certificates" => Reply::Json(r#"{"id":"cert-1"}"#),
+        "POST /resources" | "PUT /resources/hook" => Reply::Json(r#"{"name":"hook"}"#),
+        "POST /apps/myapp/processes/web/run" => Reply::Json(r#"{"success":true,"pid":"0123"}"#),
+        "GET /apps/myapp/processes/web/run" => Reply::Frames(vec![
+            "said\n".into(),
+            "F1E49A85-0AD7-4AEF-A618-C249C6E6568D:3\n".into(),
+        ]),
+        "GET /instances/i-0/ssh" => {
+            Reply::Frames(vec!["F1E49A85-0AD7-4AEF-A618-C249C6E6568D:4\n".into()])
+        }
         "GET /apps/myapp/builds/BAAAAAAAAAA/logs" => Reply::Frames(vec!["built\n".into()]),
         _ => Reply::Status(404, "404 page not found\n"),
     }
@@ -116,6 +129,90 @@ fn a_source_is_a_file_in_a_form() {
         names.iter().any(|name| name.ends_with("convox.yml")),
         "{names:?}"
     );
+}
+
+#[test]
+fn parameters_are_fields_of_an_app_the_rack_included() {
+    let rack = FakeRack::foreign(rack);
+    let env = Env::with(&rack);
+    env.convox("apps params").prints("A  1\nB  2\n");
+    env.convox("apps params set C=3 D=x=y")
+        .prints("Updating parameters... OK\n");
+    assert_eq!(
+        rack.request("POST /apps/myapp/parameters").body,
+        b"C=3&D=x%3Dy"
+    );
+    env.convox("rack params set E=5")
+        .prints("Updating parameters... OK\n");
+    assert_eq!(rack.request("POST /apps/r/parameters").body, b"E=5");
+    assert!(!rack.lines().iter().any(|line| line == "PUT /system"));
+}
+
+#[test]
+fn certificates_and_resources_have_fields_of_other_names() {
+    let rack = FakeRack::foreign(rack);
+    let env = Env::with(&rack);
+    env.put("work/myapp/pub.pem", "PUB");
+    env.put("work/myapp/key.pem", "KEY");
+    env.convox("certs import pub.pem key.pem")
+        .prints("Importing certificate... OK, cert-1\n");
+    assert_eq!(
+        rack.request("POST /certificates").body,
+        b"private=KEY&public=PUB"
+    );
+    env.convox("rack resources create webhook --name hook Url=https://x")
+        .prints("Creating resource... OK, hook\n");
+    assert_eq!(
+        rack.request("POST /resources").body,
+        b"Url=https%3A%2F%2Fx&name=hook&type=webhook"
+    );
+    env.convox("rack resources update hook Url=https://y")
+        .prints("Updating resource... OK\n");
+    assert_eq!(
+        rack.request("PUT /resources/hook").body,
+        b"Url=https%3A%2F%2Fy"
+    );
+}
+
+#[test]
+fn a_run_is_one_call() {
+    let rack = FakeRack::foreign(rack);
+    let env = Env::with(&rack);
+    let run = env.convox("run web ls --release RAAAAAAAAAA --timeout 60");
+    assert_eq!((run.stdout.as_str(), run.status), ("said\n", 3), "{run:?}");
+    let asked = rack.request("GET /apps/myapp/processes/web/run");
+    assert_eq!(asked.headers["command"], "ls");
+    assert_eq!(asked.headers["release"], "RAAAAAAAAAA");
+    assert_eq!(asked.headers["timeout"], "60");
+    env.convox("run web ls -d")
+        .prints("Running detached process... OK, 0123\n");
+    assert_eq!(
+        rack.request("POST /apps/myapp/processes/web/run").body,
+        b"command=ls"
+    );
+}
+
+#[test]
+fn a_shell_is_reached_under_another_name() {
+    let rack = FakeRack::foreign(rack);
+    let run = Env::with(&rack).convox("instances ssh i-0 true");
+    assert_eq!(run.status, 4, "{run:?}");
+    let asked = rack.request("GET /instances/i-0/ssh");
+    assert_eq!(asked.headers["terminal"], "xterm");
+    assert_eq!(asked.headers["command"], "true");
+}
+
+#[test]
+fn a_rack_without_resources_of_apps_is_to_be_upgraded() {
+    let rack = FakeRack::foreign(|request| match request.line.as_str() {
+        "GET /system" => Reply::Json(r#"{"name":"r","version":"20190111211123"}"#),
+        _ => Reply::Status(404, ""),
+    });
+    let env = Env::with(&rack);
+    for command in ["resources", "resources info db", "resources url db"] {
+        env.convox(command)
+            .fails("ERROR: command unavailable, please upgrade this rack\n");
+    }
 }
 
 #[test]

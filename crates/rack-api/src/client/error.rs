@@ -29,7 +29,7 @@ pub enum ClientError {
     Tls {
         /// Host and port.
         host: String,
-        /// Text of the innermost failure.
+        /// Why, in words.
         reason: String,
     },
     /// The connection broke after something was sent: the call may or may not
@@ -55,6 +55,14 @@ pub enum ClientError {
     /// The call itself makes no sense; nothing was sent.
     #[error("{0}")]
     Invalid(String),
+    /// The rack has said why a command did not run, or broke off, and given it a status.
+    #[error("{message}")]
+    Refused {
+        /// The rack's text.
+        message: String,
+        /// Never zero.
+        status: i64,
+    },
     /// A command's stream ended in good order, but without its exit status.
     #[error("exit status is missing: the rack ended the stream without one")]
     NoExitStatus,
@@ -98,8 +106,11 @@ impl ClientError {
         let error = error.without_url();
         let host = host.to_owned();
         let reason = innermost(&error);
-        if causes(&error).any(<dyn StdError>::is::<rustls::Error>) {
-            return Self::Tls { host, reason };
+        if let Some(error) = causes(&error).find_map(|cause| cause.downcast_ref()) {
+            return Self::Tls {
+                host,
+                reason: distrust(error, &reason),
+            };
         }
         if error.is_connect() {
             let kind = causes(&error)
@@ -144,6 +155,30 @@ fn causes<'a>(
             None => error.source(),
         }
     })
+}
+
+/// Why a server is not trusted, in words; the library has those of programmers.
+fn distrust(error: &rustls::Error, innermost: &str) -> String {
+    use rustls::CertificateError as Bad;
+    match error {
+        rustls::Error::InvalidCertificate(bad) => match bad {
+            Bad::UnknownIssuer => "nobody this machine trusts has signed its certificate".into(),
+            Bad::Expired | Bad::ExpiredContext { .. } => "its certificate has expired".into(),
+            Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+                "its certificate is not valid yet".into()
+            }
+            Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
+                "its certificate is for another name".into()
+            }
+            Bad::Revoked => "its certificate was revoked".into(),
+            Bad::BadSignature => "the signature of its certificate is wrong".into(),
+            // Names of our own library's errors, such as that of a certificate that signs
+            // itself, say nothing to people.
+            _ => "its certificate is not one that this machine trusts".into(),
+        },
+        rustls::Error::InvalidMessage(_) => "it does not speak TLS".into(),
+        _ => innermost.to_owned(),
+    }
 }
 
 /// The text of the first cause of all: the layers above it say only where it passed.

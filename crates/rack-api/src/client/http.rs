@@ -1,5 +1,7 @@
 //! What all calls share: paths, headers, bodies, answers, errors.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -57,12 +59,21 @@ impl std::fmt::Debug for Client {
 
 /// Form fields or query parameters, those without a value left out.
 #[derive(Debug, Default)]
-pub(super) struct Fields(Vec<(&'static str, String)>);
+pub(super) struct Fields(Vec<(Cow<'static, str>, String)>);
 
 impl Fields {
     /// Adds a field when there is a value.
     pub(super) fn add(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
-        self.0.extend(value.map(|value| (name, value.to_string())));
+        self.0
+            .extend(value.map(|value| (name.into(), value.to_string())));
+        self
+    }
+
+    /// Adds fields whose names are somebody else's choice.
+    pub(super) fn add_all(mut self, fields: &BTreeMap<String, String>) -> Self {
+        let fields = fields.iter();
+        self.0
+            .extend(fields.map(|(name, value)| (name.clone().into(), value.clone())));
         self
     }
 
@@ -387,8 +398,13 @@ impl Client {
         path: &str,
         query: Fields,
     ) -> Result<Download, ClientError> {
-        let response = self.send(self.query_request(path, query)?).await?;
-        Ok(Download::new(self.host(), response))
+        let request = self.query_request(path, query)?;
+        let again = request.try_clone().map(RequestBuilder::build_split);
+        let response = self.send(request).await?;
+        Ok(match again {
+            Some((http, Ok(again))) => Download::resumable(self.host(), response, http, again),
+            _ => Download::new(self.host(), response),
+        })
     }
 
     /// GETs JSON as it is.

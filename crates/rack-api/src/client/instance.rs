@@ -49,6 +49,6 @@ impl Client {
         ];
         let path = path(&["instances", id, "shell"])?;
         let request = with_headers(self.rack_request(Method::GET, &path)?, headers)?;
-        Ok(ExecSocket::new(self.websocket(request).await?))
+        self.exec_socket(request).await
     }
 }

@@ -1,16 +1,20 @@
 //! Calls that only racks of 2018 and before take (`rack-api.md` §5): a source as a form's
-//! file, formations, environments as a body. Which rack is one of those is told by its
+//! file, formations, environments as a body, options as fields of their own. Which rack is one of those is told by its
 //! version; who calls decides.
+
+use std::collections::BTreeMap;
 
 use ::http::Method;
 use bytes::Bytes;
 use futures::StreamExt as _;
 
-use super::http::{Fields, path};
-use super::{Client, ClientError, Upload};
+use super::http::{Fields, path, with_headers};
+use super::{Client, ClientError, ExecSocket, Upload};
 use crate::formation::FormationEntry;
+use crate::instance::ShellOptions;
+use crate::process::{RunDetached, RunOptions};
 use crate::service::{ServicePort, UpdateOptions};
-use crate::{Build, Service, build, id};
+use crate::{Build, Certificate, Resource, Service, build, id};
 
 /// Where the rack tells the release that a new environment has become.
 const RELEASE: &str = "release-id";
@@ -97,6 +101,129 @@ impl Client {
             host: self.host(),
             reason: "it names no release for the environment".to_owned(),
         })
+    }
+
+    /// Reads the parameters of an app or, by its name, of the rack.
+    pub async fn legacy_parameters(
+        &self,
+        app: &str,
+    ) -> Result<BTreeMap<String, String>, ClientError> {
+        self.get(&path(&["apps", app, "parameters"])?, Fields::default())
+            .await
+    }
+
+    /// Sets parameters of an app or, by its name, of the rack.
+    pub async fn legacy_parameters_set(
+        &self,
+        app: &str,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<(), ClientError> {
+        let path = path(&["apps", app, "parameters"])?;
+        let fields = Fields::default().add_all(parameters);
+        self.act(Method::POST, &path, fields).await
+    }
+
+    /// Stores a certificate with its key, all in PEM.
+    pub async fn legacy_certificate_create(
+        &self,
+        certificate: &str,
+        key: &str,
+        chain: Option<&str>,
+    ) -> Result<Certificate, ClientError> {
+        let fields = Fields::default()
+            .add("chain", chain)
+            .add("private", Some(key))
+            .add("public", Some(certificate));
+        self.form(Method::POST, "/certificates", fields).await
+    }
+
+    /// Makes a resource of the rack, whose options are fields of their own.
+    pub async fn legacy_rack_resource_create(
+        &self,
+        kind: &str,
+        name: &str,
+        options: &BTreeMap<String, String>,
+    ) -> Result<Resource, ClientError> {
+        let fields = Fields::default()
+            .add_all(options)
+            .add("type", Some(kind))
+            .add("name", Some(name));
+        self.form(Method::POST, "/resources", fields).await
+    }
+
+    /// Changes options of a resource of the rack.
+    pub async fn legacy_rack_resource_update(
+        &self,
+        name: &str,
+        options: &BTreeMap<String, String>,
+    ) -> Result<Resource, ClientError> {
+        let fields = Fields::default().add_all(options);
+        self.form(Method::PUT, &path(&["resources", name])?, fields)
+            .await
+    }
+
+    /// Runs a command in a process of its own, which goes with it.
+    pub async fn legacy_run_attached(
+        &self,
+        app: &str,
+        service: &str,
+        options: &RunOptions,
+        seconds: i64,
+    ) -> Result<ExecSocket, ClientError> {
+        let RunOptions {
+            command,
+            release,
+            height,
+            width,
+            ..
+        } = options;
+        let command = command.as_deref().unwrap_or_default();
+        let headers = [
+            ("Command", Some(command.replace(['\r', '\n'], " "))),
+            ("Release", release.clone()),
+            ("Timeout", Some(seconds.to_string())),
+            ("Height", height.map(|rows| rows.to_string())),
+            ("Width", width.map(|columns| columns.to_string())),
+        ];
+        let path = path(&["apps", app, "processes", service, "run"])?;
+        let request = with_headers(self.rack_request(Method::GET, &path)?, headers)?;
+        self.exec_socket(request).await
+    }
+
+    /// Runs a command in a process of its own and leaves it alone; gives its id.
+    pub async fn legacy_run_detached(
+        &self,
+        app: &str,
+        service: &str,
+        options: &RunOptions,
+    ) -> Result<String, ClientError> {
+        let fields = Fields::default()
+            .add("command", options.command.as_deref())
+            .add("release", options.release.as_deref());
+        let path = path(&["apps", app, "processes", service, "run"])?;
+        let run: RunDetached = self.form(Method::POST, &path, fields).await?;
+        Ok(run.pid)
+    }
+
+    /// Opens a shell on a machine; rows and columns are exchanged there.
+    pub async fn legacy_instance_shell(
+        &self,
+        id: &str,
+        options: &ShellOptions,
+    ) -> Result<ExecSocket, ClientError> {
+        let command = options.command.as_deref();
+        let headers = [
+            (
+                "Command",
+                command.map(|command| command.replace(['\r', '\n'], " ")),
+            ),
+            ("Terminal", Some("xterm".to_owned())),
+            ("Height", options.width.map(|columns| columns.to_string())),
+            ("Width", options.height.map(|rows| rows.to_string())),
+        ];
+        let path = path(&["instances", id, "ssh"])?;
+        let request = with_headers(self.rack_request(Method::GET, &path)?, headers)?;
+        self.exec_socket(request).await
     }
 
     /// Removes a login to a registry.

@@ -111,7 +111,7 @@ impl Client {
             ("Width", width.map(|columns| columns.to_string())),
         ];
         let request = with_headers(self.rack_request(Method::GET, &path)?, headers)?;
-        Ok(ExecSocket::new(self.websocket(request).await?))
+        self.exec_socket(request).await
     }
 
     /// Reads what the rack remembers of a one-off process; only our own server answers.

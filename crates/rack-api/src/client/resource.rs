@@ -50,6 +50,6 @@ impl Client {
         ];
         let path = path(&["apps", app, "resources", name, "console"])?;
         let request = with_headers(self.rack_request(Method::GET, &path)?, headers)?;
-        Ok(ExecSocket::new(self.websocket(request).await?))
+        self.exec_socket(request).await
     }
 }

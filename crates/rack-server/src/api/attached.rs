@@ -13,7 +13,7 @@ use super::params::{Headers, Params};
 use super::process::{converse, refuse};
 use super::reply;
 use super::scope::{Scope, of_socket};
-use super::socket::serve;
+use super::socket::{serve, wants_apart};
 use crate::operations::Failure;
 
 /// Longest life of a process that a client sets no limit.
@@ -69,6 +69,7 @@ pub(super) async fn run_attached(
         })?;
         Ok((rack, options))
     });
+    let apart = wants_apart(&request);
     serve(request, async move |reader, writer| {
         let started = match prepared {
             Ok((rack, (options, lifetime))) => {
@@ -78,10 +79,10 @@ pub(super) async fn run_attached(
         };
         match started {
             Ok((session, exec)) => {
-                converse(Some(&session), exec, reader, writer).await;
+                converse(Some(&session), exec, reader, writer, apart).await;
                 session.leave().await;
             }
-            Err(failure) => refuse(&failure, reader, writer).await,
+            Err(failure) => refuse(&failure, reader, writer, apart).await,
         }
     })
 }

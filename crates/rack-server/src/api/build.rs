@@ -148,7 +148,7 @@ pub(super) async fn copy(
     request: Request,
 ) -> Result<Response> {
     let params = Params::of_request(request).await?;
-    let foreign = params.boolean("force").unwrap_or(false);
+    let foreign = params.switch("force")?;
     let ticket = params.required("ticket")?;
     Ok(reply::json(
         &console.copy_build(&rack, &app, ticket, foreign).await?,
@@ -233,8 +233,8 @@ pub(super) async fn import(
     request: Request,
 ) -> Result<Response> {
     let query = Params::of_query(request.uri());
-    let foreign = query.boolean("force").unwrap_or(false);
-    let thin = query.boolean("thin").unwrap_or(false);
+    let foreign = query.switch("force")?;
+    let thin = query.switch("thin")?;
     if let Some(parts) = Parts::of(request.headers()) {
         return from_parts(&rack, &app, parts(request.into_body()), foreign).await;
     }

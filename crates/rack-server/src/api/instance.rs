@@ -11,7 +11,7 @@ use super::params::Headers;
 use super::process::{converse, refuse};
 use super::reply;
 use super::scope::{Scope, of_socket};
-use super::socket::serve;
+use super::socket::{serve, wants_apart};
 use crate::operations::Failure;
 
 /// `GET /instances`
@@ -68,6 +68,7 @@ fn open(
             .map_err(|_| Failure::Invalid("height and width must be whole numbers".into()))?;
         Ok((rack, options))
     });
+    let apart = wants_apart(&request);
     serve(request, async move |reader, writer| {
         let opened = match prepared {
             Ok((rack, options)) => rack
@@ -78,10 +79,10 @@ fn open(
         };
         match opened {
             Ok((rack, shell)) => {
-                converse(None, shell.exec, reader, writer).await;
+                converse(None, shell.exec, reader, writer, apart).await;
                 rack.end_shell(&shell.process).await;
             }
-            Err(failure) => refuse(&failure, reader, writer).await,
+            Err(failure) => refuse(&failure, reader, writer, apart).await,
         }
     })
 }

@@ -36,6 +36,7 @@ mod process;
 mod proxy;
 mod rack;
 mod rack_resource;
+mod range;
 mod registry;
 mod release;
 mod reply;

@@ -2,16 +2,15 @@
 
 use axum::body::Body;
 use axum::extract::{Path, Request};
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use futures::{StreamExt as _, TryStreamExt as _};
-use tokio_util::io::{ReaderStream, StreamReader};
+use tokio_util::io::StreamReader;
 
 use super::error::Result;
 use super::params::Params;
-use super::reply;
 use super::scope::Scope;
-use crate::operations::Failure;
+use super::{range, reply};
 use crate::rack::Rack;
 
 async fn put(rack: &Rack, app: &str, key: &str, request: Request) -> Result<Response> {
@@ -43,21 +42,13 @@ pub(super) async fn store_unnamed(
     put(&rack, &app, "", request).await
 }
 
-/// `GET /apps/{app}/objects/{key}`
+/// `GET /apps/{app}/objects/{key}`, whole or a part of it.
 pub(super) async fn fetch(
     Scope(rack): Scope,
     Path((app, key)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Result<Response> {
-    let file = rack.object(&app, &key).await?;
-    let length = file
-        .metadata()
-        .await
-        .map_err(Failure::io("the object"))?
-        .len();
-    Ok(reply::bytes(
-        Body::from_stream(ReaderStream::new(file)),
-        Some(length),
-    ))
+    range::file(rack.object(&app, &key).await?, &headers).await
 }
 
 /// `HEAD /apps/{app}/objects/{key}`

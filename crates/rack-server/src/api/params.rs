@@ -85,6 +85,17 @@ impl Params {
         self.text(name).map(params::boolean)
     }
 
+    /// A parameter of our own, which nobody has ever written otherwise than as it is meant.
+    pub(super) fn switch(&self, name: &str) -> Result<bool> {
+        match self.text(name) {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => {
+                Err(Failure::Invalid(format!("{name} must be true or false, not {other:?}")).into())
+            }
+        }
+    }
+
     /// An integer, when present and not empty.
     pub(super) fn integer(&self, name: &str) -> Result<Option<i64>> {
         let text = self.text(name).filter(|text| !text.is_empty());

@@ -14,7 +14,7 @@ use super::error::{Result, message};
 use super::params::{Headers, Params};
 use super::reply;
 use super::scope::{Scope, of_socket};
-use super::socket::{FRAME, Reader, Writer, finish, keep_alive, serve};
+use super::socket::{FRAME, Reader, Writer, finish, keep_alive, say, serve, wants_apart};
 use crate::engine::Exec;
 use crate::operations::Failure;
 use crate::rack::exec::Session;
@@ -117,23 +117,23 @@ pub(super) async fn exec(
             .map_err(|_| Failure::Invalid("height and width must be whole numbers".into()))?;
         Ok((rack, options))
     });
+    let apart = wants_apart(&request);
     serve(request, async move |reader, writer| {
         let started = match prepared {
             Ok((rack, options)) => rack.exec(&app, &pid, &options).await,
             Err(failure) => Err(failure),
         };
         match started {
-            Ok((session, exec)) => converse(Some(&session), exec, reader, writer).await,
-            Err(failure) => refuse(&failure, reader, writer).await,
+            Ok((session, exec)) => converse(Some(&session), exec, reader, writer, apart).await,
+            Err(failure) => refuse(&failure, reader, writer, apart).await,
         }
     })
 }
 
 /// Says that a command could not be started: the text and a failing status, so that
 /// clients of every generation notice.
-pub(super) async fn refuse(failure: &Failure, reader: Reader, writer: Writer) {
-    let text = format!("ERROR: {}\n", message(failure));
-    let _ = writer.data(text.as_bytes()).await;
+pub(super) async fn refuse(failure: &Failure, reader: Reader, writer: Writer, apart: bool) {
+    say(&writer, apart, &message(failure)).await;
     let _ = writer.data(exit_status::encode(1).as_bytes()).await;
     finish(reader, writer).await;
 }
@@ -145,12 +145,14 @@ pub(super) async fn converse(
     exec: Exec,
     mut reader: Reader,
     writer: Writer,
+    apart: bool,
 ) {
     let Exec {
         mut output,
         mut input,
         status,
         size,
+        end,
     } = exec;
     if let Some(size) = size {
         reader.on_ping(move |payload| {
@@ -196,7 +198,7 @@ pub(super) async fn converse(
         Ok(true) => status.await.map_err(|error| error.to_string()),
         Ok(false) => {
             if let Some(session) = session {
-                session.abandoned(status).await;
+                session.abandoned(status, end).await;
             }
             return;
         }
@@ -205,7 +207,7 @@ pub(super) async fn converse(
     let status = match status {
         Ok(status) => status,
         Err(reason) => {
-            let _ = writer.data(format!("ERROR: {reason}\n").as_bytes()).await;
+            say(&writer, apart, &reason).await;
             1
         }
     };

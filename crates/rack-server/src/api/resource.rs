@@ -13,7 +13,7 @@ use super::error::{Result, message};
 use super::params::Headers;
 use super::reply;
 use super::scope::{Scope, of_socket};
-use super::socket::{Reader, Writer, finish, serve};
+use super::socket::{Reader, Writer, finish, say, serve, wants_apart};
 use crate::engine::Exec;
 use crate::operations::Failure;
 
@@ -76,6 +76,7 @@ pub(super) async fn console(
             size.map_err(|_| Failure::Invalid("height and width must be whole numbers".into()))?;
         Ok((rack, size))
     });
+    let apart = wants_apart(&request);
     serve(request, async move |reader, writer| {
         let started = match prepared {
             Ok((rack, size)) => rack
@@ -85,17 +86,16 @@ pub(super) async fn console(
             Err(failure) => Err(failure),
         };
         match started {
-            Ok((exec, terminal)) => relay(exec, terminal, reader, writer).await,
+            Ok((exec, terminal)) => relay(exec, terminal, reader, writer, apart).await,
             Err(failure) => {
-                let text = format!("ERROR: {}\n", message(&failure));
-                let _ = writer.data(text.as_bytes()).await;
+                say(&writer, apart, &message(&failure)).await;
                 finish(reader, writer).await;
             }
         }
     })
 }
 
-async fn relay(exec: Exec, terminal: bool, mut reader: Reader, writer: Writer) {
+async fn relay(exec: Exec, terminal: bool, mut reader: Reader, writer: Writer, apart: bool) {
     let Exec {
         mut output,
         mut input,
@@ -126,9 +126,7 @@ async fn relay(exec: Exec, terminal: bool, mut reader: Reader, writer: Writer) {
                     Ok(length) if writer.data(&buffer[..length]).await.is_err() => return false,
                     Ok(_) => {}
                     Err(error) => {
-                        let _ = writer
-                            .data(format!("ERROR: the session broke off: {error}\n").as_bytes())
-                            .await;
+                        say(&writer, apart, &format!("the session broke off: {error}")).await;
                         return true;
                     }
                 }

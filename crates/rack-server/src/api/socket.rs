@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use rack_api::apart;
 use rack_api::socket::{Event, Role, Socket, SocketReader, SocketWriter, accept_key};
 
 use super::error::message;
@@ -87,6 +88,21 @@ pub(super) async fn keep_alive(writer: &Writer) {
             return;
         }
     }
+}
+
+/// Whether a client wants to be told what the rack says from what a command says.
+pub(super) fn wants_apart(request: &Request) -> bool {
+    let wanted = request.headers().get(apart::HEADER);
+    wanted.is_some_and(|wanted| wanted == apart::WANTED)
+}
+
+/// Says an error in the stream of a command, apart if that is wanted. A client that has gone
+/// misses it.
+pub(super) async fn say(writer: &Writer, apart: bool, error: &str) {
+    if apart && writer.ping_with(apart::PING).await.is_err() {
+        return;
+    }
+    let _ = writer.data(format!("ERROR: {error}\n").as_bytes()).await;
 }
 
 /// Ends a socket in good order.

@@ -279,7 +279,8 @@ pub struct ExecSpec {
     /// terminal only.
     pub errors: Option<ErrorTail>,
     /// There is an `sh` in the process: engines that cannot start a command with its
-    /// terminal's size may use it to start the command after the size is set.
+    /// terminal's size may use it to start the command after the size is set, and those
+    /// that cannot end a command may use it for that.
     pub shell: bool,
 }
 
@@ -293,6 +294,9 @@ pub struct Exec {
     pub status: futures::future::BoxFuture<'static, Result<i64>>,
     /// Takes new sizes of its terminal, rows and columns, if it has one.
     pub size: Option<watch::Sender<(u16, u16)>>,
+    /// Ends the command and what it has started, as a terminal does that is closed. Nothing
+    /// happens where no command can be told from the others of its process.
+    pub end: futures::future::BoxFuture<'static, Result<()>>,
 }
 
 /// One piece of a process's log.

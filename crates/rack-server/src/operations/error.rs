@@ -81,6 +81,25 @@ impl Failure {
         let what = what.into();
         move |source| Self::Io { what, source }
     }
+
+    /// The same of a file in a directory, which is named when there is no room left in it.
+    pub fn spool(what: &str, directory: &std::path::Path) -> impl Fn(std::io::Error) -> Self {
+        move |source| {
+            let full = matches!(
+                source.kind(),
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+            );
+            let what = if full {
+                format!(
+                    "{what} does not fit into {}, make room there",
+                    directory.display()
+                )
+            } else {
+                what.to_owned()
+            };
+            Self::Io { what, source }
+        }
+    }
 }
 
 impl From<StoreError> for Failure {

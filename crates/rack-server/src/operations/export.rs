@@ -81,8 +81,9 @@ pub async fn prepare(
     let limits = context.settings.archive_limits.clone();
     let saved = SyncIoBridge::new(saved);
     tokio::task::spawn_blocking(move || {
+        let unspooled = Failure::spool("cannot export: a temporary file for the images", &directory);
         // Without a name from the start: it goes with the process, however that ends.
-        let spool = tempfile::tempfile_in(directory).map_err(unspooled)?;
+        let spool = tempfile::tempfile_in(&directory).map_err(&unspooled)?;
         let cannot =
             |error: ArtifactError| Failure::Failed(one_line(&format!("cannot export: {error}")));
         let mut tee = Tee::new(io::BufReader::with_capacity(256 << 10, saved), spool);
@@ -136,10 +137,6 @@ async fn name(
             image.service, build.id
         ))),
     }
-}
-
-fn unspooled(error: io::Error) -> Failure {
-    Failure::io("cannot export: a temporary file for the images")(error)
 }
 
 impl Export {

@@ -15,6 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufReader, Cursor, Seek as _};
+use std::path::Path;
 use std::sync::Arc;
 
 use artifact::{
@@ -93,8 +94,14 @@ fn refused(error: &ArtifactError) -> Failure {
     Failure::Invalid(one_line(&format!("cannot import: {error}")))
 }
 
-fn unspooled(error: std::io::Error) -> Failure {
-    Failure::io("cannot import: a temporary file for the archive")(error)
+/// For `map_err`: a file of the directory can not be written.
+fn unspooled(directory: &Path) -> impl Fn(std::io::Error) -> Failure {
+    Failure::spool("cannot import: a temporary file for the archive", directory)
+}
+
+/// The same, of a file.
+fn unspooled_to(file: &Path) -> impl Fn(std::io::Error) -> Failure {
+    unspooled(file.parent().unwrap_or(file))
 }
 
 fn gone(error: tokio::task::JoinError) -> Failure {
@@ -135,7 +142,10 @@ async fn receive_whole(
             .prefix("import-")
             .tempfile_in(directory)
     });
-    let spool = spool.await.map_err(gone)?.map_err(unspooled)?;
+    let spool = spool
+        .await
+        .map_err(gone)?
+        .map_err(unspooled(&context.scratch()))?;
     let (head, seen) = look(&mut body, &limits).await?;
     if let Some(build) = seen.as_ref().and_then(|seen| seen.build.as_ref()) {
         // Nobody should have to send a gigabyte to be told.
@@ -180,8 +190,8 @@ async fn receive_thin(
     let received = tokio::task::spawn_blocking(move || {
         let spool = tempfile::Builder::new()
             .prefix("import-")
-            .tempfile_in(directory)
-            .map_err(unspooled)?;
+            .tempfile_in(&directory)
+            .map_err(unspooled(&directory))?;
         keep(from, spool, |tee| artifact::verify_thin(tee, &limits))
     });
     let received = received.await.map_err(gone)??;
@@ -403,7 +413,7 @@ fn keep<R: std::io::Read>(
     let mut tee = Tee::new(from, file);
     let verified = verify(&mut tee);
     // A full disk breaks the reading off too, but is the better reason.
-    tee.finish().map_err(unspooled)?;
+    tee.finish().map_err(unspooled_to(&path))?;
     let contents = verified.map_err(|error| refused(&error))?;
     Received::new(&contents, Images::Gone).map(|received| Received {
         images: Images::Spooled(Box::new(contents), path),
@@ -422,7 +432,7 @@ fn compare(
     let (file, path) = spool.into_parts();
     let mut tee = Tee::new(from, file);
     let digest = artifact::fingerprint(&mut tee, limits);
-    let mut file = tee.finish().map_err(unspooled)?;
+    let mut file = tee.finish().map_err(unspooled_to(&path))?;
     let digest = digest.map_err(|error| refused(&error))?.to_string();
     let again = known.into_iter().find(|known| known.row.archive == digest);
     if let (Some(build), Some(again)) = (seen, again) {
@@ -441,7 +451,7 @@ fn compare(
             platforms: BTreeMap::new(),
         });
     }
-    file.rewind().map_err(unspooled)?;
+    file.rewind().map_err(unspooled_to(&path))?;
     let contents = artifact::verify(BufReader::with_capacity(BUFFER, file), limits)
         .map_err(|error| refused(&error))?;
     Received::new(&contents, Images::Gone).map(|received| Received {

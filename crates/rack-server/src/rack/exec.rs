@@ -7,7 +7,7 @@ use rack_api::process::ExecOptions;
 
 use super::Rack;
 use super::process::ID_LENGTH;
-use crate::engine::{Exec, ExecSpec, ProcessState, label};
+use crate::engine::{EngineError, Exec, ExecSpec, ProcessState, label};
 use crate::operations::plan::RUN;
 use crate::operations::{Failure, Result, run};
 
@@ -130,9 +130,19 @@ impl Session {
         }
     }
 
-    /// The client has gone away: a one-off process that lives for its command goes too.
-    pub async fn abandoned(&self, status: impl Future<Output = crate::engine::Result<i64>>) {
+    /// The client has gone away: its command goes too, and with it a one-off process that
+    /// lives for it.
+    pub async fn abandoned(
+        &self,
+        status: impl Future<Output = crate::engine::Result<i64>>,
+        end: impl Future<Output = crate::engine::Result<()>>,
+    ) {
         if self.run.is_none() {
+            match end.await {
+                // The process has ended, and everything in it.
+                Ok(()) | Err(EngineError::NotFound { .. }) => {}
+                Err(error) => tracing::info!(%error, "could not end an abandoned command"),
+            }
             return;
         }
         // It may have ended before, and only the news of it was lost.

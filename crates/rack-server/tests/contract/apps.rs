@@ -356,6 +356,34 @@ async fn objects_come_back_byte_for_byte(engine: Engine) {
         );
         assert!(answer.body == bytes, "{target}");
     }
+    // A part of it, as a download asks for that broke off.
+    let target = "/apps/myapp/objects/tmp/a.tgz";
+    let whole = rack.get(target).await;
+    assert_eq!(whole.header("accept-ranges"), Some("bytes"));
+    let tag = whole.header("etag").expect("a tag").to_owned();
+    let from = bytes.len() - 1000;
+    let part = rack
+        .with("Range", &format!("bytes={from}-"))
+        .with("If-Range", &tag)
+        .get(target)
+        .await;
+    assert_eq!(
+        (part.status, part.header("etag")),
+        (206, Some(tag.as_str()))
+    );
+    let span = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
+    assert_eq!(part.header("content-range"), Some(span.as_str()));
+    assert!(part.body == bytes[from..]);
+    let beyond = format!("bytes={}-", bytes.len());
+    assert_eq!(rack.with("Range", &beyond).get(target).await.status, 416);
+    // Of another object the whole is sent.
+    rack.upload(target, b"other").await.json();
+    let other = rack
+        .with("Range", "bytes=2-")
+        .with("If-Range", &tag)
+        .get(target)
+        .await;
+    assert_eq!((other.status, &other.body[..]), (200, &b"other"[..]));
     let chunked = rack
         .send_chunked("POST", "/apps/myapp/objects/chunked", &[b"ab", b"c"])
         .await;

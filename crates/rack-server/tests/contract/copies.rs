@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::engines::{Engine, on_both_engines};
 use super::flow::{MANIFEST, PLAIN, text};
-use super::world::{Client, World, until};
+use super::world::{Answer, Client, World, until};
 
 on_both_engines!(
     a_copy_is_the_same_bits_and_a_build_of_its_own,
@@ -226,6 +226,58 @@ fn in_common(ticket: &Value, had: &Value) -> Vec<String> {
         .collect()
 }
 
+/// An app whose rack has an image with some of the layers of its next build.
+struct InCommon {
+    /// What it has become on the other rack.
+    imported: Value,
+    /// The next build.
+    next: Value,
+    /// Layers of that which the other rack has.
+    layers: Vec<String>,
+}
+
+impl InCommon {
+    async fn new(staging: &Client, production: &Client) -> Self {
+        let build = built(staging, "myapp").await;
+        let whole = archive(staging, &build, "").await;
+        let import = "/apps/myapp/builds/import";
+        let imported = production.upload(import, &whole).await.json();
+        let files = [PLAIN[0], PLAIN[1], ("more", "of it")];
+        let (next, log) = staging.build("myapp", &files).await;
+        assert_eq!(next["status"], "complete", "{log}");
+        let path = format!("/apps/myapp/builds/{}/ticket", text(&next, "id"));
+        let ticket = staging.get(&path).await.json();
+        let had = production.get("/apps/myapp/layers").await.json();
+        let layers = in_common(&ticket, &had);
+        let all = ticket["layers"]["web"].as_array().expect("layers").len();
+        assert!(
+            !layers.is_empty() && layers.len() < all,
+            "{layers:?} of {all}"
+        );
+        Self {
+            imported,
+            next,
+            layers,
+        }
+    }
+
+    /// Has the next build exported without those layers.
+    fn without(&self) -> String {
+        format!("?without={}", self.layers.join(","))
+    }
+}
+
+/// The archive of a build.
+async fn archive(rack: &Client, build: &Value, query: &str) -> Vec<u8> {
+    exported(rack, build, query).await.body
+}
+
+async fn exported(rack: &Client, build: &Value, query: &str) -> Answer {
+    let id = text(build, "id");
+    rack.get(&format!("/apps/myapp/builds/{id}.tgz{query}"))
+        .await
+}
+
 async fn layers_that_the_app_has_need_not_be_sent(engine: Engine) {
     let (near, staging) = engine.with_rack().await;
     let far = engine.empty().await;
@@ -242,50 +294,31 @@ async fn layers_that_the_app_has_need_not_be_sent(engine: Engine) {
     }
     let nobody = production.get("/apps/nobody/layers").await;
     nobody.fails(404, "app not found: nobody");
-    let build = built(&staging, "myapp").await;
-    let export = |build: &Value, query: &str| {
-        let id = text(build, "id");
-        let (staging, target) = (
-            staging.clone(),
-            format!("/apps/myapp/builds/{id}.tgz{query}"),
-        );
-        async move { staging.get(&target).await }
-    };
-    let whole = export(&build, "").await.body;
-    production
-        .upload("/apps/myapp/builds/import", &whole)
-        .await
-        .json();
-    let files = [PLAIN[0], PLAIN[1], ("more", "of it")];
-    let (next, log) = staging.build("myapp", &files).await;
-    assert_eq!(next["status"], "complete", "{log}");
-    let ticket = staging
-        .get(&format!("/apps/myapp/builds/{}/ticket", text(&next, "id")))
-        .await
-        .json();
-    let had = production.get("/apps/myapp/layers").await.json();
-    let common = in_common(&ticket, &had);
-    let all = ticket["layers"]["web"].as_array().expect("layers").len();
-    assert!(
-        !common.is_empty() && common.len() < all,
-        "{common:?} of {all}"
-    );
-    let without = format!("?without={}", common.join(","));
-    let thin = export(&next, &without).await.body;
-    let whole = export(&next, "").await.body;
+    let shared = InCommon::new(&staging, &production).await;
+    let (next, without) = (&shared.next, shared.without());
+    let export = async |query: &str| exported(&staging, next, query).await;
+    let thin = export(&without).await.body;
+    let whole = export("").await.body;
     assert!(thin.len() < whole.len(), "{} < {}", thin.len(), whole.len());
 
     // What is not a digest is refused, what is not in the build left alone.
-    export(&next, "?without=x").await.fails(
+    export("?without=x").await.fails(
         400,
         "\"x\" is not a digest: expected sha256: and 64 lower-case hexadecimal digits",
     );
-    export(&next, &format!("{without}&format=v2")).await.fails(
+    export(&format!("{without}&format=v2")).await.fails(
         400,
         "layers can be left out of the default format only, not of v2",
     );
     let strange = format!("?without=sha256:{}", "0".repeat(64));
-    assert_eq!(export(&next, &strange).await.body, whole);
+    assert_eq!(export(&strange).await.body, whole);
+
+    // What is neither yes nor no is not guessed.
+    let maybe = "/apps/myapp/builds/import?thin=maybe";
+    production
+        .upload(maybe, b"")
+        .await
+        .fails(400, "thin must be true or false, not \"maybe\"");
 
     // It is no archive for those who were not asked, nor for a rack without the layers,
     // whatever else is on its engine.
@@ -347,30 +380,9 @@ async fn layers_that_go_while_the_archive_comes_are_missed(engine: Engine) {
     let far = engine.empty().await;
     let production = far.rack("production").await;
     production.create("myapp").await;
-    let build = built(&staging, "myapp").await;
-    let export = |query: String| {
-        let staging = staging.clone();
-        async move { staging.get(&format!("/apps/myapp/builds/{query}")).await }
-    };
-    let whole = export(format!("{}.tgz", text(&build, "id"))).await.body;
-    let before = production
-        .upload("/apps/myapp/builds/import", &whole)
-        .await
-        .json();
-    let files = [PLAIN[0], PLAIN[1], ("more", "of it")];
-    let (next, log) = staging.build("myapp", &files).await;
-    assert_eq!(next["status"], "complete", "{log}");
-    let ticket = staging
-        .get(&format!("/apps/myapp/builds/{}/ticket", text(&next, "id")))
-        .await
-        .json();
-    let had = production.get("/apps/myapp/layers").await.json();
-    let common = in_common(&ticket, &had);
-    assert!(!common.is_empty());
-    let id = text(&next, "id");
-    let thin = export(format!("{id}.tgz?without={}", common.join(",")))
-        .await
-        .body;
+    let shared = InCommon::new(&staging, &production).await;
+    let (before, next) = (&shared.imported, &shared.next);
+    let thin = archive(&staging, next, &shared.without()).await;
     let (first, rest) = thin.split_at(thin.len() / 2);
 
     let stream = tokio::net::TcpStream::connect(production.address).await;
@@ -388,7 +400,7 @@ async fn layers_that_go_while_the_archive_comes_are_missed(engine: Engine) {
         !super::world::files_below(&scratch).is_empty()
     })
     .await;
-    let gone = format!("/apps/myapp/builds/{}", text(&before, "id"));
+    let gone = format!("/apps/myapp/builds/{}", text(before, "id"));
     production.delete(&gone).await.json();
     stream.write_all(rest).await.expect("sent");
     let mut answer = String::new();
@@ -399,7 +411,7 @@ async fn layers_that_go_while_the_archive_comes_are_missed(engine: Engine) {
     assert_eq!(super::world::files_below(&scratch), Vec::<String>::new());
 
     // Which is why the client sends everything then.
-    let whole = export(format!("{id}.tgz")).await.body;
+    let whole = archive(&staging, next, "").await;
     let imported = production
         .upload("/apps/myapp/builds/import", &whole)
         .await

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use artifact::Format;
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use jiff::{Timestamp, ToSpan as _};
-use rack_api::exit_status;
+use rack_api::{apart, exit_status};
 use serde_json::{Value, json};
 
 use super::engines::{Engine, on_both_engines};
@@ -123,6 +125,26 @@ async fn errors_after_the_upgrade_travel_in_the_stream(engine: Engine) {
         status_of(&exec),
         (1, b"ERROR: process not found: nope\n".to_vec())
     );
+    // Who asks for it is told that the rack speaks, by a ping before the same bytes.
+    for (path, text) in [
+        ("/apps/myapp/processes/nope/exec", "process not found: nope"),
+        ("/instances/nope/shell", "instance not found: nope"),
+        (
+            "/apps/myapp/resources/nope/console",
+            "no such resource: nope",
+        ),
+    ] {
+        let headers = [("Command", "true"), (apart::HEADER, apart::WANTED)];
+        let mut asking = rack.socket(path, &headers).await;
+        let pinged = Arc::new(AtomicBool::new(false));
+        let heard = Arc::clone(&pinged);
+        asking.reader.on_ping(move |payload| {
+            heard.fetch_or(payload == apart::PING, Ordering::Relaxed);
+        });
+        let said = asking.until("\n").await;
+        assert_eq!(said, format!("ERROR: {text}\n"));
+        assert!(pinged.load(Ordering::Relaxed), "{path}");
+    }
     let log = rack.stream("/apps/nope/logs", &[]).await;
     assert_eq!(
         (log.text().as_str(), log.ended),

@@ -300,6 +300,21 @@ async fn a_one_off_goes_with_its_client(engine: Engine) {
     socket.writer.data(b"x").await.expect("sent");
     socket.until("x").await;
     drop(socket);
+    // But its command is, whatever that does; the simulated engine's can not be seen.
+    let target = "/apps/myapp/processes/web/exec";
+    let long = [("Command", "echo up; sleep 31337; echo never")];
+    let mut socket = rack.socket(target, &long).await;
+    socket.until("up").await;
+    drop(socket);
+    let look = [
+        ("Command", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '"),
+        ("Tty", "false"),
+    ];
+    until("the command to be gone", async || {
+        let seen = rack.stream(target, &look).await.bytes();
+        !String::from_utf8_lossy(&seen).contains("sleep 31337")
+    })
+    .await;
     let id = run().await;
     rack.delete(&format!("/apps/myapp/processes/{id}"))
         .await

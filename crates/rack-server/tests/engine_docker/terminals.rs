@@ -1,9 +1,9 @@
 //! Terminals of commands: their size, from the first look on.
 
-use rack_server::engine::{Engine, ExecSpec};
+use rack_server::engine::{Engine, ExecSpec, ProcessSpec};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::world::{World, words};
+use crate::world::{World, eventually, words};
 
 fn terminal(script: &str) -> ExecSpec {
     ExecSpec {
@@ -42,6 +42,59 @@ async fn the_first_command_sees_the_size() {
         let text = String::from_utf8_lossy(&output).into_owned();
         assert!(text.contains("/no/such/thing"), "{text:?}");
         assert!(matches!(status, 126 | 127), "status {status}: {text:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs Docker"]
+async fn a_command_that_nobody_waits_for_can_be_ended() {
+    World::enter(|world| async move {
+        // The two shells that images have most often.
+        for image in ["busybox:1.36", "debian:bookworm-slim"] {
+            let spec = ProcessSpec {
+                image: image.to_owned(),
+                ..world
+                    .script(&format!("end-{}", &image[..3]), "sleep 1000")
+                    .await
+            };
+            let id = world.run(&spec).await;
+            let running = async || {
+                let look = ExecSpec {
+                    tty: false,
+                    ..terminal(
+                        "for each in /proc/[0-9]*; do tr '\\0' ' ' <$each/cmdline; echo; done",
+                    )
+                };
+                let (output, _) = world.exec(&id, look, b"").await;
+                let text = String::from_utf8_lossy(&output).into_owned();
+                text.lines()
+                    .filter(|line| line.starts_with("sleep 31"))
+                    .count()
+            };
+            // One that ends when its terminal is closed, and one that must be made to.
+            for (tty, script) in [
+                (true, "sleep 3101 & sleep 3102; echo never"),
+                (false, "sleep 3103 & sleep 3104; echo never"),
+                (false, "trap '' HUP; sleep 3105; echo never"),
+            ] {
+                let spec = ExecSpec {
+                    tty,
+                    size: tty.then_some((24, 80)),
+                    ..terminal(script)
+                };
+                let other = world.docker.exec(&id, terminal("sleep 3199")).await;
+                let exec = world.docker.exec(&id, spec).await.expect("exec");
+                let expected = script.matches("sleep").count() + 1;
+                eventually("it runs", async || running().await == expected).await;
+                exec.end.await.expect("ended");
+                assert_ne!(exec.status.await.expect("a status"), 0, "{script}");
+                // What another command does is left alone.
+                eventually("it is gone", async || running().await == 1).await;
+                other.expect("exec").end.await.expect("ended");
+                eventually("all is gone", async || running().await == 0).await;
+            }
+        }
     })
     .await;
 }

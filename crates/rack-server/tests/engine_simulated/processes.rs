@@ -293,6 +293,17 @@ async fn commands_run_inside_processes() {
         environment: BTreeMap::from([("EXTRA".to_owned(), "given".to_owned())]),
         ..ExecSpec::default()
     };
+    // One whose terminal is closed.
+    let waits = ExecSpec {
+        command: vec!["sleep".to_owned(), "1000".to_owned()],
+        ..ExecSpec::default()
+    };
+    let exec = engine.exec(&id, waits).await.expect("an exec");
+    exec.end.await.expect("ended");
+    assert_eq!(
+        within("the status", exec.status).await.expect("a status"),
+        129
+    );
     let Exec { output, status, .. } = engine.exec(&id, spec).await.expect("an exec");
     assert_eq!(read_all(output).await.expect("read"), b"given\n");
     assert_eq!(status.await.expect("a status"), 0);

@@ -1,7 +1,7 @@
 //! The engine: whether one answers where the server looks for it, and whether it has the
-//! images that the manifest of the working directory names.
+//! images that the manifest of the working directory names and its Dockerfiles begin with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::{Finding, State};
 use crate::context::{Context, variable};
+use crate::start::bases;
 
 /// How long an engine may take to answer.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -38,22 +39,42 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// What is known of the engine.
+pub(super) struct Engine {
+    pub(super) finding: Finding,
+    pub(super) images: Vec<Finding>,
+    /// The version of its API, if it tells one.
+    pub(super) api: Option<String>,
+}
+
+impl Engine {
+    fn without_more(finding: Finding) -> Self {
+        Self {
+            finding,
+            images: Vec::new(),
+            api: None,
+        }
+    }
+}
+
 /// Looks for the engine, then for the images that are wanted of it.
-pub(super) async fn look(context: &Context) -> (Finding, Vec<Finding>) {
+pub(super) async fn look(context: &Context) -> Engine {
     if variable("RACK_SERVER_ENGINE").as_deref() == Some("simulated") {
-        let finding = Finding::ok("engine", "simulated: nothing really runs");
-        return (finding, Vec::new());
+        return Engine::without_more(Finding::ok("engine", "simulated: nothing really runs"));
     }
     let (place, version) = match find().await {
         Ok(found) => found,
-        Err(finding) => return (finding, Vec::new()),
+        Err(finding) => return Engine::without_more(finding),
     };
-    let engine = version_finding(&place, &version);
     let mut images = Vec::new();
     for image in wanted(context) {
-        images.extend(image_finding(&place, &image).await);
+        images.push(image_finding(&place, &image).await);
     }
-    (engine, images)
+    Engine {
+        finding: version_finding(&place, &version),
+        images,
+        api: version["ApiVersion"].as_str().map(str::to_owned),
+    }
 }
 
 /// The places where the server looks, best first; one that is named is the only one.
@@ -157,50 +178,65 @@ fn version_finding(place: &Place, version: &Value) -> Finding {
     }
 }
 
-/// The images that the manifest of the working directory names.
-fn wanted(context: &Context) -> Vec<String> {
-    let file = context.settings.working().join("convox.yml");
+/// The images that the manifest of the working directory names, and those its builds begin
+/// with.
+fn wanted(context: &Context) -> BTreeSet<String> {
+    let root = context.settings.working();
+    let file = root.join("convox.yml");
     let Ok(text) = std::fs::read_to_string(file) else {
-        return Vec::new();
+        return BTreeSet::new();
     };
     // What is wrong with a manifest is said by `convox build`.
     let Ok(loaded) = Manifest::load_without_environment(&text, &BTreeMap::new()) else {
-        return Vec::new();
+        return BTreeSet::new();
     };
-    let services = loaded.manifest.services.into_values();
     let resources = loaded.manifest.resources.into_values();
-    let mut images: Vec<_> = services
-        .filter_map(|service| service.image)
-        .chain(resources.filter_map(|resource| resource.image))
-        .collect();
-    images.sort();
-    images.dedup();
+    let mut images: BTreeSet<_> = resources.filter_map(|resource| resource.image).collect();
+    for service in loaded.manifest.services.into_values() {
+        if let Some(image) = service.image {
+            images.insert(image);
+        } else if !service.build.path.is_empty() {
+            let recipe = root
+                .join(&service.build.path)
+                .join(&service.build.dockerfile);
+            images.extend(
+                std::fs::read_to_string(recipe)
+                    .iter()
+                    .flat_map(|text| bases(text)),
+            );
+        }
+    }
+    // A name that can be no part of a path is said by the build.
+    images.retain(|image| {
+        let fits = |letter: char| letter.is_ascii_alphanumeric() || "._-/:@".contains(letter);
+        !image.is_empty() && image.chars().all(fits)
+    });
     images
 }
 
-async fn image_finding(place: &Place, image: &str) -> Option<Finding> {
+async fn image_finding(place: &Place, image: &str) -> Finding {
     const CHECK: &str = "images";
     match ask(place, &format!("/images/{image}/json")).await {
-        Ok((200, _)) => Some(Finding::ok(CHECK, format!("{image} is there"))),
-        Ok((404, _)) => Some(Finding::new(
+        Ok((200, _)) => Finding::ok(CHECK, format!("{image} is there")),
+        Ok((404, _)) => Finding::new(
             CHECK,
             State::Note,
             format!("{image} is not there"),
             format!("it is pulled when it is needed; `docker pull {image}` does it now"),
-        )),
+        ),
         // The engine answered a moment ago.
-        Ok((status, _)) => Some(Finding::new(
+        Ok((status, _)) => Finding::new(
             CHECK,
             State::Warning,
             format!("the engine answers with status {status} when asked for {image}"),
             "see the log of the engine",
-        )),
-        Err(error) => Some(Finding::new(
+        ),
+        Err(error) => Finding::new(
             CHECK,
             State::Warning,
             format!("the engine does not answer when asked for {image}: {error}"),
             "see the log of the engine",
-        )),
+        ),
     }
 }
 

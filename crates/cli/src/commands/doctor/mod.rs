@@ -6,6 +6,8 @@
 mod engine;
 mod local;
 mod machine;
+mod ports;
+mod versions;
 
 use clap::Args;
 use serde::Serialize;
@@ -13,7 +15,7 @@ use serde::Serialize;
 use crate::context::Context;
 use crate::error::Outcome;
 use crate::exit::Exit;
-use crate::ui::{Colour, Ui};
+use crate::ui::{Colour, Ui, shown};
 
 /// A check of the machine.
 #[derive(Debug, Args)]
@@ -83,8 +85,7 @@ impl Finding {
             State::Broken => ("broken", Colour::Bad),
         };
         let blanks = " ".repeat("warning".len() - word.len());
-        // What files and engines say must not command the terminal.
-        let plain = |text: &str| text.replace(char::is_control, " ");
+        let plain = |text: &str| shown(text, ui.stdout_is_terminal());
         ui.line(format!(
             "{}{blanks}  {:<8}  {}",
             ui.paint(colour, word),
@@ -105,12 +106,13 @@ impl Doctor {
         let server = context.local_server();
         let mut findings = local::settings(context);
         findings.extend(local::variables());
-        let (engine, images) = engine::look(context).await;
-        findings.push(engine);
-        findings.extend(images);
+        let engine = engine::look(context).await;
+        findings.push(engine.finding);
+        findings.extend(engine.images);
         match server {
             Ok(server) => {
                 findings.extend(local::server(&asleep, &server).await);
+                findings.extend(ports::look(&server).await);
                 findings.push(local::authority(&server.data));
                 findings.push(machine::disk(&server.data));
                 findings.push(machine::names(&server.host));
@@ -122,6 +124,7 @@ impl Doctor {
                 "mend the variable or file that is named",
             )),
         }
+        findings.extend(versions::look(&asleep, engine.api.as_deref()).await);
         findings.extend(local::racks(&asleep).await);
         let broken = findings
             .iter()

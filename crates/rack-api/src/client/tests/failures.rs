@@ -210,6 +210,12 @@ async fn certificates_of_this_machine_are_trusted_unless_told_otherwise() {
     let strict = Client::new(endpoint.with_verification(Verification::Always));
     let error = strict.system_get().await.expect_err("self-signed");
     assert!(matches!(error, ClientError::Tls { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("cannot trust rack.x.localhost:{port}: ")));
+    assert!(
+        text.ends_with(" trusts") || text.ends_with("its certificate"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -221,6 +227,10 @@ async fn plain_http_answered_to_tls_is_told() {
         .await
         .expect_err("no tls");
     assert!(matches!(error, ClientError::Tls { .. }), "{error:?}");
+    assert!(
+        error.to_string().ends_with(": it does not speak TLS"),
+        "{error}"
+    );
 }
 
 /// A server that drops its first connections without an answer; counts them all.

@@ -2,5 +2,6 @@
 
 mod calls;
 mod failures;
+mod resume;
 mod server;
 mod streams;

@@ -6,7 +6,7 @@ use super::server::{Reader, Server, Writer};
 use crate::client::{ClientError, ExecEvent};
 use crate::process::ExecOptions;
 use crate::socket::Event;
-use crate::{exit_status, log};
+use crate::{apart, exit_status, log};
 
 fn command(text: &str) -> ExecOptions {
     ExecOptions {
@@ -170,6 +170,64 @@ async fn streams_without_a_status_are_no_success() {
         [b"output", &exit_status::MARKER.as_bytes()[..20]].concat()
     );
     assert!(matches!(ended, Err(ClientError::Lost { .. })), "{ended:?}");
+}
+
+#[tokio::test]
+async fn what_the_rack_says_is_told_from_what_a_command_says() {
+    // A command that says what a rack would say.
+    let command = Server::socket(|reader, writer| async move {
+        writer.data(b"ERROR: mine\n").await.expect("data");
+        let marker = exit_status::encode(3);
+        writer.data(marker.as_bytes()).await.expect("marker");
+        finish(reader, writer).await;
+    })
+    .await;
+    let (output, ended) = exec(&command).await;
+    assert_eq!(output, b"ERROR: mine\n");
+    assert_eq!(ended.expect("a status"), 3);
+    assert_eq!(command.last().header(apart::HEADER), Some(apart::WANTED));
+
+    // A rack of ours, before a command has said anything and after.
+    for before in ["", "half"] {
+        let ours = Server::socket(move |reader, writer| async move {
+            writer.data(before.as_bytes()).await.expect("data");
+            writer.ping_with(apart::PING).await.expect("ping");
+            writer.data(b"ERROR: it ").await.expect("data");
+            writer.data(b"broke\n").await.expect("data");
+            let marker = exit_status::encode(1);
+            writer.data(marker.as_bytes()).await.expect("marker");
+            finish(reader, writer).await;
+        })
+        .await;
+        let (output, ended) = exec(&ours).await;
+        assert_eq!(output, before.as_bytes());
+        match ended.expect_err("the rack speaks") {
+            ClientError::Refused { message, status } => {
+                assert_eq!((message.as_str(), status), ("it broke", 1));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    // A rack of version 3, which says it behind the status.
+    for (claimed, status) in [(0, 1), (9, 9)] {
+        let third = Server::socket(move |reader, writer| async move {
+            let marker = exit_status::encode(claimed);
+            writer.data(marker.as_bytes()).await.expect("marker");
+            writer.data(b"ERROR: no such pod\n").await.expect("data");
+            finish(reader, writer).await;
+        })
+        .await;
+        let (output, ended) = exec(&third).await;
+        assert_eq!(output, b"");
+        match ended.expect_err("the rack speaks") {
+            ClientError::Refused {
+                message,
+                status: told,
+            } => assert_eq!((message.as_str(), told), ("no such pod", status)),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -194,7 +194,9 @@ pub(super) fn processes() -> Vec<Route> {
         socket("/apps/{app}/processes/{pid}/exec", process::exec)
             .says("runs a command in a process")
             .needs_or(Write, "process exec requires write access")
-            .headers("Command Entrypoint:bool Tty:bool Height:int Width:int Disable-Stdin:bool")
+            .headers(
+                "Command Entrypoint:bool Tty:bool Height:int Width:int Disable-Stdin:bool Errors",
+            )
             .used_by(ALL),
         socket("/apps/{app}/processes/{pid}/logs", log::process)
             .says("follows the log of a process")
@@ -264,7 +266,7 @@ pub(super) fn resources() -> Vec<Route> {
         socket("/apps/{app}/resources/{name}/console", resource::console)
             .says("opens an interactive session with a resource")
             .needs_or(Write, "resource console requires write access")
-            .headers("Height:int Width:int")
+            .headers("Height:int Width:int Errors")
             .used_by(&[V3]),
         socket("/proxy/{host}/{port}", proxy::proxy)
             .says("connects to a port of something the rack runs")
@@ -286,7 +288,8 @@ pub(super) fn objects() -> Vec<Route> {
             .gives::<Object>()
             .used_by(MODERN),
         get("/apps/{app}/objects/{*key}", object::fetch)
-            .says("fetches an object")
+            .says("fetches an object, or a part of it")
+            .headers("Range If-Range")
             .tells_secrets()
             .gives_bytes()
             .used_by(NONE),

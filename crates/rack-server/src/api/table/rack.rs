@@ -167,7 +167,7 @@ pub(super) fn instances() -> Vec<Route> {
         socket("/instances/{id}/shell", instance::shell)
             .says("opens a shell in a process of its own on the machine")
             .needs_or(Write, "instance shell requires write access")
-            .headers("Command Tty:bool Height:int Width:int")
+            .headers("Command Tty:bool Height:int Width:int Errors")
             .used_by(MODERN),
         socket("/instances/{id}/ssh", instance::ssh)
             .says("opens a shell, as clients of 2017 ask for it")

@@ -4,12 +4,16 @@
 //! a terminal there is no framing at all, so nothing may be guessed from the bytes;
 //! without one, output and errors arrive as frames and leave as one stream in the
 //! order they came. Nothing is buffered beyond one read or write.
+//!
+//! The engine has no call that ends a command. Where there is a shell, commands carry a mark
+//! in their environment, which what they start inherits, and another command looks for it.
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bollard::exec::StartExecOptions;
 use bollard::models::ExecConfig;
 use bollard::query_parameters::ResizeExecOptionsBuilder;
 use hyper_util::rt::TokioIo;
@@ -26,6 +30,39 @@ const DETACH_KEYS: &str = "ctrl-@,ctrl-^,ctrl-@,ctrl-_,ctrl-@";
 /// Waits for one line before it becomes the command: older engines set the size of a
 /// terminal only after the start, and the command must not look before.
 const WAIT: [&str; 4] = ["sh", "-c", "read -r _; exec \"$@\"", "sh"];
+
+/// Variable that tells what belongs to a command.
+const MARK: &str = "TWINRACK_EXEC";
+
+/// Sends a signal to all that has a mark, `sh -c SIGNAL sh MARK=… NAME`. All of it stands still
+/// first: a shell must not go on with its next command because the one before was ended. It
+/// takes nothing but what a shell has by itself: images may have little else.
+const SIGNAL: &str = r#"
+marked() {
+  for process in /proc/[0-9]*; do
+    if (
+      while IFS= read -r line || [ -n "$line" ]; do
+        case $line in *"$1"*) exit 0 ;; esac
+      done <"$process/environ"
+      exit 1
+    ) 2>/dev/null; then
+      printf '%s ' "${process#/proc/}"
+    fi
+  done
+}
+known=
+while all=$(marked "$1") && [ "$all" != "$known" ]; do
+  kill -s STOP $all
+  known=$all
+done 2>/dev/null
+if [ -n "$known" ]; then
+  kill -s "$2" $known
+  kill -s CONT $known
+fi 2>/dev/null
+"#;
+
+/// How long a command may take to end by itself once its terminal is closed.
+const GRACE: Duration = Duration::from_secs(5);
 
 /// What a terminal answers to the line that ends the wait.
 const ECHO: &[u8] = b"\r\n";
@@ -45,6 +82,13 @@ impl Docker {
         if waits {
             command.splice(..0, WAIT.map(str::to_owned));
         }
+        let mark = spec
+            .shell
+            .then(|| format!("{MARK}={}", rack_api::id::hex(16)));
+        let environment = spec
+            .environment
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"));
         let config = ExecConfig {
             attach_stdin: Some(spec.stdin || waits),
             attach_stdout: Some(true),
@@ -52,12 +96,7 @@ impl Docker {
             console_size: console.clone(),
             detach_keys: spec.tty.then(|| DETACH_KEYS.to_owned()),
             tty: Some(spec.tty),
-            env: Some(
-                spec.environment
-                    .iter()
-                    .map(|(name, value)| format!("{name}={value}"))
-                    .collect(),
-            ),
+            env: Some(environment.chain(mark.clone()).collect()),
             cmd: Some(command),
             ..Default::default()
         };
@@ -117,13 +156,51 @@ impl Docker {
                 ended: false,
             }),
         };
-        let docker = self.clone();
+        let (docker, known) = (self.clone(), exec.clone());
+        let (ender, process) = (self.clone(), id.to_owned());
         Ok(Exec {
             output,
             input,
-            status: Box::pin(async move { docker.exec_status(&exec).await }),
+            status: Box::pin(async move { docker.exec_status(&known).await }),
             size: later_sizes,
+            end: Box::pin(async move {
+                match mark {
+                    Some(mark) => ender.exec_end(&process, &exec, &mark).await,
+                    None => Ok(()),
+                }
+            }),
         })
+    }
+
+    /// Ends a command: first as a terminal that is closed, then for certain.
+    async fn exec_end(&self, process: &str, exec: &str, mark: &str) -> Result<()> {
+        for signal in ["HUP", "KILL"] {
+            self.exec_signal(process, mark, signal).await?;
+            if let Ok(ended) = tokio::time::timeout(GRACE, self.exec_status(exec)).await {
+                return ended.map(drop);
+            }
+        }
+        Ok(())
+    }
+
+    async fn exec_signal(&self, process: &str, mark: &str, signal: &str) -> Result<()> {
+        let client = self.session().await?.client;
+        let words = ["sh", "-c", SIGNAL, "sh", mark, signal];
+        let config = ExecConfig {
+            cmd: Some(words.map(str::to_owned).to_vec()),
+            ..Default::default()
+        };
+        let failure = |error| self.failure("process", process, error);
+        let exec = client.create_exec(process, config).await.map_err(failure)?;
+        let options = StartExecOptions {
+            detach: true,
+            ..Default::default()
+        };
+        client
+            .start_exec(&exec.id, Some(options))
+            .await
+            .map_err(failure)?;
+        Ok(())
     }
 
     /// Asks until the command has ended. The output can end first, because the

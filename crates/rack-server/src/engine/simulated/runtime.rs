@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{broadcast, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::super::{
     Connection, EngineError, Exec, ExecSpec, Labels, LogChunk, LogPlace, Phase, ProcessEvent,
@@ -219,6 +220,8 @@ pub(super) fn exec(shared: &Arc<Shared>, id: &str, spec: ExecSpec) -> Result<Exe
         (Box::pin(tokio::io::sink()), Box::new(tokio::io::empty()))
     };
     let (tell, status) = oneshot::channel();
+    let closed = CancellationToken::new();
+    let closing = closed.clone();
     tokio::spawn(async move {
         let run = async {
             match database {
@@ -233,6 +236,8 @@ pub(super) fn exec(shared: &Arc<Shared>, id: &str, spec: ExecSpec) -> Result<Exe
             biased;
             // The end of a process ends everything in it.
             () = token.cancelled() => Ok(137),
+            // What a terminal that is closed does to a command.
+            () = closed.cancelled() => Ok(129),
             result = run => match result {
                 // Nobody reads any more: what a broken pipe does to a command.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(141),
@@ -259,6 +264,10 @@ pub(super) fn exec(shared: &Arc<Shared>, id: &str, spec: ExecSpec) -> Result<Exe
         input,
         status: Box::pin(status),
         size,
+        end: Box::pin(async move {
+            closing.cancel();
+            Ok(())
+        }),
     })
 }
 
