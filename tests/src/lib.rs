@@ -85,7 +85,7 @@ impl Answer {
 
 /// The directory with the programs under test: this program's own, or for a test
 /// the one above.
-fn programs() -> PathBuf {
+pub fn programs() -> PathBuf {
     let this = std::env::current_exe().expect("a running program has a path");
     let mut directories = this.ancestors().skip(1).take(2);
     let found = directories.find(|directory| {
@@ -389,7 +389,7 @@ impl World {
 
     /// Creates a rack with one call.
     pub fn create_rack(&self, name: &str) {
-        block_on(self.console().rack_create(name, None)).expect("a rack");
+        block_on(self.console().rack_create(name, None, None)).expect("a rack");
     }
 
     /// Deletes a rack with one call.

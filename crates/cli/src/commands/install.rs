@@ -24,14 +24,24 @@ pub(crate) struct Install {
     /// name of the rack
     #[arg(long, value_name = "name", env = "STACK_NAME", hide_env = true)]
     stack_name: Option<String>,
-    /// what builds images and runs processes: docker or simulated
-    #[arg(long, value_name = "engine")]
-    engine: Option<String>,
+    #[command(flatten)]
+    engine: EngineArgs,
     /// wait for completion
     #[arg(short, long)]
     wait: bool,
     #[command(flatten)]
     cloud: CloudArgs,
+}
+
+/// Where a rack builds and runs.
+#[derive(Debug, Args)]
+struct EngineArgs {
+    /// what builds images and runs processes: docker or simulated
+    #[arg(long, value_name = "engine")]
+    engine: Option<String>,
+    /// where the rack's Docker engine listens, for example ssh://user@host
+    #[arg(long, value_name = "address")]
+    docker_host: Option<String>,
 }
 
 /// Flags and arguments that mean something on AWS only.
@@ -123,7 +133,7 @@ impl Install {
         install(
             context,
             name.as_deref().unwrap_or(DEFAULT_NAME),
-            self.engine.as_deref(),
+            &self.engine,
         )
         .await
     }
@@ -141,9 +151,8 @@ pub(super) struct RackInstall {
     /// name of the rack
     #[arg(short, long, value_name = "name")]
     name: Option<String>,
-    /// what builds images and runs processes: docker or simulated
-    #[arg(long, value_name = "engine")]
-    engine: Option<String>,
+    #[command(flatten)]
+    engine: EngineArgs,
     /// wait for completion
     #[arg(short, long)]
     wait: bool,
@@ -190,7 +199,7 @@ impl RackInstall {
             .collect();
         ignored.extend(parameters.iter().map(String::as_str));
         note_ignored(context, &ignored);
-        install(context, &name, self.engine.as_deref()).await
+        install(context, &name, &self.engine).await
     }
 }
 
@@ -203,7 +212,7 @@ fn note_ignored(context: &Context, ignored: &[&str]) {
     }
 }
 
-async fn install(context: &Context, name: &str, engine: Option<&str>) -> Outcome {
+async fn install(context: &Context, name: &str, engine: &EngineArgs) -> Outcome {
     check_name(name)?;
     let stand_ins = context.settings.stand_ins()?;
     if !stand_ins.is_empty() {
@@ -216,7 +225,11 @@ async fn install(context: &Context, name: &str, engine: Option<&str>) -> Outcome
     let client = Client::new(endpoint);
     let progress = context.ui.start("Installing rack")?;
     let rack = client
-        .rack_create(name, engine)
+        .rack_create(
+            name,
+            engine.engine.as_deref(),
+            engine.docker_host.as_deref(),
+        )
         .await
         .map_err(|error| match error {
             ClientError::Api { status: 409, .. } => exists(name),

@@ -152,7 +152,9 @@ impl RackExec {
         made: &mut Vec<Made>,
     ) -> Result<(), Error> {
         let name = throw_away(short);
-        let created = console.rack_create(&name, self.engine.as_deref()).await;
+        let created = console
+            .rack_create(&name, self.engine.as_deref(), None)
+            .await;
         // Of a broken connection nobody knows what it has brought about.
         if !matches!(
             created,

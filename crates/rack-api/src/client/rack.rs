@@ -21,8 +21,10 @@ impl Client {
         &self,
         name: &str,
         engine: Option<&str>,
+        docker_host: Option<&str>,
     ) -> Result<CreatedRack, ClientError> {
         let fields = Fields::default()
+            .add("docker-host", docker_host)
             .add("engine", engine)
             .add("name", Some(name));
         let request = with_form(self.request(Method::POST, "/racks")?, fields);

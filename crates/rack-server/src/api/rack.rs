@@ -44,8 +44,10 @@ fn visible(console: &Console, access: Access) -> Vec<RackListing> {
 pub(super) async fn create(Shared(console): Shared<State>, request: Request) -> Result<Response> {
     let params = Params::of_request(request).await?;
     let engine = params.text("engine").filter(|engine| !engine.is_empty());
+    let docker_host = params.text("docker-host").filter(|host| !host.is_empty());
+    let name = params.required("name")?;
     Ok(reply::json(
-        &console.create(params.required("name")?, engine).await?,
+        &console.create(name, engine, docker_host).await?,
     ))
 }
 

@@ -54,7 +54,20 @@ struct ServerFile {
 struct RackFile {
     id: String,
     engine: String,
+    /// Address of its engine, when that is not the server's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    docker_host: Option<String>,
     password: PasswordHash,
+}
+
+impl RackFile {
+    /// Names the engine: racks that say the same have the same.
+    fn machine(&self) -> String {
+        match &self.docker_host {
+            Some(host) => format!("{} {host}", self.engine),
+            None => self.engine.clone(),
+        }
+    }
 }
 
 struct Entry {
@@ -68,7 +81,8 @@ pub struct Console {
     server: String,
     password: Mutex<PasswordHash>,
     engine: String,
-    engines: Mutex<BTreeMap<&'static str, Arc<dyn Engine>>>,
+    /// By what [`RackFile::machine`] says.
+    engines: Mutex<BTreeMap<String, Arc<dyn Engine>>>,
     racks: RwLock<BTreeMap<String, Entry>>,
     router: Arc<Router>,
     admission: Arc<Admission>,
@@ -179,9 +193,9 @@ impl Console {
 
         let docker = Docker::connect(options.docker_host.as_deref())?;
         let simulated = Simulated::open(&data.join("simulated"))?;
-        let engines: BTreeMap<&'static str, Arc<dyn Engine>> = BTreeMap::from([
-            ("docker", Arc::new(docker) as Arc<dyn Engine>),
-            ("simulated", Arc::new(simulated) as Arc<dyn Engine>),
+        let engines = BTreeMap::from([
+            ("docker".to_owned(), Arc::new(docker) as Arc<dyn Engine>),
+            ("simulated".to_owned(), Arc::new(simulated)),
         ]);
         let console = Arc::new(Self {
             authority: Authority::new(&data),
@@ -267,8 +281,8 @@ impl Console {
             rack_id: file.id.clone(),
             dir: path.to_owned(),
             store,
-            engine: self.engine(&file.engine)?.of_rack(),
-            machine: file.engine.clone(),
+            engine: self.engine(file)?.of_rack(),
+            machine: file.machine(),
             logs,
             router: Arc::clone(&self.router),
             admission: Arc::clone(&self.admission),
@@ -278,11 +292,25 @@ impl Console {
         })))
     }
 
-    fn engine(&self, kind: &str) -> Result<Arc<dyn Engine>> {
-        let engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
-        engines.get(kind).cloned().ok_or_else(|| {
-            Failure::Invalid(format!("unknown engine {kind}: choose docker or simulated"))
-        })
+    fn engine(&self, file: &RackFile) -> Result<Arc<dyn Engine>> {
+        let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        let machine = file.machine();
+        if let Some(engine) = engines.get(&machine) {
+            return Ok(Arc::clone(engine));
+        }
+        match (&*file.engine, &file.docker_host) {
+            ("docker", Some(host)) => {
+                let engine: Arc<dyn Engine> = Arc::new(Docker::connect(Some(host))?);
+                engines.insert(machine, Arc::clone(&engine));
+                Ok(engine)
+            }
+            (kind @ "simulated", Some(_)) => Err(Failure::Invalid(format!(
+                "the {kind} engine is nowhere: leave the docker host out"
+            ))),
+            (kind, _) => Err(Failure::Invalid(format!(
+                "unknown engine {kind}: choose docker or simulated"
+            ))),
+        }
     }
 
     /// The router all racks share.
@@ -395,22 +423,38 @@ impl Console {
         &self.tickets
     }
 
-    /// Makes a rack. Its password is in the answer and nowhere else.
-    pub async fn create(&self, name: &str, engine: Option<&str>) -> Result<CreatedRack> {
+    /// Makes a rack, on an engine of its own if an address is given. Its password is in
+    /// the answer and nowhere else.
+    pub async fn create(
+        &self,
+        name: &str,
+        engine: Option<&str>,
+        docker_host: Option<&str>,
+    ) -> Result<CreatedRack> {
         let _alone = self.change.lock().await;
         check_name(name)?;
-        let engine = engine.unwrap_or(&self.engine).to_owned();
-        self.engine(&engine)?;
+        let usual = match docker_host {
+            Some(_) => "docker",
+            None => &*self.engine,
+        };
+        let password = rack_api::id::password();
+        let file = RackFile {
+            id: rack_api::id::hex(8),
+            engine: engine.unwrap_or(usual).to_owned(),
+            docker_host: docker_host.map(str::to_owned),
+            password: PasswordHash::new(&password),
+        };
+        let engine = self.engine(&file)?;
+        if docker_host.is_some() {
+            // A mistyped address is told now, not by the first build.
+            engine.info().await.map_err(|error| {
+                Failure::Invalid(format!("the rack's engine cannot be reached: {error}"))
+            })?;
+        }
         let path = self.data.join("racks").join(name);
         if self.read().contains_key(name) || path.exists() {
             return Err(Failure::Conflict(format!("rack already exists: {name}")));
         }
-        let password = rack_api::id::password();
-        let file = RackFile {
-            id: rack_api::id::hex(8),
-            engine,
-            password: PasswordHash::new(&password),
-        };
         let fresh = self.data.join("racks").join(format!(".new-{}", file.id));
         private_directory(&fresh)?;
         let text = serde_json::to_string_pretty(&file).expect("plain data serialises");
@@ -463,7 +507,7 @@ impl Console {
     /// Removes what is left of a rack: engine objects by label, images by name, files.
     async fn clear(&self, path: &Path) -> Result<()> {
         if let Some(file) = read_file::<RackFile>(&path.join("rack.json"))? {
-            let engine = self.engine(&file.engine)?;
+            let engine = self.engine(&file)?;
             let labels = Labels::from([
                 (label::SERVER.to_owned(), self.server.clone()),
                 (label::RACK_ID.to_owned(), file.id.clone()),

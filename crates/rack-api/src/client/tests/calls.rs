@@ -57,7 +57,7 @@ async fn calls_about_racks_choose_none() {
     let server = Server::answering(200, JSON).await;
     let client = server.client();
     client
-        .rack_create("staging", Some("simulated"))
+        .rack_create("staging", Some("simulated"), None)
         .await
         .expect("create");
     client.rack_delete("staging").await.expect("delete");

@@ -40,7 +40,7 @@ pub(super) fn without_a_rack() -> Vec<Route> {
         post("/racks", rack::create)
             .says("makes a rack; an addition of this server")
             .of_server()
-            .form("name* engine")
+            .form("name* engine docker-host")
             .gives::<CreatedRack>()
             .tells_secrets()
             .used_by(&[Own]),

@@ -12,6 +12,7 @@ use std::str::FromStr;
 
 use tokio::net::{TcpStream, UnixStream};
 
+use super::ssh::Destination;
 use crate::engine::Connection;
 
 /// A place an engine listens at.
@@ -21,6 +22,8 @@ pub(super) enum Address {
     Unix(PathBuf),
     /// Plain HTTP, `host:port`.
     Tcp(String),
+    /// The engine of another machine.
+    Ssh(Destination),
 }
 
 impl Address {
@@ -33,7 +36,16 @@ impl Address {
                 stream.set_nodelay(true)?;
                 Box::pin(stream)
             }
+            Address::Ssh(machine) => machine.engine()?,
         })
+    }
+
+    /// The other machine, where the engine publishes ports on a loopback that is not this one's.
+    pub(super) fn machine(&self) -> Option<&Destination> {
+        match self {
+            Address::Ssh(machine) => Some(machine),
+            Address::Unix(_) | Address::Tcp(_) => None,
+        }
     }
 
     /// Says in a few words why opening failed and what helps.
@@ -57,6 +69,7 @@ impl fmt::Display for Address {
         match self {
             Address::Unix(path) => write!(f, "unix://{}", path.display()),
             Address::Tcp(host) => write!(f, "tcp://{host}"),
+            Address::Ssh(machine) => write!(f, "ssh://{machine}"),
         }
     }
 }
@@ -65,7 +78,7 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let hint = "use unix:///path/to/docker.sock or tcp://127.0.0.1:2375";
+        let hint = "use unix:///path/to/docker.sock, ssh://user@host or tcp://127.0.0.1:2375";
         let (scheme, rest) = text
             .split_once("://")
             .ok_or_else(|| format!("docker host {text:?} has no scheme: {hint}"))?;
@@ -88,6 +101,12 @@ impl FromStr for Address {
                     format!("{rest}:2375")
                 }))
             }
+            "ssh" => match rest.parse() {
+                Ok(machine) => Ok(Address::Ssh(machine)),
+                Err(reason) => Err(format!(
+                    "docker host {text:?} is not understood, {reason}: {hint}"
+                )),
+            },
             other => Err(format!(
                 "docker host scheme {other:?} is not supported: {hint}"
             )),
@@ -143,8 +162,13 @@ mod tests {
         );
         assert_eq!("tcp://box".parse(), Ok(Address::Tcp("box:2375".into())));
         assert_eq!("http://box:80/".parse(), Ok(Address::Tcp("box:80".into())));
+        let machine = "ann@box:22".parse().expect("a machine");
+        assert_eq!("ssh://ann@box:22".parse(), Ok(Address::Ssh(machine)));
         for bad in [
             "",
+            "ssh://",
+            "ssh://-oProxyCommand=x",
+            "ssh://box/run/docker.sock",
             "/var/run/docker.sock",
             "unix://",
             "npipe:////./pipe/x",

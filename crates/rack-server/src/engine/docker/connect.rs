@@ -260,6 +260,11 @@ impl Docker {
         mapped
     }
 
+    /// How the engine is reached.
+    pub(super) fn transport(&self) -> &Transport {
+        &self.shared.transport
+    }
+
     /// Where ports were last seen.
     pub(super) fn ports(&self) -> &Ports {
         &self.shared.ports

@@ -37,6 +37,7 @@ mod port;
 mod process;
 mod progress;
 mod registry;
+mod ssh;
 mod transport;
 mod usage;
 mod volume_network;

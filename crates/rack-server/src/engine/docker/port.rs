@@ -8,14 +8,12 @@
 //! listens and then closes, so a connection alone is no proof of health.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerInspectResponse, PortBinding};
 use bollard::query_parameters::InspectContainerOptions;
-use tokio::net::TcpStream;
 
 use super::Docker;
 use crate::engine::{Connection, EngineError, Result};
@@ -55,7 +53,7 @@ impl Ports {
 impl Docker {
     pub(super) async fn process_dial(&self, id: &str, port: u16) -> Result<Connection> {
         if let Some(address) = self.ports().get(id, port) {
-            if let Ok(stream) = open(address).await {
+            if let Ok(stream) = self.transport().dial(address).await {
                 return Ok(stream);
             }
             self.ports().forget(id);
@@ -63,7 +61,7 @@ impl Docker {
         let places = self.places(id, port).await?;
         let mut refused = None;
         for address in places {
-            match open(address).await {
+            match self.transport().dial(address).await {
                 Ok(stream) => {
                     self.ports().remember(id, port, address);
                     return Ok(stream);
@@ -108,12 +106,6 @@ impl Docker {
             .map(|address| SocketAddr::new(address, port))
             .collect())
     }
-}
-
-async fn open(address: SocketAddr) -> io::Result<Connection> {
-    let stream = TcpStream::connect(address).await?;
-    stream.set_nodelay(true)?;
-    Ok(Box::pin(stream))
 }
 
 /// The address a port is published at. Engines may list several bindings: a

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -19,6 +20,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::address::{Address, candidates};
@@ -76,6 +78,16 @@ impl Transport {
         }
     }
 
+    /// Opens an address of the machine that the engine is on.
+    pub(super) async fn dial(&self, address: SocketAddr) -> io::Result<Connection> {
+        if let Some(machine) = self.place.named.as_ref().and_then(Address::machine) {
+            return machine.dial(address);
+        }
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Box::pin(stream))
+    }
+
     async fn open(&self) -> io::Result<Connection> {
         let connection = self.place.open().await?;
         Ok(match &self.lifetime {
@@ -93,12 +105,7 @@ impl Transport {
         let connection = self.open().await?;
         let (mut sender, driver) =
             hyper::client::conn::http1::handshake(TokioIo::new(connection)).await?;
-        tokio::spawn(async move {
-            // The caller sees the failure in its response; this is only for the curious.
-            if let Err(error) = driver.with_upgrades().await {
-                tracing::debug!(%error, "connection to docker ended early");
-            }
-        });
+        let driver = tokio::spawn(driver.with_upgrades());
         let (mut parts, body) = request.into_parts();
         parts.uri = parts
             .uri
@@ -113,9 +120,17 @@ impl Transport {
                 *login = url_safe(login);
             }
         }
-        Ok(sender
+        let answer = sender
             .send_request(http::Request::from_parts(parts, body))
-            .await?)
+            .await;
+        match answer {
+            // Only the connection knows why it broke.
+            Err(error) if error.is_canceled() => match driver.await {
+                Ok(Err(reason)) => Err(reason.into()),
+                _ => Err(error.into()),
+            },
+            answer => Ok(answer?),
+        }
     }
 }
 
