@@ -275,6 +275,28 @@ pub(crate) const RESOURCE: Level = Level {
     ],
 };
 
+/// `options` of a resource, of whatever type.
+pub(crate) const OPTIONS: Level = Level {
+    name: "options of a resource",
+    read: &["cpu", "mem", "version"],
+    no_effect: &[
+        "backupRetentionPeriod",
+        "class",
+        "deletionProtection",
+        "durable",
+        "encrypted",
+        "engine",
+        "iops",
+        "nodes",
+        "parameterGroupName",
+        "preferredBackupWindow",
+        "readSourceDB",
+        "snapshot",
+        "storage",
+    ],
+    instead: &[("memory", "mem")],
+};
+
 /// A timer.
 pub(crate) const TIMER: Level = Level {
     name: "a timer",

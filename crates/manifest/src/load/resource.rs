@@ -29,6 +29,7 @@ fn options(reader: &mut Reader<'_>, node: Option<&Node>) -> BTreeMap<String, Str
     let Some(map) = reader.map(node, "the options of a resource") else {
         return BTreeMap::new();
     };
+    reader.check_keys(map, &keys::OPTIONS);
     let mut options = BTreeMap::new();
     for (key, value) in &map.0 {
         let Some(name) = key.text() else { continue };

@@ -6,6 +6,8 @@
 //! promote: data goes only with the app, or with the resource of the rack.
 
 mod data;
+mod kind;
+mod mysql;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,51 +15,18 @@ use std::time::Duration;
 
 use manifest::Resource;
 use sha2::{Digest as _, Sha256};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 pub use data::Dump;
+use kind::{Account, Kind, Ready};
 
 use super::context::Context;
 use super::error::{Failure, Result};
 use super::plan::{RACK_RESOURCE, RESOURCE};
 use super::{registry, supervise};
-use crate::engine::{ExecSpec, Labels, Phase, ProcessSpec, ProcessState, label};
+use crate::engine::{EngineError, ExecSpec, Labels, Phase, ProcessSpec, ProcessState, label};
 use crate::store::RackResourceRow;
-
-/// A type of resource this server runs.
-struct Kind {
-    word: &'static str,
-    /// Image repository; the version is its tag.
-    repository: &'static str,
-    version: &'static str,
-    scheme: &'static str,
-    port: u16,
-    /// Where its data lives in the container.
-    data: &'static str,
-    /// Whether it has a user, a password and a database.
-    accounts: bool,
-}
-
-const KINDS: &[Kind] = &[
-    Kind {
-        word: "postgres",
-        repository: "postgres",
-        version: "15",
-        scheme: "postgres",
-        port: 5432,
-        data: "/var/lib/postgresql/data",
-        accounts: true,
-    },
-    Kind {
-        word: "redis",
-        repository: "redis",
-        version: "7",
-        scheme: "redis",
-        port: 6379,
-        data: "/data",
-        accounts: false,
-    },
-];
 
 /// Whose a resource is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +84,9 @@ impl Owner<'_> {
     }
 }
 
+/// How long a port may take to answer before it is asked again.
+const ANSWER: Duration = Duration::from_secs(2);
+
 /// How long a resource may take until it accepts connections.
 const READY_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -137,33 +109,23 @@ pub struct ResourcePlan {
     database: String,
     password: String,
     image: String,
+    /// The image is the type's own.
+    own_image: bool,
+    /// Most processor time, in thousandths of a processor.
+    cpu: Option<i64>,
+    /// Most memory in MiB.
+    memory: Option<i64>,
     kind_of: &'static Kind,
-}
-
-impl Kind {
-    fn url(&self, host: &str, user: &str, password: &str, database: &str) -> String {
-        let (scheme, port) = (self.scheme, self.port);
-        if !self.accounts {
-            return format!("{scheme}://{host}:{port}/{database}");
-        }
-        let tail = if self.word == "postgres" {
-            "?sslmode=disable"
-        } else {
-            ""
-        };
-        format!("{scheme}://{user}:{password}@{host}:{port}/{database}{tail}")
-    }
 }
 
 /// Whether this server runs resources of a type.
 pub fn is_kind(word: &str) -> bool {
-    KINDS.iter().any(|kind| kind.word == word)
+    kind::of(word).is_some()
 }
 
 /// The version of a type that is run when nobody says otherwise.
 pub fn default_version(word: &str) -> Option<&'static str> {
-    let kind = KINDS.iter().find(|kind| kind.word == word)?;
-    Some(kind.version)
+    kind::of(word).map(|kind| kind.version)
 }
 
 /// Option of a resource of the rack: name of its database.
@@ -175,12 +137,6 @@ pub const USERNAME: &str = "Username";
 /// Option of a resource of the rack: version of its software.
 pub const VERSION: &str = "EngineVersion";
 
-impl std::fmt::Debug for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.word)
-    }
-}
-
 impl ResourcePlan {
     /// Plans a resource of a manifest.
     pub(crate) async fn new(
@@ -189,15 +145,27 @@ impl ResourcePlan {
         resource: &Resource,
         variables: &BTreeMap<String, String>,
     ) -> Result<Self> {
-        let Some(kind_of) = KINDS.iter().find(|kind| kind.word == resource.kind) else {
-            let known: Vec<_> = KINDS.iter().map(|kind| kind.word).collect();
+        let Some(kind_of) = kind::of(&resource.kind) else {
             return Err(Failure::Invalid(format!(
                 "resource {} has type {}, which this server cannot run; it runs {}",
                 resource.name,
                 resource.kind,
-                known.join(" and ")
+                kind::words().join(", ")
             )));
         };
+        let limit = |option: &str, unit: &str| match resource.options.get(option) {
+            None => Ok(None),
+            Some(text) if text.is_empty() => Ok(None),
+            Some(text) => match text.parse::<i64>() {
+                Ok(number) if number > 0 => Ok(Some(number)),
+                _ => Err(Failure::Invalid(format!(
+                    "option {option} of resource {} must be a number of {unit}, not {text}",
+                    resource.name
+                ))),
+            },
+        };
+        let cpu = limit("cpu", "thousandths of a processor")?;
+        let memory = limit("mem", "megabytes")?;
         let variable = format!("{}_URL", manifest::resource_variable_prefix(&resource.name));
         let given = variables.get(&variable).filter(|url| !url.is_empty());
         let password = match given {
@@ -210,14 +178,16 @@ impl ResourcePlan {
             }
         };
         let host = format!("{}.resource.{app}.{}", resource.name, context.rack);
-        let (user, database) = if kind_of.accounts {
-            ("app", "app")
-        } else {
-            ("", "0")
-        };
+        let user = if kind_of.accounts { "app" } else { "" };
+        let database = kind_of.database;
         let url = match given {
             Some(url) => url.clone(),
-            None => kind_of.url(&host, user, &password, database),
+            None => (kind_of.url)(&Account {
+                host: &host,
+                user,
+                password: &password,
+                database,
+            }),
         };
         let version = resource
             .options
@@ -239,13 +209,16 @@ impl ResourcePlan {
             database: database.to_owned(),
             password,
             image,
+            own_image: resource.image.is_none(),
+            cpu,
+            memory,
             kind_of,
         })
     }
 
     /// Plans a resource of the rack.
     pub(crate) fn of_rack(context: &Context, row: &RackResourceRow) -> Result<Self> {
-        let Some(kind_of) = KINDS.iter().find(|kind| kind.word == row.kind) else {
+        let Some(kind_of) = kind::of(&row.kind) else {
             return Err(Failure::internal(format!(
                 "resource {} has the unknown type {}",
                 row.name, row.kind
@@ -255,18 +228,20 @@ impl ResourcePlan {
             let given = row.parameters.get(name).filter(|value| !value.is_empty());
             given.cloned().unwrap_or_else(|| default.to_owned())
         };
-        let (user, database) = if kind_of.accounts {
-            (option(USERNAME, "postgres"), option(DATABASE, "app"))
-        } else {
-            (String::new(), option(DATABASE, "0"))
-        };
+        let user = option(USERNAME, kind_of.rack_user);
+        let database = option(DATABASE, kind_of.database);
         let host = format!("{}.resource.{}", row.name, context.rack);
         let version = option(VERSION, kind_of.version);
         Ok(Self {
             name: row.name.clone(),
             kind: row.kind.clone(),
             options: BTreeMap::new(),
-            url: kind_of.url(&host, &user, &row.password, &database),
+            url: (kind_of.url)(&Account {
+                host: &host,
+                user: &user,
+                password: &row.password,
+                database: &database,
+            }),
             external: false,
             of_rack: true,
             host,
@@ -274,6 +249,9 @@ impl ResourcePlan {
             database,
             password: row.password.clone(),
             image: format!("{}:{version}", kind_of.repository),
+            own_image: true,
+            cpu: None,
+            memory: None,
             kind_of,
         })
     }
@@ -325,15 +303,38 @@ impl ResourcePlan {
         }
     }
 
-    /// What makes the process what it is; a change of it replaces the process.
+    fn account(&self) -> Account<'_> {
+        Account {
+            host: &self.host,
+            user: &self.user,
+            password: &self.password,
+            database: &self.database,
+        }
+    }
+
+    /// What replaces the command of its image: the user's own image may have no such programs.
+    fn command(&self) -> Option<Vec<String>> {
+        let words = self.kind_of.command.filter(|_| self.own_image)?;
+        Some(words.iter().map(|word| (*word).to_owned()).collect())
+    }
+
+    /// What makes the process what it is; a change of it replaces the process. Options that
+    /// do not reach it are left out.
     fn fingerprint(&self, image: &str) -> String {
         let mut hash = Sha256::new();
-        for part in [image, self.kind_of.word, &self.host, &self.password] {
+        let command = self.command().unwrap_or_default().join(" ");
+        let limits = format!("{:?} {:?}", self.cpu, self.memory);
+        for part in [
+            image,
+            self.kind_of.word,
+            &self.host,
+            &self.password,
+            &self.database,
+            &command,
+            &limits,
+        ] {
             hash.update(part.as_bytes());
             hash.update([0]);
-        }
-        for (name, value) in &self.options {
-            hash.update(format!("{name}={value}\0"));
         }
         rack_api::id::to_hex(&hash.finalize()[..8])
     }
@@ -342,49 +343,32 @@ impl ResourcePlan {
         let owner = self.owner(app);
         let mut labels = owner.process_labels(context, &self.name);
         labels.insert(label::FINGERPRINT.into(), self.fingerprint(image));
-        let mut environment = BTreeMap::new();
-        if self.kind_of.word == "postgres" {
-            for (name, value) in [
-                ("POSTGRES_USER", self.user.as_str()),
-                ("POSTGRES_PASSWORD", &self.password),
-                ("POSTGRES_DB", &self.database),
-                ("PGDATA", "/var/lib/postgresql/data/data"),
-            ] {
-                environment.insert(name.to_owned(), value.to_owned());
-            }
-        }
         ProcessSpec {
             name: context.container(&owner.place(), RESOURCE, &self.name),
             image: image.to_owned(),
-            environment,
+            command: self.command(),
+            environment: (self.kind_of.environment)(&self.account()),
             labels,
             network: context.network(),
             aliases: vec![self.host.clone()],
             ports: vec![self.kind_of.port],
-            volumes: vec![(
-                context.volume(&owner.place(), RESOURCE, &self.name),
-                self.kind_of.data.to_owned(),
-            )],
+            volumes: self
+                .volume(context, app)
+                .zip(self.kind_of.data)
+                .map(|(volume, path)| (volume, path.to_owned()))
+                .into_iter()
+                .collect(),
+            cpu_limit: self.cpu,
+            memory_limit: self.memory,
             ..ProcessSpec::default()
         }
     }
 
-    /// Words that succeed inside the process once it accepts connections over the network.
-    fn readiness(&self) -> Vec<String> {
-        let words: &[&str] = match self.kind_of.word {
-            "postgres" => &[
-                "pg_isready",
-                "-q",
-                "-h",
-                "127.0.0.1",
-                "-U",
-                &self.user,
-                "-d",
-                &self.database,
-            ],
-            _ => &["redis-cli", "-h", "127.0.0.1", "ping"],
-        };
-        words.iter().map(|word| (*word).to_owned()).collect()
+    /// The volume its data are in, if it keeps any.
+    fn volume(&self, context: &Context, app: &str) -> Option<String> {
+        let place = self.owner(app).place();
+        let name = || context.volume(&place, RESOURCE, &self.name);
+        self.kind_of.data.map(|_| name())
     }
 }
 
@@ -483,13 +467,10 @@ async fn ensure_one(context: &Arc<Context>, app: &str, resource: &ResourcePlan) 
         .engine
         .ensure_network(&context.network(), &context.labels())
         .await?;
-    context
-        .engine
-        .ensure_volume(
-            &context.volume(&owner.place(), RESOURCE, &resource.name),
-            &owner.volume_labels(context, &resource.name),
-        )
-        .await?;
+    if let Some(volume) = resource.volume(context, app) {
+        let labels = owner.volume_labels(context, &resource.name);
+        context.engine.ensure_volume(&volume, &labels).await?;
+    }
     owner.log(
         context,
         &resource.name,
@@ -549,10 +530,50 @@ async fn wait_ready(context: &Arc<Context>, resource: &ResourcePlan, id: &str) -
 }
 
 async fn ready(context: &Arc<Context>, resource: &ResourcePlan, id: &str) -> Result<bool> {
-    let spec = ExecSpec {
-        command: resource.readiness(),
-        ..ExecSpec::default()
+    let kind = resource.kind_of;
+    match kind.ready {
+        Ready::Program(spec) => {
+            if !succeeds(context, id, spec(&resource.account())).await? {
+                return Ok(false);
+            }
+        }
+        Ready::Answer(question, begins) => {
+            if !answers(context, id, kind.port, question, begins).await? {
+                return Ok(false);
+            }
+        }
+    }
+    match kind.then.filter(|_| resource.own_image) {
+        Some(words) => succeeds(context, id, kind::program(words)).await,
+        None => Ok(true),
+    }
+}
+
+/// Whether a port of a process answers a question with something that begins so.
+async fn answers(
+    context: &Context,
+    id: &str,
+    port: u16,
+    question: &[u8],
+    begins: &[u8],
+) -> Result<bool> {
+    let mut connection = match context.engine.dial(id, port).await {
+        Ok(connection) => connection,
+        Err(unreachable @ EngineError::Unreachable { .. }) => return Err(unreachable.into()),
+        Err(_) => return Ok(false),
     };
+    let mut answer = vec![0; begins.len()];
+    let asked = async {
+        connection.write_all(question).await?;
+        connection.flush().await?;
+        connection.read_exact(&mut answer).await
+    };
+    let answered = tokio::time::timeout(ANSWER, asked).await;
+    Ok(matches!(answered, Ok(Ok(_))) && answer == begins)
+}
+
+/// Whether a program in a process succeeds.
+async fn succeeds(context: &Context, id: &str, spec: ExecSpec) -> Result<bool> {
     match context.engine.exec(id, spec).await {
         Ok(mut exec) => {
             tokio::io::copy(&mut exec.output, &mut tokio::io::sink())
@@ -560,9 +581,7 @@ async fn ready(context: &Arc<Context>, resource: &ResourcePlan, id: &str) -> Res
                 .map_err(Failure::io("resource readiness"))?;
             Ok(exec.status.await? == 0)
         }
-        Err(unreachable @ crate::engine::EngineError::Unreachable { .. }) => {
-            Err(unreachable.into())
-        }
+        Err(unreachable @ EngineError::Unreachable { .. }) => Err(unreachable.into()),
         // The process may be too young to execute anything in.
         Err(_) => Ok(false),
     }

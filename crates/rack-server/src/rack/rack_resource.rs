@@ -78,6 +78,36 @@ const POSTGRES: &[Choice] = &[
     choice("Private", "", "Kind of network", Effect::None),
 ];
 
+const MYSQL: &[Choice] = &[
+    choice(DATABASE, "app", "Name of the database", Effect::AtFirst),
+    choice(VERSION, "", "Version of the software", Effect::Always),
+    choice(
+        PASSWORD,
+        "(generated)",
+        "Password of the user",
+        Effect::AtFirst,
+    ),
+    choice(USERNAME, "app", "Name of the user", Effect::AtFirst),
+    choice("AllocatedStorage", "", "Size of the disk", Effect::None),
+    choice(
+        "BackupRetentionPeriod",
+        "",
+        "Days that backups are kept",
+        Effect::None,
+    ),
+    choice("Encrypted", "", "Encryption of the disk", Effect::None),
+    choice("InstanceType", "", "Kind of machine", Effect::None),
+    choice("MultiAZ", "", "Copies in several places", Effect::None),
+    choice("Private", "", "Kind of network", Effect::None),
+];
+
+const MEMCACHED: &[Choice] = &[
+    choice(VERSION, "", "Version of Memcached", Effect::Always),
+    choice("InstanceType", "", "Kind of machine", Effect::None),
+    choice("NumCacheNodes", "", "Number of copies", Effect::None),
+    choice("Private", "", "Kind of network", Effect::None),
+];
+
 const REDIS: &[Choice] = &[
     choice(DATABASE, "0", "Number of the database", Effect::Always),
     choice(VERSION, "", "Version of Redis", Effect::Always),
@@ -101,7 +131,14 @@ const HOOK: &[Choice] = &[choice(
 )];
 
 /// Types by name.
-const TYPES: &[(&str, &[Choice])] = &[("postgres", POSTGRES), ("redis", REDIS), (WEBHOOK, HOOK)];
+const TYPES: &[(&str, &[Choice])] = &[
+    ("mariadb", MYSQL),
+    ("memcached", MEMCACHED),
+    ("mysql", MYSQL),
+    ("postgres", POSTGRES),
+    ("redis", REDIS),
+    (WEBHOOK, HOOK),
+];
 
 fn missing(name: &str) -> Failure {
     Failure::NotFound(format!("no such resource: {name}"))
@@ -165,6 +202,12 @@ fn check(kind: &str, choice: &Choice, value: &str) -> Result<()> {
         }
         ("postgres", DATABASE | USERNAME) if !word(63) => {
             refuse("use letters, digits and underscores, a letter first")
+        }
+        ("mysql" | "mariadb", USERNAME) if value.eq_ignore_ascii_case("root") => {
+            refuse("root is the administrator, choose another name")
+        }
+        ("mysql" | "mariadb", DATABASE | USERNAME) if !word(32) => {
+            refuse("use at most 32 letters, digits and underscores, a letter first")
         }
         // It becomes part of a url.
         (_, PASSWORD)
@@ -562,6 +605,9 @@ mod tests {
             ("postgres", "InstanceType", "db.t3.micro", "InstanceType"),
             ("postgres", "Password", "long-enough_~.", "Password"),
             ("redis", "Database", "15", "Database"),
+            ("mysql", "database", "app_1", "Database"),
+            ("mariadb", "EngineVersion", "10.11", "EngineVersion"),
+            ("memcached", "num-cache-nodes", "2", "NumCacheNodes"),
             ("webhook", "url", "http://localhost:1/x", "Url"),
         ] {
             let options = one(kind, name, value).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -571,7 +617,10 @@ mod tests {
             );
         }
         for (kind, name, value) in [
-            ("mysql", "Database", "app"),
+            ("oracle", "Database", "app"),
+            ("mysql", "Username", "root"),
+            ("mariadb", "Database", "a`b"),
+            ("memcached", "Password", "long-enough"),
             ("postgres", "Nope", "1"),
             ("postgres", "EngineVersion", "15 && x"),
             ("postgres", "EngineVersion", "../x"),

@@ -34,6 +34,7 @@ mod rack_resources;
 mod receptions;
 mod registries;
 mod releases;
+mod resource_kinds;
 mod resources_data;
 mod roles;
 mod rollouts;

@@ -298,7 +298,7 @@ async fn types_have_options_and_everything_else_is_refused() {
     made(&rack, "postgres", "store", &[]).await;
     for (form, status, said) in [
         ("", 400, "kind is required"),
-        ("kind=mysql", 400, "invalid resource type: mysql"),
+        ("kind=oracle", 400, "invalid resource type: oracle"),
         ("kind=webhook", 400, "Url is required"),
         ("kind=webhook&parameters=Url%3D", 400, "Url is required"),
         (

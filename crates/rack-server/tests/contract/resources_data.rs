@@ -49,7 +49,7 @@ async fn deploy(rack: &Client) {
 }
 
 /// A dump as it comes.
-async fn dump(rack: &Client, resource: &str) -> Vec<u8> {
+pub(crate) async fn dump(rack: &Client, resource: &str) -> Vec<u8> {
     let answer = rack.get(&format!("{resource}/data?")).await;
     assert_eq!(
         answer.status,
@@ -61,13 +61,13 @@ async fn dump(rack: &Client, resource: &str) -> Vec<u8> {
     answer.body
 }
 
-async fn restore(rack: &Client, resource: &str, dump: &[u8]) -> Answer {
+pub(crate) async fn restore(rack: &Client, resource: &str, dump: &[u8]) -> Answer {
     rack.send_chunked("PUT", &format!("{resource}/data?"), &[dump])
         .await
 }
 
 /// What a session answers to lines, without a terminal.
-async fn console(rack: &Client, resource: &str, lines: &str) -> String {
+pub(crate) async fn console(rack: &Client, resource: &str, lines: &str) -> String {
     let socket = rack.socket(&format!("{resource}/console"), &[]).await;
     socket.writer.data(lines.as_bytes()).await.expect("sent");
     socket.writer.end().await.expect("sent");

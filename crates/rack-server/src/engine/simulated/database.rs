@@ -11,11 +11,14 @@ use tokio_util::io::SyncIoBridge;
 use super::super::{ErrorTail, Result};
 use super::dump::{Dump, Rdb, Sql};
 use super::process::{Process, is_resource};
+use super::statements::Statements;
 use super::tree::{Kind, Node};
 use super::{Shared, blocking, outflow};
 
 /// Where the bytes are in the volume.
 const FILE: &str = "simulated-data";
+/// What `mysqldump` says of a database without anything.
+const EMPTY_STATEMENTS: &[u8] = b"-- simulated MySQL database dump\n";
 /// What `pg_dump` says of a database without anything.
 const EMPTY_SQL: &[u8] = b"-- simulated PostgreSQL database dump\n";
 /// An RDB file without keys: header, end, checksum.
@@ -31,6 +34,10 @@ pub(super) enum Program {
     DumpSql,
     /// Takes SQL, in a transaction with an `\echo` behind it.
     RestoreSql,
+    /// Writes all as statements of MySQL.
+    DumpStatements,
+    /// Takes statements of MySQL, with one behind them that selects a word.
+    RestoreStatements,
     /// Writes all as an RDB file.
     DumpRdb,
     /// Takes an RDB file.
@@ -54,9 +61,12 @@ impl Program {
             "psql" if has("ON_ERROR_STOP=1") => Some(Self::RestoreSql),
             "sh" if has("dump-redis") => Some(Self::DumpRdb),
             "sh" if has("restore-redis") => Some(Self::RestoreRdb),
+            "sh" if has("dump-mysql") => Some(Self::DumpStatements),
+            "sh" if has("restore-mysql") => Some(Self::RestoreStatements),
             "psql" => Some(Self::Console),
+            "sh" if has("console-mysql") => Some(Self::Console),
             // With a command it is asked something.
-            "redis-cli" if !has("ping") => Some(Self::Console),
+            "redis-cli" if !has("ping") && !has("config") => Some(Self::Console),
             _ => None,
         }
     }
@@ -83,6 +93,13 @@ impl Database {
         let done = match program {
             Program::DumpSql => self.dump(EMPTY_SQL, output).await.map(|()| String::new()),
             Program::DumpRdb => self.dump(EMPTY_RDB, output).await.map(|()| String::new()),
+            Program::DumpStatements => {
+                let dumped = self.dump(EMPTY_STATEMENTS, output).await;
+                dumped.map(|()| String::new())
+            }
+            Program::RestoreStatements => {
+                self.restore(input, Box::new(Statements::default())).await
+            }
             Program::RestoreSql => self.restore(input, Box::new(Sql::default())).await,
             Program::RestoreRdb => self.restore(input, Box::new(Rdb::default())).await,
             Program::Console => console(input, output).await.map(|()| String::new()),
@@ -207,6 +224,18 @@ mod tests {
         );
         assert_eq!(of(&["psql", "app"]), Some(Program::Console));
         assert_eq!(of(&["redis-cli", "-h", "127.0.0.1", "ping"]), None);
+        assert_eq!(
+            of(&["redis-cli", "config", "set", "appendonly", "yes"]),
+            None
+        );
+        for (name, program) in [
+            ("dump-mysql", Some(Program::DumpStatements)),
+            ("restore-mysql", Some(Program::RestoreStatements)),
+            ("console-mysql", Some(Program::Console)),
+            ("ready-mysql", None),
+        ] {
+            assert_eq!(of(&["sh", "-c", "script", name]), program, "{name}");
+        }
         assert_eq!(of(&["pg_isready"]), None);
         assert_eq!(of(&["sh", "-c", "echo"]), None);
     }

@@ -48,6 +48,7 @@ mod registry;
 mod runtime;
 mod shell;
 mod stages;
+mod statements;
 mod syntax;
 mod tree;
 

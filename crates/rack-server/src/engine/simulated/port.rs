@@ -86,11 +86,12 @@ async fn answer(
     Ok(response)
 }
 
-/// Accepts and listens until the peer hangs up; tells PostgreSQL and Redis clients that nothing runs.
+/// Accepts and listens until the peer hangs up; tells clients of PostgreSQL, Redis and Memcached that nothing runs.
 pub(super) async fn serve_resource(mut stream: DuplexStream, port: u16) {
     let result = match port {
         5432 => postgres(&mut stream).await,
         6379 => redis(&mut stream).await,
+        11211 => memcached(&mut stream).await,
         _ => tokio::io::copy(&mut stream, &mut tokio::io::sink())
             .await
             .map(drop),
@@ -121,6 +122,23 @@ async fn postgres(stream: &mut DuplexStream) -> std::io::Result<()> {
         stream.write_u32(fields.len() as u32 + 4).await?;
         stream.write_all(fields).await?;
         return stream.shutdown().await;
+    }
+}
+
+/// Tells its version, refuses everything else.
+async fn memcached(stream: &mut DuplexStream) -> std::io::Result<()> {
+    let mut buffer = vec![0; 4096];
+    loop {
+        let count = stream.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        let answer: &[u8] = if buffer[..count].starts_with(b"version") {
+            b"VERSION 0.0.0-simulated\r\n"
+        } else {
+            b"SERVER_ERROR simulated cache: nothing runs here\r\n"
+        };
+        stream.write_all(answer).await?;
     }
 }
 

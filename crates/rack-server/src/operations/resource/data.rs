@@ -3,9 +3,10 @@
 //! where programs and data fit each other.
 //!
 //! PostgreSQL dumps are SQL and restored in one transaction that ends only when all
-//! of the dump has come. Redis dumps are RDB files; one is checked, loaded by a second
-//! server beside the first, and copied from there, so that the first one keeps what it
-//! has until the new data are known to be good.
+//! of the dump has come. Those of MySQL and MariaDB are SQL for a copy of the database, whose
+//! tables take the place of the old ones. Redis dumps are RDB files; one is checked, loaded by a
+//! second server beside the first, and copied from there, so that the first one keeps what it
+//! has until the new data are known to be good. `kind.rs` has the programs.
 
 use std::io::{self, Cursor};
 use std::pin::Pin;
@@ -17,55 +18,12 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::super::context::Context;
 use super::super::error::{Failure, Result};
+use super::kind::Restore;
 use super::{ResourcePlan, find};
 use crate::engine::{ErrorTail, Exec, ExecSpec, Phase};
 
 /// Bytes moved at once.
 const CHUNK: usize = 64 << 10;
-
-/// Writes an RDB file to standard output, by way of a file: straight to its output
-/// `redis-cli` would add the mark that ends the transfer.
-const DUMP_REDIS: &str = r#"
-set -e
-file=$(mktemp)
-trap 'rm -f "$file"' EXIT
-redis-cli -h 127.0.0.1 --rdb "$file" >/dev/null
-cat "$file"
-"#;
-
-/// Loads an RDB file from standard input: check, second server, copy, save. Whatever
-/// fails, the first server keeps its data. `$1` is a port for the second.
-const RESTORE_REDIS: &str = r#"
-set -e
-port=$1
-dir=$(mktemp -d)
-second=
-cleanup() {
-    redis-cli replicaof no one >/dev/null 2>&1 || true
-    if [ -n "$second" ]; then kill -9 "$second" 2>/dev/null || true; fi
-    rm -rf "$dir"
-}
-trap cleanup EXIT
-cat >"$dir/dump.rdb"
-redis-check-rdb "$dir/dump.rdb" >"$dir/check" 2>&1 || {
-    sed -n 's/^\[offset [0-9]*\] //p' "$dir/check" | tail -n 1 >&2
-    exit 2
-}
-redis-server --port "$port" --bind 127.0.0.1 --dir "$dir" --dbfilename dump.rdb \
-    --save "" --appendonly no --repl-diskless-sync-delay 0 >"$dir/log" 2>&1 &
-second=$!
-until [ "$(redis-cli -p "$port" ping 2>/dev/null)" = PONG ]; do
-    kill -0 "$second" 2>/dev/null || { tail -n 4 "$dir/log" >&2; exit 3; }
-    sleep 0.1
-done
-redis-cli replicaof 127.0.0.1 "$port" >/dev/null
-until redis-cli info replication | tr -d '\r' | grep -qx master_link_status:up; do
-    kill -0 "$second" 2>/dev/null || { echo "the second server ended" >&2; exit 4; }
-    sleep 0.1
-done
-redis-cli replicaof no one >/dev/null
-[ "$(redis-cli save)" = OK ] || { echo "the data could not be saved" >&2; exit 5; }
-"#;
 
 /// A dump under way: what has been read to see that it works, and the rest.
 pub struct Dump {
@@ -75,23 +33,7 @@ pub struct Dump {
     name: String,
 }
 
-fn words(words: &[&str]) -> Vec<String> {
-    words.iter().map(|word| (*word).to_owned()).collect()
-}
-
 impl ResourcePlan {
-    /// Connects as the app does, over the network: the socket may belong to a server
-    /// that is only being set up.
-    fn postgres(&self, program: &str, arguments: &[&str]) -> ExecSpec {
-        let mut command = words(&[program, "-h", "127.0.0.1", "-U", "app", "-d", "app"]);
-        command.extend(words(arguments));
-        ExecSpec {
-            command,
-            environment: [("PGPASSWORD".to_owned(), self.password.clone())].into(),
-            ..ExecSpec::default()
-        }
-    }
-
     fn other(&self, what: &str) -> Failure {
         Failure::Invalid(format!(
             "{what} not available for resources of type: {}",
@@ -124,16 +66,9 @@ impl ResourcePlan {
     /// Begins a dump. Fails when the program ends with an error before its first byte.
     pub async fn dump(&self, context: &Context, app: &str) -> Result<Dump> {
         let id = self.running(context, app).await?;
-        let mut spec = match self.kind.as_str() {
-            "postgres" => self.postgres(
-                "pg_dump",
-                &["--no-owner", "--no-acl", "--clean", "--if-exists"],
-            ),
-            "redis" => ExecSpec {
-                command: words(&["sh", "-c", DUMP_REDIS, "dump-redis"]),
-                ..ExecSpec::default()
-            },
-            _ => return Err(self.other("export")),
+        let mut spec = match self.kind_of.dump {
+            Some(dump) => dump(&self.account()),
+            None => return Err(self.other("export")),
         };
         let errors = ErrorTail::default();
         spec.errors = Some(errors.clone());
@@ -176,30 +111,41 @@ impl ResourcePlan {
         let _alone = context
             .lock_app(&format!("{app}/resource-data/{}", self.name))
             .await;
-        match self.kind.as_str() {
-            "postgres" => self.restore_postgres(context, &id, dump).await,
-            "redis" => self.restore_redis(context, &id, dump).await,
-            _ => Err(self.other("import")),
+        match self.kind_of.restore {
+            Some(Restore::Transaction(spec)) => {
+                self.restore_transaction(context, &id, spec(&self.account()), dump)
+                    .await
+            }
+            Some(Restore::File(spec)) => {
+                let port = 20_000 + rand::random::<u16>() % 20_000;
+                self.restore_by_script(context, &id, spec(port), dump, "")
+                    .await
+            }
+            Some(Restore::Statements(spec, end)) => {
+                let word = word();
+                let spec = spec(&self.account(), &word);
+                self.restore_by_script(context, &id, spec, dump, &end(&word))
+                    .await
+            }
+            None => Err(self.other("import")),
         }
     }
 
-    async fn restore_postgres(
+    async fn restore_transaction(
         &self,
         context: &Context,
         id: &str,
+        spec: ExecSpec,
         mut dump: impl AsyncRead + Send + Unpin,
     ) -> Result<()> {
         let errors = ErrorTail::default();
         let spec = ExecSpec {
             stdin: true,
             errors: Some(errors.clone()),
-            ..self.postgres(
-                "psql",
-                &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null"],
-            )
+            ..spec
         };
         // Said back only after the commit: the input's end alone would say nothing.
-        let word = format!("restored-{}", rack_api::id::hex(16));
+        let word = word();
         let exec = context.engine.exec(id, spec).await?;
         // No empty statement in between: after a copy psql ends at one, and says nothing.
         let end = format!("\nCOMMIT;\n\\echo {word}\n");
@@ -222,28 +168,23 @@ impl ResourcePlan {
         Err(Failure::Invalid(format!("{failed}; nothing was changed")))
     }
 
-    async fn restore_redis(
+    /// Has a script do it, which leaves everything as it is unless it succeeds.
+    async fn restore_by_script(
         &self,
         context: &Context,
         id: &str,
+        spec: ExecSpec,
         mut dump: impl AsyncRead + Send + Unpin,
+        end: &str,
     ) -> Result<()> {
         let errors = ErrorTail::default();
-        let port = 20_000 + rand::random::<u16>() % 20_000;
         let spec = ExecSpec {
-            command: words(&[
-                "sh",
-                "-c",
-                RESTORE_REDIS,
-                "restore-redis",
-                &port.to_string(),
-            ]),
             stdin: true,
             errors: Some(errors.clone()),
-            ..ExecSpec::default()
+            ..spec
         };
         let exec = context.engine.exec(id, spec).await?;
-        let (status, _) = self.feed(exec, b"", &mut dump, b"").await?;
+        let (status, _) = self.feed(exec, b"", &mut dump, end.as_bytes()).await?;
         if status == 0 {
             return Ok(());
         }
@@ -313,13 +254,9 @@ impl ResourcePlan {
         size: Option<(u16, u16)>,
     ) -> Result<Exec> {
         let id = self.running(context, app).await?;
-        let spec = match self.kind.as_str() {
-            "postgres" => self.postgres("psql", &[]),
-            "redis" => ExecSpec {
-                command: words(&["redis-cli", "-h", "127.0.0.1"]),
-                ..ExecSpec::default()
-            },
-            _ => return Err(self.other("console")),
+        let spec = match self.kind_of.console {
+            Some(console) => console(&self.account()),
+            None => return Err(self.other("console")),
         };
         let spec = ExecSpec {
             tty: size.is_some(),
@@ -331,6 +268,11 @@ impl ResourcePlan {
         };
         Ok(context.engine.exec(&id, spec).await?)
     }
+}
+
+/// A word that no dump can have.
+fn word() -> String {
+    format!("restored-{}", rack_api::id::hex(16))
 }
 
 /// Why input was not sent to its end.
