@@ -51,7 +51,7 @@ fn all_there(world: &World, after: &str) {
                 said = console(world, rack, resource, read);
                 said.contains(&wanted)
             });
-            assert_eq!(said.matches("found ").count(), 1, "{rack} {after}: {said}");
+            assert_eq!(said.matches(" row").count(), 1, "{rack} {after}: {said}");
         }
     }
 }

@@ -255,10 +255,25 @@ pub(super) fn init_container(
     reader: &mut Reader<'_>,
     node: Option<&Node>,
     configs: &[Config],
+    shared: &[EmptyDirectory],
 ) -> Option<InitContainer> {
     let map = reader.map(node, "initContainer")?;
     reader.check_keys(map, &keys::INIT_CONTAINER);
     let (directories, volumes) = volume_options(reader, map.get("volumeOptions"));
+    for directory in &directories {
+        let other = shared.iter().find(|other| other.id == directory.id);
+        if let (Some(other), Some((key, _))) = (other, map.entry("volumeOptions"))
+            && other.path != directory.path
+        {
+            reader.warn(
+                key,
+                format!(
+                    "the directory at {} is at {} in the initContainer too, where the service has it",
+                    directory.path, other.path
+                ),
+            );
+        }
+    }
     Some(InitContainer {
         image: reader.text(map.get("image"), "initContainer.image"),
         command: super::service::command(reader, map.get("command")),
@@ -367,6 +382,12 @@ pub(super) fn security(
         capability_names(reader, service, node, key)
     };
     let (add, drop) = (names("add"), names("drop"));
+    if non_root && user.is_none() {
+        reader.warn(key, "runAsNonRoot is not checked here without runAsUser");
+    }
+    if group.is_some() && user.is_none() {
+        reader.warn(key, "runAsGroup has no effect here without runAsUser");
+    }
     if non_root && user == Some(0) {
         reader.error(
             key,

@@ -2,6 +2,7 @@
 
 mod balancers;
 mod cases;
+mod containers;
 mod decoding;
 mod defaults;
 mod environment;
