@@ -244,8 +244,16 @@ fn masked_variables_are_hidden_on_a_terminal_only() {
     let world = World::simulated();
     world.install(&["staging"]);
     world.convox(&["apps", "create", "myapp"]).ok();
-    world
-        .convox(&["env", "set", "SECRET=hush", "PLAIN=seen", "-a", "myapp"])
+    let release = world
+        .convox(&[
+            "env",
+            "set",
+            "SECRET=hush",
+            "PLAIN=seen",
+            "-a",
+            "myapp",
+            "--id",
+        ])
         .ok();
     world
         .convox(&["env", "mask", "set", "SECRET", "-a", "myapp"])
@@ -260,6 +268,17 @@ fn masked_variables_are_hidden_on_a_terminal_only() {
     assert!(!shown.contains("hush"), "{shown}");
     terminal.types("convox env -a myapp --reveal; echo 'an''end'\n");
     assert!(terminal.shows("anend").contains("SECRET=hush"));
+    // The same of a release.
+    terminal.types(&format!(
+        "convox releases info {release} -a myapp; echo 'one''end'\n"
+    ));
+    let shown = terminal.shows("oneend");
+    assert!(shown.contains("SECRET=****"), "{shown}");
+    assert!(!shown.contains("SECRET=hush"), "{shown}");
+    terminal.types(&format!(
+        "convox releases info {release} -a myapp --reveal; echo 'two''end'\n"
+    ));
+    assert!(terminal.shows("twoend").contains("SECRET=hush"));
     assert!(
         world
             .convox(&["env", "-a", "myapp"])

@@ -175,6 +175,11 @@ impl Error {
         match self {
             Self::Usage(error) => error.hint(),
             Self::Failed { hint, .. } => hint.clone(),
+            Self::Source(SourceError::NoDirectory(path))
+                if path.to_string_lossy().contains("://") =>
+            {
+                Some("a source is a directory: `git clone` it first".to_owned())
+            }
             Self::Host { source, .. } | Self::Troubled(source) => source.hint(),
             Self::Client(ClientError::Api {
                 status: 401,

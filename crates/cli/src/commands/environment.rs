@@ -147,15 +147,11 @@ impl Env {
                 let hide = context.ui.stdout_is_terminal() && !self.reveal;
                 let read = async || {
                     let found = of_release(&rack, &name, self.release.as_deref()).await?;
-                    let mut variables = found.environment.to_map();
+                    let mut environment = found.environment;
                     if hide {
-                        for hidden in mask::masked(&rack, &name).await? {
-                            if let Some(value) = variables.get_mut(&hidden) {
-                                mask::MASK.clone_into(value);
-                            }
-                        }
+                        mask::hide(&rack, &name, &mut environment).await?;
                     }
-                    Ok(variables)
+                    Ok(environment.to_map())
                 };
                 // An empty line when there are none, for scripts that filter.
                 let show = |variables: BTreeMap<String, String>| {

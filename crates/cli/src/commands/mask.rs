@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use clap::{Args, Subcommand};
+use rack_api::Environment;
 use rack_api::client::ClientError;
 
 use crate::arguments::AppArgs;
@@ -18,7 +19,7 @@ use crate::view::{Shown, ViewArgs};
 /// Name of the config, as version 3 has it.
 const CONFIG: &str = "cli-env-mask";
 /// What is shown in a value's place.
-pub(super) const MASK: &str = "****";
+const MASK: &str = "****";
 /// Most names.
 const MOST: usize = 500;
 
@@ -126,8 +127,22 @@ impl Keys {
     }
 }
 
+/// Puts the mask in the place of values that are not shown.
+pub(super) async fn hide(
+    rack: &Rack,
+    app: &str,
+    environment: &mut Environment,
+) -> Result<(), Error> {
+    for name in masked(rack, app).await? {
+        if environment.get(&name).is_some() {
+            environment.set(name, MASK);
+        }
+    }
+    Ok(())
+}
+
 /// Names of the variables that are not shown.
-pub(super) async fn masked(rack: &Rack, app: &str) -> Result<BTreeSet<String>, Error> {
+async fn masked(rack: &Rack, app: &str) -> Result<BTreeSet<String>, Error> {
     let config = match rack.client.config_get(app, CONFIG).await {
         Ok(config) => config,
         // Nothing was ever hidden, or the rack knows no configs.

@@ -2,13 +2,13 @@
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use rack_api::Release;
 use rack_api::release::CreateOptions;
 use rack_api::time::whole_seconds;
+use rack_api::{Environment, Release};
 use serde::Serialize;
 
 use super::promote::How;
-use super::{build, promote, release_id};
+use super::{build, mask, promote, release_id};
 use crate::arguments::{AppArgs, limit};
 use crate::context::Context;
 use crate::error::{Error, Outcome};
@@ -38,6 +38,9 @@ enum ReleasesCommand {
     Info {
         #[command(flatten)]
         release: OneRelease,
+        /// show what `env mask` hides on a terminal
+        #[arg(long)]
+        reveal: bool,
         #[command(flatten)]
         view: ViewArgs,
     },
@@ -109,7 +112,11 @@ impl Releases {
         match self.command {
             None => list(context, &self.view, &self.app, self.limit).await,
             Some(ReleasesCommand::CreateFrom(from)) => create_from(context, &from).await,
-            Some(ReleasesCommand::Info { release, view }) => info(context, &release, &view).await,
+            Some(ReleasesCommand::Info {
+                release,
+                reveal,
+                view,
+            }) => info(context, &release, reveal, &view).await,
             Some(ReleasesCommand::Manifest { release, form }) => {
                 manifest(context, &release, &form).await
             }
@@ -161,11 +168,21 @@ async fn list(context: &Context, view: &ViewArgs, app: &AppArgs, limit: Option<u
     view.show(context, read, show).await
 }
 
-async fn info(context: &Context, release: &OneRelease, view: &ViewArgs) -> Outcome {
+async fn info(context: &Context, release: &OneRelease, reveal: bool, view: &ViewArgs) -> Outcome {
     let name = context.app(&release.app)?;
     let rack = context.rack(&release.app.rack).await?;
     let id = release_id(&rack, &name, &release.release).await?;
-    let read = async || Ok(rack.client.release_get(&name, &id).await?);
+    // As `env` shows it.
+    let hide = context.ui.stdout_is_terminal() && !reveal;
+    let read = async || {
+        let mut release = rack.client.release_get(&name, &id).await?;
+        if hide {
+            let mut environment = Environment::parse(&release.env);
+            mask::hide(&rack, &name, &mut environment).await?;
+            release.env = environment.to_string();
+        }
+        Ok(release)
+    };
     let show = |release: Release| {
         let mut info = Info::default();
         info.add("Id", release.id)

@@ -1,6 +1,6 @@
 //! `build`, and archives coming and going.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::process::Stdio;
 
 use crate::support::{Env, FakeRack, Reply, Request};
@@ -248,6 +248,43 @@ fn a_broken_export_to_standard_output_fails() {
         .expect("started");
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("ERROR: lost connection"));
+}
+
+#[test]
+fn an_export_that_breaks_off_goes_on_where_the_rack_allows_it() {
+    const HEAD: &str = "Accept-Ranges: bytes\r\nETag: \"one\"\r\nConnection: close\r\n";
+    let answers = [
+        format!("HTTP/1.1 200 OK\r\n{HEAD}Content-Length: 10\r\n\r\n01234"),
+        format!(
+            "HTTP/1.1 206 Partial Content\r\n{HEAD}Content-Range: bytes 5-9/10\r\nContent-Length: 5\r\n\r\n56789"
+        ),
+    ];
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let host = listener.local_addr().expect("an address");
+    let serving = std::thread::spawn(move || {
+        for answer in answers {
+            let (mut connection, _) = listener.accept().expect("a connection");
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && connection.read(&mut byte).expect("a head") > 0 {
+                head.push(byte[0]);
+            }
+            connection.write_all(answer.as_bytes()).expect("answered");
+        }
+    });
+    let mut env = Env::new();
+    env.set("RACK_URL", &format!("http://convox:secret@{host}"));
+    let run = env.convox("builds export BABCDEFGHIJ -f b.tgz");
+    serving.join().expect("both were asked for");
+    assert_eq!(
+        (run.stdout.as_str(), run.stderr.as_str(), run.status),
+        (
+            "Exporting build... OK\n",
+            "note: the connection broke behind 5 B, asking for the rest (try 1)\n",
+            0
+        )
+    );
+    assert_eq!(env.get("work/myapp/b.tgz").as_deref(), Some("0123456789"));
 }
 
 #[test]
