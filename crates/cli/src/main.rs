@@ -5,6 +5,7 @@
 
 mod arguments;
 mod commands;
+mod container;
 mod context;
 mod error;
 mod exit;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::container;
 use crate::context::variable;
 use crate::settings::create_private_directory;
 
@@ -56,6 +57,12 @@ pub(crate) enum ServerError {
         /// Why not.
         source: io::Error,
     },
+    /// Docker does not do what is asked of it.
+    #[error("can not use a container for the server: {0}")]
+    Container(String),
+    /// There is no image for the container.
+    #[error("there is no image {0} to run the server from: scripts/server-image makes it")]
+    NoImage(String),
     /// The log file or data directory can not be made.
     #[error("can not write {}: {source}", path.display())]
     Data {
@@ -165,9 +172,27 @@ impl Server {
         Ok(())
     }
 
-    /// Starts the server and waits until it answers. With a password, that
-    /// becomes its password; without, it keeps the one it has.
+    /// Makes a container for the server, and waits until it answers there.
+    pub(crate) async fn start_in_container(&self, password: &str) -> Result<(), ServerError> {
+        let name = container::create(self, &self.listen(), password)?;
+        let answered = self.answered_in(&name).await;
+        if answered.is_err() {
+            container::remove(self, &name);
+        }
+        answered
+    }
+
+    async fn answered_in(&self, name: &str) -> Result<(), ServerError> {
+        self.answered(|| container::ended(name)).await
+    }
+
+    /// Starts the server and waits until it answers, in its container if it has one. With
+    /// a password, that becomes its password; without, it keeps the one it has.
     pub(crate) async fn start(&self, password: Option<&str>) -> Result<(), ServerError> {
+        if let Some(name) = container::of(self)? {
+            container::start(&name)?;
+            return self.answered_in(&name).await;
+        }
         let program = program()?;
         let log = self.log();
         let unwritable = |source| ServerError::Data {
@@ -203,6 +228,17 @@ impl Server {
         let mut child = command
             .spawn()
             .map_err(|source| ServerError::Start { program, source })?;
+        self.answered(|| {
+            // A server that went to the background leaves with 0 and goes on.
+            let status = child.try_wait().ok().flatten()?;
+            let failed = !status.success();
+            failed.then(|| last_line(&log, logged).unwrap_or_else(|| status.to_string()))
+        })
+        .await
+    }
+
+    /// Waits until the server answers; `ended` says its last words when it has ended instead.
+    async fn answered(&self, mut ended: impl FnMut() -> Option<String>) -> Result<(), ServerError> {
         let deadline = Instant::now() + START_LIMIT;
         loop {
             match self.check().await? {
@@ -210,16 +246,13 @@ impl Server {
                 Answer::Nothing | Answer::Other if Instant::now() > deadline => {
                     return Err(ServerError::Silent {
                         host: self.host.clone(),
-                        log,
+                        log: self.log(),
                     });
                 }
                 _ => {}
             }
-            // A server that went to the background leaves with 0 and goes on.
-            if let Ok(Some(status)) = child.try_wait()
-                && !status.success()
-            {
-                let reason = last_line(&log, logged).unwrap_or_else(|| status.to_string());
+            if let Some(reason) = ended() {
+                let log = self.log();
                 return Err(ServerError::Ended { reason, log });
             }
             tokio::time::sleep(START_POLL).await;

@@ -1,11 +1,12 @@
 //! The `rack-server` program: settings, start, stop.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Parser;
 use rack_server::operations::clock::Clock;
 use rack_server::operations::context::Settings;
@@ -69,6 +70,10 @@ struct Arguments {
         default_value = ""
     )]
     archive_limits: artifact::Limits,
+
+    /// File with the server's password, read and removed at the start.
+    #[arg(long, hide = true, value_name = "FILE")]
+    password_file: Option<PathBuf>,
 
     /// Leave the terminal's session, as when a client starts the server in the background.
     #[arg(long, hide = true)]
@@ -143,6 +148,18 @@ fn default_data() -> anyhow::Result<PathBuf> {
     })
 }
 
+/// Reads a file and removes it; none if it is not there, as at every start but the first.
+fn taken(file: &Path) -> anyhow::Result<Option<String>> {
+    let text = match std::fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).context(file.display().to_string()),
+    };
+    std::fs::remove_file(file).context(file.display().to_string())?;
+    let text = text.trim();
+    Ok((!text.is_empty()).then(|| text.to_owned()))
+}
+
 /// Reads a number of seconds that may have decimals.
 fn seconds(text: &str) -> Result<f64, String> {
     let number: f64 = text
@@ -162,6 +179,10 @@ async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<(
             tracing::debug!(%error, "already leads a session");
         }
     }
+    let password = match &arguments.password_file {
+        Some(file) => taken(file)?.or(password),
+        None => password,
+    };
     // The port first: a second server fails before it touches any state.
     let port = listener::bind(arguments.listen, arguments.allow_remote).await?;
     let address = port.local_addr()?;

@@ -8,6 +8,7 @@ use rack_api::client::{Client, ClientError, Endpoint};
 use rack_api::id;
 use rack_api::rack::{CreatedRack, ORGANIZATION};
 
+use crate::container;
 use crate::context::{Context, variable};
 use crate::error::{Error, Outcome};
 use crate::exit::Exit;
@@ -42,6 +43,9 @@ struct EngineArgs {
     /// where the rack's Docker engine listens, for example ssh://user@host
     #[arg(long, value_name = "address")]
     docker_host: Option<String>,
+    /// run the server in a container, which the engine starts again with itself
+    #[arg(long)]
+    in_docker: bool,
 }
 
 /// Flags and arguments that mean something on AWS only.
@@ -219,7 +223,7 @@ async fn install(context: &Context, name: &str, engine: &EngineArgs) -> Outcome 
         return stand_in(context, name, stand_ins.contains_key(name));
     }
     let server = context.local_server()?;
-    let password = find_or_start(context, &server).await?;
+    let password = find_or_start(context, &server, engine.in_docker).await?;
     let endpoint =
         Endpoint::parse(&format!("http://{}", server.host))?.with_password(Some(password));
     let client = Client::new(endpoint);
@@ -305,7 +309,11 @@ pub(super) fn check_name(name: &str) -> Result<(), Error> {
 }
 
 /// The password of the server at its address; the server is started if there is none.
-pub(super) async fn find_or_start(context: &Context, server: &Server) -> Result<String, Error> {
+pub(super) async fn find_or_start(
+    context: &Context,
+    server: &Server,
+    in_docker: bool,
+) -> Result<String, Error> {
     // Of two that install at the same time, the second finds the server of the first.
     let _lock = server.lock()?;
     let known = match variable("RACK_SERVER_PASSWORD") {
@@ -317,6 +325,10 @@ pub(super) async fn find_or_start(context: &Context, server: &Server) -> Result<
             host: server.host.clone(),
         }
         .into()),
+        Answer::Server if in_docker && container::of(server)?.is_none() => Err(Error::with_hint(
+            format!("a server outside of Docker answers on {}", server.host),
+            "end it (`pkill rack-server`) and run this again: racks, data and addresses stay",
+        )),
         Answer::Server => {
             let known = known.ok_or_else(|| {
                 Error::with_hint(
@@ -337,7 +349,11 @@ pub(super) async fn find_or_start(context: &Context, server: &Server) -> Result<
         Answer::Nothing => {
             let password = known.unwrap_or_else(id::password);
             let progress = context.ui.start("Starting server")?;
-            server.start(Some(&password)).await?;
+            if in_docker && container::of(server)?.is_none() {
+                server.start_in_container(&password).await?;
+            } else {
+                server.start(Some(&password)).await?;
+            }
             context.settings.set_server(&server.host, &server.data)?;
             context.settings.set_password(&server.host, &password)?;
             progress.ok_with(&server.host)?;

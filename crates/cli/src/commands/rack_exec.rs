@@ -93,7 +93,7 @@ impl RackExec {
         let context = &context.talking_to_stderr();
         let mut signals = Signals::listen()?;
         let server = context.local_server()?;
-        let password = find_or_start(context, &server).await?;
+        let password = find_or_start(context, &server, false).await?;
         let endpoint =
             Endpoint::parse(&format!("http://{}", server.host))?.with_password(Some(password));
         let console = Client::new(endpoint.clone());
