@@ -42,6 +42,7 @@ mod runs;
 mod secrets;
 mod sequences;
 mod streams;
+mod surroundings;
 mod sweep;
 mod system;
 mod timers;

@@ -14,6 +14,7 @@ on_both_engines!(
     what_is_killed_for_want_of_memory_says_so,
     names_of_volumes_are_never_shared,
     what_is_removed_from_outside_comes_back,
+    a_domain_belongs_to_the_rack_that_has_it,
 );
 
 /// Two services, of which only one is told the greeting.
@@ -290,4 +291,36 @@ async fn what_is_removed_from_outside_comes_back(engine: Engine) {
         log.contains("process was removed behind the rack's back; starting another in 1 s"),
         "{log}"
     );
+}
+
+async fn a_domain_belongs_to_the_rack_that_has_it(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
+    let production = world.rack("production").await;
+    let manifest = "services:\n  web:\n    build: .\n    port: 3000\n    domain: shop.example.test\n    drain: 1\n    \
+                    termination:\n      grace: 1\n";
+    let files = [("convox.yml", manifest), ("Dockerfile", DOCKERFILE)];
+    let mut releases = Vec::new();
+    for rack in [&rack, &production] {
+        rack.create("myapp").await;
+        releases.push(rack.release("myapp", &files).await);
+    }
+    rack.promote("myapp", &releases[0]).await;
+    let path = format!("/apps/myapp/releases/{}/promote", releases[1]);
+    let refused = production.post(&path, "").await;
+    assert_eq!(refused.status, 409);
+    assert!(
+        refused.text().contains("shop.example.test") && refused.text().contains("staging"),
+        "{refused:?}"
+    );
+    assert_eq!(production.get("/apps/myapp").await.json()["release"], "");
+    // Once it is free, the other one has it.
+    rack.delete("/apps/myapp").await.ok();
+    until("the domain to be free", async || {
+        production.post(&path, "").await.status == 200
+    })
+    .await;
+    let app = production.settled("myapp").await;
+    assert_eq!(app["release"], json!(releases[1]));
+    let visitor = world.stranger().with("Host", "shop.example.test");
+    assert_eq!(visitor.get("/").await.status, 200);
 }
