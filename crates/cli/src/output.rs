@@ -46,6 +46,11 @@ impl Output {
         }
         // A temporary file is private; an archive is an ordinary file.
         let whole = Whole::begin(&place, 0o666).map_err(doing())?;
+        if let Ok(before) = place.metadata() {
+            // One that was private stays so.
+            let kept = whole.file.set_permissions(before.permissions());
+            kept.map_err(doing())?;
+        }
         let writer = whole.file.try_clone().map_err(doing())?;
         let beside = Some((whole, place));
         Ok((writer, Self { signals, beside }))

@@ -30,6 +30,8 @@ pub(crate) enum UsageError {
     UnknownFlag {
         /// As typed.
         flag: String,
+        /// Whether the command runs another one, whose flag it may be.
+        runs: bool,
     },
     /// A long flag at the end that needs a value.
     #[error("flag needs an argument: {flag}")]
@@ -67,6 +69,9 @@ impl UsageError {
                 ..
             } => Some(format!("did you mean `convox {similar}`?")),
             Self::NoSubcommand { words } => Some(format!("`convox {words} --help` lists them")),
+            Self::UnknownFlag { runs: true, .. } => Some(
+                "flags of the command that is run go in quotes with it, or behind `--`".to_owned(),
+            ),
             Self::UnknownCommand { .. } => Some("`convox help` lists the commands".to_owned()),
             _ => None,
         }
@@ -178,6 +183,8 @@ fn distance(one: &str, other: &str) -> usize {
 }
 
 fn unknown_flag(subject: &str, line: &Line) -> UsageError {
+    let first = line.words.first().map(|word| word.to_string());
+    let runs = first.is_some_and(|word| matches!(&*word, "run" | "exec"));
     if let Some(long) = subject.strip_prefix("--") {
         let bad = |token: &&str| token.starts_with("---") || token.starts_with("--=");
         if let Some(token) = line
@@ -191,6 +198,7 @@ fn unknown_flag(subject: &str, line: &Line) -> UsageError {
         let name = long.split('=').next().unwrap_or(long);
         return UsageError::UnknownFlag {
             flag: format!("--{name}"),
+            runs,
         };
     }
     // The original shows the whole cluster in which the letter stands.
@@ -206,6 +214,7 @@ fn unknown_flag(subject: &str, line: &Line) -> UsageError {
         });
     UsageError::UnknownFlag {
         flag: cluster.unwrap_or(subject).to_owned(),
+        runs,
     }
 }
 

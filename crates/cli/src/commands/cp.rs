@@ -345,6 +345,11 @@ fn write(path: &Path, from: &mut impl Read, mode: u32) -> io::Result<()> {
     if path.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }
+    if path.exists() && !path.is_file() {
+        // A device or a pipe is written to, never replaced.
+        let mut file = File::options().write(true).open(&path)?;
+        return io::copy(from, &mut file).map(drop);
+    }
     let mut whole = Whole::begin(&path, 0o600)?;
     io::copy(from, &mut whole.file)?;
     whole
@@ -356,6 +361,29 @@ fn write(path: &Path, from: &mut impl Read, mode: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_file_is_written_to_and_never_replaced() {
+        use std::os::unix::fs::FileTypeExt as _;
+        let directory = tempfile::tempdir().expect("a directory");
+        let pipe = directory.path().join("pipe");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &pipe,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .expect("a pipe");
+        let reader = {
+            let pipe = pipe.clone();
+            std::thread::spawn(move || fs::read_to_string(pipe))
+        };
+        write(&pipe, &mut "hello".as_bytes(), 0o644).expect("written");
+        assert_eq!(reader.join().expect("read").expect("read"), "hello");
+        let kind = fs::metadata(&pipe).expect("a pipe still").file_type();
+        assert!(kind.is_fifo());
+    }
 
     #[test]
     fn ends_are_paths_or_processes() {

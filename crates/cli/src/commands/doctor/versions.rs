@@ -15,8 +15,9 @@ const OWN: &str = env!("CARGO_PKG_VERSION");
 struct Of {
     rack: String,
     version: String,
-    /// Whether it is one of ours.
-    ours: bool,
+    /// Version of the server it lives in, if it is one of ours; `version` is then what
+    /// clients of all generations take for a new one.
+    server: Option<String>,
 }
 
 /// Asks the racks that answer.
@@ -33,7 +34,7 @@ pub(super) async fn look(context: &Context, engine: Option<&str>) -> Vec<Finding
         Some(Of {
             rack: known.reach.name,
             version: system.version,
-            ours: client.is_twinrack(),
+            server: client.server_version(),
         })
     });
     let racks: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
@@ -46,7 +47,10 @@ pub(super) async fn look(context: &Context, engine: Option<&str>) -> Vec<Finding
 fn summary(engine: Option<&str>, racks: &[Of]) -> Finding {
     let mut parts = vec![format!("client {OWN}")];
     parts.extend(engine.map(|version| format!("engine API {version}")));
-    parts.extend(racks.iter().map(|of| format!("{} {}", of.rack, of.version)));
+    parts.extend(racks.iter().map(|of| {
+        let version = of.server.as_ref().unwrap_or(&of.version);
+        format!("{} {version}", of.rack)
+    }));
     Finding::ok(CHECK, parts.join(", "))
 }
 
@@ -55,17 +59,17 @@ fn trouble(of: &Of) -> Option<Finding> {
     let Of {
         rack,
         version,
-        ours,
+        server,
     } = of;
-    if *ours && version != OWN {
-        return Some(Finding::new(
+    if let Some(server) = server {
+        return (server != OWN).then(|| Finding::new(
             CHECK,
             State::Warning,
-            format!("{rack} has version {version}, this client {OWN}"),
+            format!("the server of {rack} has version {server}, this client {OWN}"),
             "install both from one build, end the server and run any command: it starts the new one",
         ));
     }
-    (!ours && legacy::is_old(version)).then(|| {
+    legacy::is_old(version).then(|| {
         Finding::new(
             CHECK,
             State::Note,
@@ -81,10 +85,10 @@ mod tests {
 
     #[test]
     fn what_does_not_go_together_is_told_with_what_to_do() {
-        let of = |version: &str, ours| Of {
+        let of = |version: &str, ours: bool| Of {
             rack: "r".to_owned(),
-            version: version.to_owned(),
-            ours,
+            version: if ours { "3.24.6-local" } else { version }.to_owned(),
+            server: ours.then(|| version.to_owned()),
         };
         let state = |of: &Of| trouble(of).map(|finding| finding.state);
         assert_eq!(state(&of(OWN, true)), None);
