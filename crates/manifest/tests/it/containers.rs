@@ -28,6 +28,7 @@ services:
       - {id: set, dir: /, filename: set}
 ";
     let loaded = load(text);
+    assert_eq!(loaded.warnings, []);
     let configs = &loaded.manifest.configs;
     let keys: Vec<_> = configs.iter().map(manifest::Config::key).collect();
     assert_eq!(keys, ["app", "elsewhere", "empty"]);

@@ -74,10 +74,10 @@ balancers: {lb: {service: web, ports: {80: 3000}}}
 params: {A: b}
 services:
   web:
-    lifecycle: {preStop: sleep 1}
+    policies: [a]
     annotations: [a=b]
   api:
-    lifecycle: {preStop: sleep 1}
+    policies: [a]
     scale: {count: 1, targets: {cpu: 50}}
   job:
     scale: {count: 1, targets: {cpu: 50}}
@@ -87,7 +87,7 @@ services:
         [
             "convox.yml:2:1: balancers of the manifest has no effect here",
             "convox.yml:3:1: params of the manifest has no effect here",
-            "convox.yml:6:5: lifecycle of a service has no effect here",
+            "convox.yml:6:5: policies of a service has no effect here",
             "convox.yml:7:5: annotations of a service has no effect here",
             "convox.yml:10:23: targets of scale has no effect here",
         ]

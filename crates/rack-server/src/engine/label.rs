@@ -10,7 +10,7 @@ pub const RACK_ID: &str = "twinrack.rack-id";
 pub const RACK: &str = "twinrack.rack";
 /// App name.
 pub const APP: &str = "twinrack.app";
-/// `service`, `run` or `resource`.
+/// `service`, `run`, `init` or `resource`.
 pub const KIND: &str = "twinrack.kind";
 /// Service or resource name.
 pub const NAME: &str = "twinrack.name";
@@ -22,6 +22,8 @@ pub const PORT: &str = "twinrack.port";
 pub const DRAIN: &str = "twinrack.drain";
 /// Seconds between terminate and kill.
 pub const GRACE: &str = "twinrack.grace";
+/// Command to be run inside a process before it is told to end.
+pub const PRE_STOP: &str = "twinrack.pre-stop";
 /// Processor share asked for, 1024 for one processor.
 pub const CPU: &str = "twinrack.cpu";
 /// Memory asked for in MiB.

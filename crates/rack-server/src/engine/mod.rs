@@ -202,6 +202,33 @@ pub struct ProcessSpec {
     pub tty: bool,
     /// Shared memory in MiB, when the default of the engine is too small.
     pub shm: Option<i64>,
+    /// Directories that live as long as the process.
+    pub directories: Vec<Directory>,
+    /// Full id of a process whose volumes and directories on disk are mounted too.
+    pub volumes_of: Option<String>,
+    /// User, and group behind a colon, by number; the image's when absent.
+    pub user: Option<String>,
+    /// The process cannot write into the directories of its image.
+    pub read_only: bool,
+    /// Capabilities it has beside the usual ones.
+    pub capabilities: Vec<String>,
+    /// Capabilities it has not.
+    pub without_capabilities: Vec<String>,
+    /// It cannot gain rights that it has not.
+    pub no_escalation: bool,
+    /// All system calls are allowed.
+    pub unconfined: bool,
+}
+
+/// A directory that lives as long as its process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory {
+    /// Where it is.
+    pub path: String,
+    /// Kept in memory, where everybody may write.
+    pub memory: bool,
+    /// Most bytes it may hold, if it is kept in memory.
+    pub size: Option<u64>,
 }
 
 /// Where a process is in its life.

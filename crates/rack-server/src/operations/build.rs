@@ -390,7 +390,8 @@ impl Build {
         for service in manifest.services.values() {
             if let Some(reference) = &service.image {
                 handle.log.line(&format!("Pulling: {reference}")).await?;
-                let image = registry::pull(context, reference).await?;
+                let own = registry::own_logins(service, &variables)?;
+                let image = registry::pull(context, reference, &own).await?;
                 rows.push(self.keep(context, &service.name, image).await?);
                 continue;
             }

@@ -38,6 +38,8 @@ pub struct Member {
     pub grace: Duration,
     /// Time open requests get before it is stopped.
     pub drain: Duration,
+    /// Run inside it before it is told to end.
+    pub pre_stop: Option<String>,
     /// Where requests go; none without a routable port.
     pub target: Option<Arc<Target>>,
     /// Passes its health check, or has none.

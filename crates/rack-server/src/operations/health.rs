@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use manifest::{Health, Liveness, Service};
+use manifest::{Health, Liveness, Port, Service, StartupCheck, StartupProbe};
 use tokio::time::Instant;
 
 use super::context::Context;
 use super::error::{Failure, Result};
 use super::fleet::{self, Member};
+use super::supervise;
 use crate::router::{Router, Scheme, Target};
 
 /// Good answers in a row that make a process healthy, bad ones that make it unhealthy.
@@ -27,6 +28,8 @@ pub struct Checks {
     pub health: Health,
     /// Decides whether it goes on running.
     liveness: Option<Liveness>,
+    /// Must pass once before the others begin.
+    startup: Option<StartupProbe>,
 }
 
 impl Checks {
@@ -35,6 +38,8 @@ impl Checks {
         Self {
             health: service.health.clone(),
             liveness: service.liveness.clone(),
+            // As on racks it is for those that are routed.
+            startup: service.startup.clone().filter(|_| service.port.is_some()),
         }
     }
 }
@@ -43,11 +48,10 @@ impl Checks {
 pub async fn wait(
     context: &Arc<Context>,
     member: &Member,
-    health: &Health,
+    checks: &Checks,
     timeout: Duration,
 ) -> Result<()> {
     let mut exit = member.exit.subscribe();
-    let deadline = Instant::now() + timeout + Duration::from_secs(health.grace);
     tokio::select! {
         status = async { exit.wait_for(Option::is_some).await.map(|status| *status) } => {
             let status = status.ok().flatten().unwrap_or(-1);
@@ -58,19 +62,82 @@ pub async fn wait(
             )))
         }
         () = context.shutdown.cancelled() => Err(Failure::Shutdown),
-        last = become_healthy(context, member, health, deadline) => match last {
-            None => {
+        found = starts_up(context, member, checks, timeout) => match found {
+            Ok(()) => {
                 member.healthy.store(true, Ordering::SeqCst);
                 Ok(())
             }
-            Some(last) => Err(Failure::Failed(format!(
-                "{}: process {} did not become healthy within {} seconds: {last}",
+            Err(found) => Err(Failure::Failed(format!(
+                "{}: process {} {found}",
                 member.service,
                 member.short_id(),
-                (timeout + Duration::from_secs(health.grace)).as_secs(),
             ))),
         },
     }
+}
+
+/// The startup probe, then the health check; what was found when either has failed.
+async fn starts_up(
+    context: &Context,
+    member: &Member,
+    checks: &Checks,
+    timeout: Duration,
+) -> std::result::Result<(), String> {
+    if let Some(probe) = &checks.startup {
+        passes(context, member, probe).await?;
+    }
+    let allowed = timeout + Duration::from_secs(checks.health.grace);
+    let deadline = Instant::now() + allowed;
+    match become_healthy(context, member, &checks.health, deadline).await {
+        None => Ok(()),
+        Some(last) => Err(format!(
+            "did not become healthy within {} seconds: {last}",
+            allowed.as_secs()
+        )),
+    }
+}
+
+async fn passes(
+    context: &Context,
+    member: &Member,
+    probe: &StartupProbe,
+) -> std::result::Result<(), String> {
+    let timeout = Duration::from_secs(probe.timeout);
+    let mut bad = 0;
+    tokio::time::sleep(Duration::from_secs(probe.grace)).await;
+    loop {
+        let found = match (&probe.check, &member.target) {
+            (StartupCheck::Port(port), _) => {
+                let target = target_of(context, member, *port, Scheme::Other);
+                ask(&target, "", timeout).await
+            }
+            (StartupCheck::Path(path), Some(target)) => ask(target, path, timeout).await,
+            (StartupCheck::Path(_), None) => Ok(()),
+        };
+        let Err(reason) = found else {
+            return Ok(());
+        };
+        bad += 1;
+        if bad >= probe.failures {
+            return Err(format!("failed its startup probe {bad} times: {reason}"));
+        }
+        tokio::time::sleep(Duration::from_secs(probe.interval)).await;
+    }
+}
+
+/// The port that a check asks: one of its own, or the routable one.
+fn asked(context: &Context, member: &Member, port: Option<&Port>) -> Option<Arc<Target>> {
+    match port {
+        None => member.target.clone(),
+        Some(port) => {
+            let scheme = supervise::scheme(&port.scheme);
+            Some(target_of(context, member, port.port, scheme))
+        }
+    }
+}
+
+fn target_of(context: &Context, member: &Member, port: u16, scheme: Scheme) -> Arc<Target> {
+    Target::new(Arc::clone(&context.engine), &member.id, port, scheme)
 }
 
 /// Returns nothing when healthy, the last finding when the deadline has passed.
@@ -80,7 +147,8 @@ async fn become_healthy(
     health: &Health,
     deadline: Instant,
 ) -> Option<String> {
-    let Some(target) = member.target.as_ref().filter(|_| !health.disable) else {
+    let routed = member.target.as_ref().filter(|_| !health.disable);
+    let Some(target) = routed.and_then(|_| asked(context, member, health.port.as_ref())) else {
         tokio::time::sleep(context.settings.steady).await;
         return None;
     };
@@ -88,7 +156,7 @@ async fn become_healthy(
     let mut pause = FIRST_PAUSE;
     let mut silent_since = Instant::now();
     loop {
-        let found = check(target, health).await;
+        let found = check(&target, health).await;
         match found {
             Ok(()) => {
                 good += 1;
@@ -155,7 +223,10 @@ pub async fn watch(context: &Arc<Context>, member: &Arc<Member>, checks: &Checks
 }
 
 async fn watch_liveness(context: &Arc<Context>, member: &Arc<Member>, liveness: Option<&Liveness>) {
-    let (Some(target), Some(liveness)) = (member.target.as_ref(), liveness) else {
+    let Some(liveness) = liveness else {
+        return;
+    };
+    let Some(target) = asked(context, member, liveness.port.as_ref()) else {
         return;
     };
     let timeout = Duration::from_secs(liveness.timeout);
@@ -168,7 +239,7 @@ async fn watch_liveness(context: &Arc<Context>, member: &Arc<Member>, liveness: 
             () = context.shutdown.cancelled() => return,
         }
         pause = Duration::from_secs(liveness.interval);
-        let Err(reason) = ask(target, &liveness.path, timeout).await else {
+        let Err(reason) = ask(&target, &liveness.path, timeout).await else {
             bad = 0;
             continue;
         };
@@ -192,7 +263,8 @@ async fn watch_liveness(context: &Arc<Context>, member: &Arc<Member>, liveness: 
 }
 
 async fn watch_health(context: &Arc<Context>, member: &Arc<Member>, health: &Health) {
-    let Some(target) = member.target.as_ref().filter(|_| !health.disable) else {
+    let routed = member.target.as_ref().filter(|_| !health.disable);
+    let Some(target) = routed.and_then(|_| asked(context, member, health.port.as_ref())) else {
         return;
     };
     let interval = Duration::from_secs(health.interval.max(1));
@@ -204,7 +276,7 @@ async fn watch_health(context: &Arc<Context>, member: &Arc<Member>, health: &Hea
             () = context.shutdown.cancelled() => return,
         }
         let was = member.healthy.load(Ordering::SeqCst);
-        match check(target, health).await {
+        match check(&target, health).await {
             Ok(()) => (good, bad) = (good + 1, 0),
             Err(reason) => {
                 (good, bad) = (0, bad + 1);

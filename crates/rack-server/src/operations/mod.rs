@@ -26,6 +26,7 @@ pub mod history;
 pub mod image_import;
 pub mod import;
 pub mod index;
+mod launch;
 pub mod layers;
 pub mod metric;
 pub mod newborn;

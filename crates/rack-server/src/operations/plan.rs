@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use manifest::{Manifest, Service};
+use manifest::{Config, ConfigMount, Manifest, Service};
 use rack_api::Environment;
 use sha2::{Digest as _, Sha256};
 
 use super::context::Context;
 use super::error::{Failure, Result};
 use super::resource::ResourcePlan;
-use crate::engine::{ProcessSpec, label};
+use crate::engine::{Directory, Labels, ProcessSpec, label};
 use crate::store::{BuildRow, ImageRow, ReleaseRow, ScaleRow};
 
 /// What a release means.
@@ -51,6 +51,31 @@ pub struct ServicePlan {
     pub memory: u64,
     /// Everything its processes find in their environment.
     pub environment: BTreeMap<String, String>,
+    /// Configs that are files in its processes.
+    pub files: Vec<MountedFile>,
+    /// Those of its init container.
+    pub init_files: Vec<MountedFile>,
+}
+
+/// A config that is a file in a process.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MountedFile {
+    /// Where it is.
+    pub path: String,
+    /// Its directory, if that is a place of its own in the process.
+    directory: Option<String>,
+    /// What it holds.
+    pub bytes: Vec<u8>,
+}
+
+impl MountedFile {
+    /// A directory that is there, and the path of the file below it.
+    pub fn place(&self) -> (String, String) {
+        let base = self.directory.as_deref().unwrap_or_default();
+        let name = self.path[base.len()..].trim_start_matches('/');
+        let base = if base.is_empty() { "/" } else { base };
+        (base.to_owned(), name.to_owned())
+    }
 }
 
 impl Plan {
@@ -104,12 +129,20 @@ impl Plan {
             let environment = environment(
                 context, app, &release, &build, &manifest, service, &linked, &resources, &variables,
             );
+            let configs = &manifest.configs;
+            let read_only = service.security.read_only;
+            let files = mounted(context, app, configs, &service.config_mounts, read_only).await?;
+            let init_files = match &service.init_container {
+                Some(init) => mounted(context, app, configs, &init.config_mounts, false).await?,
+                None => Vec::new(),
+            };
             services.push(ServicePlan::new(
                 service.clone(),
                 image,
                 &build.id,
                 scale,
                 environment,
+                (files, init_files),
             ));
         }
         Ok(Self {
@@ -142,6 +175,46 @@ impl Plan {
     }
 }
 
+/// The files that mounts make of configs: what the manifest says, else what `convox config`
+/// has set, else nothing, as on racks.
+async fn mounted(
+    context: &Context,
+    app: &str,
+    configs: &[Config],
+    mounts: &[ConfigMount],
+    read_only: bool,
+) -> Result<Vec<MountedFile>> {
+    let mut files = Vec::new();
+    for mount in mounts {
+        let config = configs.iter().find(|config| config.id == mount.id);
+        let bytes = match config {
+            Some(Config {
+                value: Some(value), ..
+            }) => value.clone().into_bytes(),
+            Some(config) => context
+                .store
+                .config(app, config.key())
+                .await?
+                .unwrap_or_default(),
+            None => Vec::new(),
+        };
+        if read_only && mount.directory.is_empty() {
+            return Err(Failure::Invalid(format!(
+                "config {} cannot be mounted at {}: the root of a process with \
+                 readOnlyRootFilesystem is its image's",
+                mount.id,
+                mount.path()
+            )));
+        }
+        files.push(MountedFile {
+            path: mount.path(),
+            directory: read_only.then(|| mount.directory.clone()),
+            bytes,
+        });
+    }
+    Ok(files)
+}
+
 /// Joins the lines of a text, for messages are one line.
 pub fn one_line(text: &str) -> String {
     text.lines()
@@ -158,6 +231,7 @@ impl ServicePlan {
         build: &str,
         scale: ScaleRow,
         environment: BTreeMap<String, String>,
+        (files, init_files): (Vec<MountedFile>, Vec<MountedFile>),
     ) -> Self {
         let positive = |set: Option<i64>, default: u64| {
             set.and_then(|n| u64::try_from(n).ok()).unwrap_or(default)
@@ -175,6 +249,8 @@ impl ServicePlan {
             image,
             build: build.to_owned(),
             environment,
+            files,
+            init_files,
         }
     }
 
@@ -189,7 +265,8 @@ impl ServicePlan {
     /// What the engine is told to run for this service.
     pub fn process(&self, context: &Context, app: &str, release: &str, kind: &str) -> ProcessSpec {
         let service = &self.service;
-        let mut labels = context.app_labels(app);
+        let mut labels: Labels = service.labels.clone();
+        labels.extend(context.app_labels(app));
         labels.insert(label::KIND.into(), kind.into());
         labels.insert(label::NAME.into(), service.name.clone());
         labels.insert(label::RELEASE.into(), release.into());
@@ -197,9 +274,10 @@ impl ServicePlan {
         labels.insert(label::DRAIN.into(), service.drain.to_string());
         labels.insert(label::CPU.into(), self.cpu.to_string());
         labels.insert(label::MEMORY.into(), self.memory.to_string());
-        let mut ports: Vec<u16> = service.port.iter().map(|port| port.port).collect();
-        ports.extend(&service.ports);
-        ports.dedup();
+        if let Some(command) = &service.lifecycle.pre_stop {
+            labels.insert(label::PRE_STOP.into(), command.clone());
+        }
+        let ports = service.reached_ports();
         if let Some(port) = &service.port {
             labels.insert(label::PORT.into(), format!("{}:{}", port.scheme, port.port));
         }
@@ -245,7 +323,54 @@ impl ServicePlan {
             privileged: service.privileged,
             tty: false,
             shm: None,
+            directories: self.directories(),
+            volumes_of: None,
+            user: service
+                .security
+                .user
+                .map(|user| match service.security.group {
+                    Some(group) => format!("{user}:{group}"),
+                    None => user.to_string(),
+                }),
+            read_only: service.security.read_only,
+            capabilities: service.security.add.clone(),
+            without_capabilities: service.security.drop.clone(),
+            no_escalation: service.security.no_escalation,
+            unconfined: service.security.unconfined,
         }
+    }
+
+    /// Directories that go with each process. One that an init container shares is on disk,
+    /// for memory goes with who uses it; so are those of files in a process that can write
+    /// nowhere else, and its others are in memory.
+    fn directories(&self) -> Vec<Directory> {
+        let service = &self.service;
+        let shared = |id: &str| {
+            let init = service.init_container.as_ref();
+            init.is_some_and(|init| init.directories.iter().any(|other| other.id == id))
+        };
+        let mut directories: Vec<Directory> = service
+            .directories
+            .iter()
+            .map(|directory| Directory {
+                path: directory.path.clone(),
+                memory: (directory.memory || service.security.read_only) && !shared(&directory.id),
+                size: directory.size.filter(|_| directory.memory),
+            })
+            .collect();
+        for file in &self.files {
+            let Some(path) = &file.directory else {
+                continue;
+            };
+            if directories.iter().all(|known| known.path != *path) {
+                directories.push(Directory {
+                    path: path.clone(),
+                    memory: false,
+                    size: None,
+                });
+            }
+        }
+        directories
     }
 
     /// Stands for everything that a process of this service is started with, but for what
@@ -257,8 +382,12 @@ impl ServicePlan {
             spec.environment.remove(name);
         }
         // What is not in the specification decides how the process is looked after.
-        let all = format!("{spec:?} {:?}", self.service);
-        rack_api::id::to_hex(&Sha256::digest(all))
+        let mut all = Sha256::new_with_prefix(format!("{spec:?} {:?}", self.service));
+        for file in self.files.iter().chain(&self.init_files) {
+            all.update(format!("\0{}\0", file.path));
+            all.update(&file.bytes);
+        }
+        rack_api::id::to_hex(&all.finalize())
     }
 
     /// Makes what processes of this service need besides their image.
@@ -267,7 +396,9 @@ impl ServicePlan {
             .engine
             .ensure_network(&context.network(), &context.labels())
             .await?;
-        for volume in &self.service.volumes {
+        let init = self.service.init_container.iter();
+        let volumes = init.flat_map(|init| &init.volumes);
+        for volume in self.service.volumes.iter().chain(volumes) {
             let name = context.volume(app, "volume", &volume.source);
             context
                 .engine
@@ -283,6 +414,8 @@ const OF_ITS_RELEASE: [&str; 4] = ["RELEASE", "BUILD", "BUILD_DESCRIPTION", "BUI
 
 /// Label value of service processes.
 pub const SERVICE: &str = "service";
+/// Label value of what runs before a service process.
+pub const INIT: &str = "init";
 /// Label value of one-off processes.
 pub const RUN: &str = "run";
 /// Label value of resource processes.

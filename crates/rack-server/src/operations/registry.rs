@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use manifest::{PullPassword, Service};
+
 use super::context::Context;
 use super::error::{Failure, Result};
 use crate::engine::{Credentials, EngineError, Image, registry};
@@ -22,10 +24,44 @@ pub async fn logins(context: &Context) -> Result<BTreeMap<String, Credentials>> 
         .collect())
 }
 
-/// Fetches an image unless it is here, with the login of its registry if there is one.
-pub async fn pull(context: &Context, reference: &str) -> Result<Image> {
+/// The logins that a service's manifest names, by registry; passwords may be variables.
+pub fn own_logins(
+    service: &Service,
+    variables: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, Credentials>> {
+    let mut logins = BTreeMap::new();
+    for secret in &service.pull_secrets {
+        let password = match &secret.password {
+            PullPassword::Written(password) => password.clone(),
+            PullPassword::Variable(name) => variables.get(name).cloned().ok_or_else(|| {
+                Failure::Failed(format!(
+                    "service {}: imagePullSecrets want the variable {name}, which is not set",
+                    service.name
+                ))
+            })?,
+        };
+        let host = registry::host(&secret.registry).ok_or_else(|| {
+            Failure::Failed(format!(
+                "service {}: imagePullSecrets name a registry that is none: {}",
+                service.name, secret.registry
+            ))
+        })?;
+        let username = secret.username.clone();
+        logins.insert(host, Credentials { username, password });
+    }
+    Ok(logins)
+}
+
+/// Fetches an image unless it is here, with the login of its registry if there is one: `own`
+/// ones come first.
+pub async fn pull(
+    context: &Context,
+    reference: &str,
+    own: &BTreeMap<String, Credentials>,
+) -> Result<Image> {
     let logins = logins(context).await?;
-    let login = logins.get(&registry::of_image(reference));
+    let host = registry::of_image(reference);
+    let login = own.get(&host).or_else(|| logins.get(&host));
     context
         .engine
         .pull(reference, login)

@@ -430,7 +430,7 @@ pub async fn retire_others(
 }
 
 async fn ensure_one(context: &Arc<Context>, app: &str, resource: &ResourcePlan) -> Result<()> {
-    let image = registry::pull(context, &resource.image)
+    let image = registry::pull(context, &resource.image, &BTreeMap::new())
         .await
         .map_err(|error| {
             Failure::Failed(format!(

@@ -15,7 +15,7 @@ use super::context::Context;
 use super::error::{Failure, Result};
 use super::fleet::{self, Member, Routing};
 use super::plan::{SERVICE, ServicePlan};
-use super::{health, supervise};
+use super::{health, launch, supervise};
 use crate::engine::{EngineError, label};
 use crate::router::Rules;
 
@@ -79,6 +79,7 @@ pub async fn start(
     plan: &ServicePlan,
     release: &str,
     rollout: &str,
+    cancel: &CancellationToken,
 ) -> Result<Arc<Member>> {
     plan.prepare(context, app).await?;
     let mut spec = plan.process(context, app, release, SERVICE);
@@ -89,12 +90,16 @@ pub async fn start(
         Err(EngineError::NotFound { kind: "image", .. }) => return Err(plan.image_is_gone()),
         created => created?,
     };
-    if let Err(error) = context.engine.start(&id).await {
+    let begun = async {
+        launch::furnish(context, &id, &spec, &plan.files, &plan.service.name).await?;
+        launch::initialize(context, app, plan, release, &id, cancel).await?;
+        context.engine.start(&id).await.map_err(|error| {
+            Failure::Failed(format!("{}: could not start: {error}", plan.service.name))
+        })
+    };
+    if let Err(failure) = begun.await {
         context.engine.remove(&id).await?;
-        return Err(Failure::Failed(format!(
-            "{}: could not start: {error}",
-            plan.service.name
-        )));
+        return Err(failure);
     }
     let member = supervise::adopt(context, &id, &spec.labels);
     context.log(
@@ -102,6 +107,10 @@ pub async fn start(
         &member.object(),
         &format!("started for release {release}"),
     );
+    if let Err(failure) = launch::started(context, plan, &member).await {
+        supervise::drop_now(context, &member).await?;
+        return Err(failure);
+    }
     Ok(member)
 }
 
@@ -146,10 +155,16 @@ impl Rollout<'_> {
                 future::try_join_all(gone).await?;
                 continue;
             }
-            let batch = future::try_join_all(
-                (0..room.min(missing))
-                    .map(|_| start(self.context, self.app, plan, self.release, self.id)),
-            )
+            let batch = future::try_join_all((0..room.min(missing)).map(|_| {
+                start(
+                    self.context,
+                    self.app,
+                    plan,
+                    self.release,
+                    self.id,
+                    self.cancel,
+                )
+            }))
             .await?;
             self.become_healthy(plan, &batch).await?;
             new.extend(batch);
@@ -169,8 +184,9 @@ impl Rollout<'_> {
     }
 
     async fn become_healthy(&self, plan: &ServicePlan, members: &[Arc<Member>]) -> Result<()> {
+        let checks = &health::Checks::of(&plan.service);
         let waits = members.iter().map(|member| async move {
-            let healthy = health::wait(self.context, member, &plan.service.health, self.timeout);
+            let healthy = health::wait(self.context, member, checks, self.timeout);
             let result = tokio::select! {
                 result = healthy => result,
                 () = self.cancel.cancelled() => Err(Failure::Cancelled("the promote was cancelled".into())),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::context::Context;
 use super::error::{Failure, Result};
 use super::plan::{Plan, RUN};
-use super::{resource, supervise};
+use super::{launch, resource, supervise};
 use crate::engine::label;
 use crate::store::RunRow;
 
@@ -121,6 +121,12 @@ pub async fn start(context: &Arc<Context>, app: &str, request: Request) -> Resul
     }
     let stream = supervise::run_stream(&spec.labels);
     let id = context.engine.create(&spec).await?;
+    if let Err(failure) =
+        launch::furnish(context, &id, &spec, &service.files, &request.service).await
+    {
+        context.engine.remove(&id).await?;
+        return Err(failure);
+    }
     let run = RunRow {
         id: id[..id.len().min(12)].to_owned(),
         app: app.to_owned(),

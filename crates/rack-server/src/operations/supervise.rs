@@ -18,10 +18,10 @@ use tokio_util::sync::CancellationToken;
 use super::context::Context;
 use super::error::{Failure, Result};
 use super::fleet::{self, Member};
-use super::health;
 use super::plan::{Plan, RACK_RESOURCE, SERVICE, ServicePlan};
 use super::resource::{self, Owner};
 use super::rollout;
+use super::{health, launch};
 use crate::engine::{EngineError, Labels, LogPlace, Phase, ProcessState, label};
 use crate::logs::Log;
 use crate::router::{Scheme, Target};
@@ -99,21 +99,25 @@ async fn wait_end(context: &Context, id: &str) -> Option<i64> {
     }
 }
 
+/// What a port of a manifest speaks.
+pub fn scheme(word: &str) -> Scheme {
+    match word {
+        "https" => Scheme::Https,
+        "http" => Scheme::Http,
+        _ => Scheme::Other,
+    }
+}
+
 /// Takes a running service process into the fleet and looks after it.
 pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels) -> Arc<Member> {
     let text = |name: &str| labels.get(name).cloned().unwrap_or_default();
     let port = text(label::PORT);
     let target = port.split_once(':').and_then(|(scheme, port)| {
-        let scheme = match scheme {
-            "https" => Scheme::Https,
-            "http" => Scheme::Http,
-            _ => Scheme::Other,
-        };
         Some(Target::new(
             Arc::clone(&context.engine),
             id,
             port.parse().ok()?,
-            scheme,
+            self::scheme(scheme),
         ))
     });
     let member = Arc::new(Member {
@@ -128,6 +132,7 @@ pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels) -> Arc<Member> {
         memory: text(label::MEMORY).parse().unwrap_or_default(),
         grace: Duration::from_secs(text(label::GRACE).parse().unwrap_or(30)),
         drain: Duration::from_secs(text(label::DRAIN).parse().unwrap_or(30)),
+        pre_stop: labels.get(label::PRE_STOP).cloned(),
         target,
         healthy: AtomicBool::new(false),
         routed: AtomicBool::new(false),
@@ -253,6 +258,7 @@ pub async fn retire(context: &Arc<Context>, member: &Arc<Member>) -> Result<()> 
     if member.exited().is_none() {
         context.log(&member.app, &member.object(), "stopping");
     }
+    launch::stopping(context, member).await;
     discard(context, member).await
 }
 
@@ -401,8 +407,11 @@ pub async fn converge_locked(context: &Arc<Context>, app: &str) -> Result<()> {
         } else {
             service.count - current.len() as u64
         };
+        // Nobody cancels what has to run.
+        let never = CancellationToken::new();
         for _ in 0..missing {
-            let member = rollout::start(context, app, service, &plan.release.id, rollout).await?;
+            let member =
+                rollout::start(context, app, service, &plan.release.id, rollout, &never).await?;
             settle(context, member, service);
         }
         fleet::publish(context, app, name)?;
@@ -450,7 +459,7 @@ pub fn settle(context: &Arc<Context>, member: Arc<Member>, service: &ServicePlan
     let tasks = context.tasks.clone();
     tasks.spawn(async move {
         let timeout = context.settings.promote_timeout;
-        match health::wait(&context, &member, &checks.health, timeout).await {
+        match health::wait(&context, &member, &checks, timeout).await {
             Ok(()) => {
                 route(&context, &member);
                 health::watch(&context, &member, &checks).await;
@@ -557,6 +566,32 @@ pub fn run_stream(labels: &Labels) -> String {
     }
 }
 
+/// The log of a process on its way into that of its app.
+pub struct Copied {
+    copied: Arc<AtomicU64>,
+    collector: tokio::task::JoinHandle<()>,
+}
+
+impl Copied {
+    /// Begins to copy.
+    pub fn begin(context: &Arc<Context>, app: &str, stream: &str, id: &str) -> Self {
+        let copied = Arc::new(AtomicU64::new(0));
+        let (at, stream, id) = (Arc::clone(context), stream.to_owned(), id.to_owned());
+        let (log, count) = (context.logs.app(app), Arc::clone(&copied));
+        let collector = tokio::spawn(async move { collect(&at, &log, &stream, &id, &count).await });
+        Self { copied, collector }
+    }
+
+    /// Waits for the end of the log of a process that has ended.
+    pub async fn whole(self, context: &Context, app: &str, stream: &str) {
+        // A collector that panicked has read what it will.
+        let whole = async { drop(self.collector.await) };
+        if !patiently(whole, &self.copied).await {
+            lost_end(context, app, stream);
+        }
+    }
+}
+
 /// Looks after a one-off process: its log, its exit status, its removal.
 pub fn look_after_run(context: &Arc<Context>, app: &str, stream: &str, id: &str) {
     if !context.fleet.watch(id) {
@@ -566,20 +601,11 @@ pub fn look_after_run(context: &Arc<Context>, app: &str, stream: &str, id: &str)
     let (context, app, id) = (Arc::clone(context), app.to_owned(), id.to_owned());
     let tasks = context.tasks.clone();
     tasks.spawn(async move {
-        let copied = Arc::new(AtomicU64::new(0));
-        let collector = {
-            let (context, id, stream) = (Arc::clone(&context), id.clone(), stream.clone());
-            let (log, copied) = (context.logs.app(&app), Arc::clone(&copied));
-            tokio::spawn(async move { collect(&context, &log, &stream, &id, &copied).await })
-        };
+        let lines = Copied::begin(&context, &app, &stream, &id);
         let Some(status) = wait_end(&context, &id).await else {
             return;
         };
-        // A collector that panicked has read what it will.
-        let whole = async { drop(collector.await) };
-        if !patiently(whole, &copied).await {
-            lost_end(&context, &app, &stream);
-        }
+        lines.whole(&context, &app, &stream).await;
         if let Err(error) = context
             .store
             .end_own_run(&id[..id.len().min(12)], status, context.now())
@@ -638,6 +664,8 @@ pub async fn take_over(context: &Arc<Context>, promoting: &[String]) -> Result<(
                     context.engine.remove(&state.id).await?;
                 }
             }
+            // Those of a rollout that is taken up again are started again.
+            super::plan::INIT => context.engine.remove(&state.id).await?,
             super::plan::RUN => match state.phase {
                 Phase::Created => context.engine.remove(&state.id).await?,
                 _ => look_after_run(context, app, &run_stream(&state.labels), &state.id),

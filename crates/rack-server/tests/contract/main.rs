@@ -9,6 +9,7 @@ mod builds;
 mod certificates;
 mod configs;
 mod console;
+mod containers;
 mod copies;
 mod coverage;
 mod crash;

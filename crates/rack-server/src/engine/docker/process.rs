@@ -226,12 +226,41 @@ fn body(spec: &ProcessSpec) -> ContainerCreateBody {
             host_port: Some(String::new()),
         }])
     };
-    let mounts = spec.volumes.iter().map(|(volume, path)| Mount {
+    let volumes = spec.volumes.iter().map(|(volume, path)| Mount {
         target: Some(path.clone()),
         source: Some(volume.clone()),
         typ: Some(MountType::VOLUME),
         ..Default::default()
     });
+    let (in_memory, on_disk): (Vec<_>, Vec<_>) = spec
+        .directories
+        .iter()
+        .partition(|directory| directory.memory);
+    // Volumes without a name go with their process.
+    let unnamed = on_disk.iter().map(|directory| Mount {
+        target: Some(directory.path.clone()),
+        typ: Some(MountType::VOLUME),
+        ..Default::default()
+    });
+    let mounts = volumes.chain(unnamed);
+    let tmpfs: HashMap<_, _> = in_memory
+        .iter()
+        .map(|directory| {
+            let size = directory.size.map(|size| format!(",size={size}"));
+            let options = format!("rw,mode=1777{}", size.unwrap_or_default());
+            (directory.path.clone(), options)
+        })
+        .collect();
+    let rules = [
+        (spec.no_escalation, "no-new-privileges:true"),
+        (spec.unconfined, "seccomp=unconfined"),
+    ];
+    let rules: Vec<_> = rules
+        .into_iter()
+        .filter(|(wanted, _)| *wanted)
+        .map(|(_, rule)| rule.to_owned())
+        .collect();
+    let unless_empty = |list: &Vec<String>| (!list.is_empty()).then(|| list.clone());
     let rotation = HashMap::from([
         ("max-size".into(), "10m".into()),
         ("max-file".into(), "5".into()),
@@ -253,6 +282,7 @@ fn body(spec: &ProcessSpec) -> ContainerCreateBody {
         ),
         labels: Some(spec.labels.clone().into_iter().collect()),
         tty: Some(spec.tty),
+        user: spec.user.clone(),
         exposed_ports: Some(ports.clone()),
         networking_config: network.clone().map(|name| NetworkingConfig {
             endpoints_config: Some(HashMap::from([(name, endpoint)])),
@@ -273,6 +303,12 @@ fn body(spec: &ProcessSpec) -> ContainerCreateBody {
                 .map(|thousandths| thousandths.saturating_mul(1_000_000)),
             init: spec.init.then_some(true),
             privileged: spec.privileged.then_some(true),
+            tmpfs: (!tmpfs.is_empty()).then_some(tmpfs),
+            volumes_from: spec.volumes_of.clone().map(|process| vec![process]),
+            readonly_rootfs: spec.read_only.then_some(true),
+            cap_add: unless_empty(&spec.capabilities),
+            cap_drop: unless_empty(&spec.without_capabilities),
+            security_opt: unless_empty(&rules),
             shm_size: spec.shm.map(|mib| mib.saturating_mul(MEBIBYTE)),
             log_config: Some(HostConfigLogConfig {
                 typ: Some("json-file".into()),

@@ -117,7 +117,7 @@ pub(super) fn start(shared: &Arc<Shared>, id: &str) -> Result<()> {
     let (words, shell, faults) = shared.processes.with(&started.id, |process| {
         // Services and resources go on until they are stopped; tasks come to their end.
         let unknown = match process.spec.labels.get(label::KIND).map(String::as_str) {
-            Some("run") => Unknown::Ends,
+            Some("run" | "init") => Unknown::Ends,
             _ => Unknown::Serves,
         };
         let shell = Shell::new(process.environment.clone(), &process.directory, unknown);
