@@ -20,7 +20,7 @@ use crate::engine::{Directory, ErrorTail, ExecSpec, Labels, ProcessSpec, label};
 /// How often an init container is started before its process has failed.
 const ATTEMPTS: u32 = 3;
 /// Pause before it is started again.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Opens the directories of a process that has been made and not started to whatever user it
 /// runs as, and puts files into it.
@@ -103,9 +103,9 @@ pub(super) async fn initialize(
         }
         None => plan.image.id.clone(),
     };
-    let deadline = Instant::now() + context.settings.promote_timeout;
     let mut attempt = 1;
     loop {
+        let deadline = Instant::now() + context.settings.promote_timeout;
         let spec = plan.init_process(context, app, release, init, &image, process);
         let ended = run(context, app, plan, &spec, cancel, deadline).await?;
         let reason = match ended {
