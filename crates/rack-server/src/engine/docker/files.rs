@@ -5,7 +5,7 @@
 
 use bollard::query_parameters::{
     ContainerArchiveInfoOptionsBuilder, DownloadFromContainerOptionsBuilder,
-    UploadToContainerOptionsBuilder,
+    InspectContainerOptions, UploadToContainerOptionsBuilder,
 };
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::StreamReader;
@@ -55,12 +55,20 @@ impl Docker {
 
     pub(super) async fn files_write(&self, id: &str, path: &str, tar: Reader) -> Result<()> {
         let client = self.session().await?.unhurried();
+        let found = client
+            .inspect_container(id, None::<InspectContainerOptions>)
+            .await
+            .map_err(|error| self.failure("process", id, error))?;
+        let user = found.config.and_then(|config| config.user);
         let source = Source::default();
         let options = UploadToContainerOptionsBuilder::default()
             .path(path)
-            .no_overwrite_dir_non_dir("true")
-            .copy_uidgid("true")
-            .build();
+            .no_overwrite_dir_non_dir("true");
+        let options = if has_entry(&user.unwrap_or_default()) {
+            options.copy_uidgid("true").build()
+        } else {
+            options.build()
+        };
         client
             .upload_to_container(
                 id,
@@ -114,6 +122,12 @@ impl Docker {
             ))),
         }
     }
+}
+
+/// Whether the engine finds the user of a process: it looks for the whole text among the
+/// names, so a number, or a user with a group, is a failure to it.
+fn has_entry(user: &str) -> bool {
+    !user.contains(':') && !user.starts_with(|first: char| first.is_ascii_digit())
 }
 
 async fn stat(
