@@ -183,8 +183,8 @@ fn distance(one: &str, other: &str) -> usize {
 }
 
 fn unknown_flag(subject: &str, line: &Line) -> UsageError {
-    let first = line.words.first().map(|word| word.to_string());
-    let runs = first.is_some_and(|word| matches!(&*word, "run" | "exec"));
+    let first = line.words.first();
+    let runs = first.is_some_and(|word| matches!(word.as_str(), "run" | "exec"));
     if let Some(long) = subject.strip_prefix("--") {
         let bad = |token: &&str| token.starts_with("---") || token.starts_with("--=");
         if let Some(token) = line
