@@ -51,7 +51,10 @@ fn all_there(world: &World, after: &str) {
                 said = console(world, rack, resource, read);
                 said.contains(&wanted)
             });
-            assert_eq!(said.matches(" row").count(), 1, "{rack} {after}: {said}");
+            let own = said.matches(&wanted).count();
+            let racks =
+                said.matches("production row").count() + said.matches("staging row").count();
+            assert_eq!((own, racks), (1, 1), "{rack} {after}: {said}");
         }
     }
 }

@@ -269,7 +269,7 @@ async fn a_rack_goes_with_its_resources(engine: Engine) {
 async fn types_are_listed(engine: Engine) {
     let (_world, rack) = engine.with_rack().await;
     let types = rack.send("OPTIONS", "/resources?", &[], b"").await.json();
-    assert_eq!(text(&types[1], "name"), "redis");
+    assert_eq!(text(&types[4], "name"), "redis");
 }
 
 #[tokio::test]
@@ -282,12 +282,20 @@ async fn types_have_options_and_everything_else_is_refused() {
         .iter()
         .map(|kind| text(kind, "name"))
         .collect();
-    assert_eq!(names, ["postgres", "redis", "webhook"]);
+    let all = [
+        "mariadb",
+        "memcached",
+        "mysql",
+        "postgres",
+        "redis",
+        "webhook",
+    ];
+    assert_eq!(names, all);
     assert_eq!(
-        types[0]["parameters"][0],
+        types[3]["parameters"][0],
         json!({ "default": "app", "description": "Name of the database (cannot be changed later)", "name": "Database" })
     );
-    assert_eq!(types[0]["parameters"][1]["default"], "15");
+    assert_eq!(types[3]["parameters"][1]["default"], "15");
     for kind in types.as_array().expect("a list") {
         for option in kind["parameters"].as_array().expect("a list") {
             assert!(!text(option, "description").is_empty() && !text(option, "name").is_empty());
