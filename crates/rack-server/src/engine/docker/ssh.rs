@@ -7,12 +7,13 @@
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::Stdio;
 use std::str::FromStr;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
@@ -97,12 +98,14 @@ impl fmt::Display for Destination {
 impl Destination {
     /// A connection to the engine there.
     pub(super) fn engine(&self) -> io::Result<Connection> {
-        self.begin(&[], &["docker", "system", "dial-stdio"])
+        let words = self.arguments(&[], &["docker", "system", "dial-stdio"]);
+        begin(Command::new("ssh").args(words), Asked::No(None))
     }
 
     /// A connection to an address as that machine sees it.
     pub(super) fn dial(&self, address: SocketAddr) -> io::Result<Connection> {
-        self.begin(&["-W", &address.to_string()], &[])
+        let words = self.arguments(&["-W", &address.to_string()], &[]);
+        begin(Command::new("ssh").args(words), Asked::Yes)
     }
 
     fn arguments(&self, flags: &[&str], command: &[&str]) -> Vec<String> {
@@ -124,31 +127,10 @@ impl Destination {
         words.extend(command.iter().map(|&word| word.to_owned()));
         words
     }
+}
 
-    fn begin(&self, flags: &[&str], command: &[&str]) -> io::Result<Connection> {
-        let mut ssh = Command::new("ssh")
-            .args(self.arguments(flags, command))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => {
-                    io::Error::other("there is no `ssh` here: install OpenSSH's client")
-                }
-                _ => error,
-            })?;
-        let piped = "every stream is piped";
-        Ok(Box::pin(Pipe {
-            input: ssh.stdin.take(),
-            output: ssh.stdout.take().expect(piped),
-            errors: ssh.stderr.take().expect(piped),
-            complaint: Vec::new(),
-            spoken: false,
-            _ssh: ssh,
-        }))
-    }
+fn begin(command: &mut Command, asked: Asked) -> io::Result<Connection> {
+    Ok(Box::pin(Pipe::new(command, asked)?))
 }
 
 /// Where the calls to one machine meet; `ssh` puts the machine's digest for `%C`. None without
@@ -169,11 +151,49 @@ struct Pipe {
     output: ChildStdout,
     errors: ChildStderr,
     complaint: Vec<u8>,
+    asked: Asked,
     spoken: bool,
-    _ssh: Child,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "held: it is killed when dropped")
+    )]
+    ssh: Child,
+}
+
+/// Whether anything has been written. Before that nothing is read: an HTTP client that meets the
+/// end of its connection before its first request has nobody to give the reason to.
+enum Asked {
+    /// With the reader that waits for it.
+    No(Option<Waker>),
+    Yes,
 }
 
 impl Pipe {
+    fn new(command: &mut Command, asked: Asked) -> io::Result<Self> {
+        let mut ssh = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => {
+                    io::Error::other("there is no `ssh` here: install OpenSSH's client")
+                }
+                _ => error,
+            })?;
+        let piped = "every stream is piped";
+        Ok(Self {
+            input: ssh.stdin.take(),
+            output: ssh.stdout.take().expect(piped),
+            errors: ssh.stderr.take().expect(piped),
+            complaint: Vec::new(),
+            asked,
+            spoken: false,
+            ssh,
+        })
+    }
+
     fn poll_complaint(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         let mut room = [0; 512];
         while self.complaint.len() < LONGEST_COMPLAINT {
@@ -199,6 +219,10 @@ impl AsyncRead for Pipe {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Asked::No(reader) = &mut self.asked {
+            *reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.output).poll_read(cx, buf))?;
         if buf.filled().len() > before {
@@ -216,6 +240,9 @@ impl AsyncWrite for Pipe {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if let Asked::No(Some(reader)) = mem::replace(&mut self.asked, Asked::Yes) {
+            reader.wake();
+        }
         let Some(input) = &mut self.input else {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         };
@@ -246,6 +273,9 @@ impl AsyncWrite for Pipe {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     #[test]
@@ -288,5 +318,22 @@ mod tests {
         assert_eq!(words[end + 1..], ["box"]);
         let words = words.join(" ");
         assert!(words.contains("-l ann -p 22 -W 127.0.0.1:80"), "{words}");
+    }
+
+    #[tokio::test]
+    async fn the_reason_is_given_to_whoever_asks_however_late() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo 'ssh: no route to box' >&2; exit 255"]);
+        let mut pipe = Pipe::new(&mut command, Asked::No(None)).expect("a process");
+        pipe.ssh.wait().await.expect("its end");
+        let mut room = [0; 8];
+        assert!(
+            pipe.read(&mut room).now_or_never().is_none(),
+            "an end that comes before the request is nobody's answer"
+        );
+        let error = pipe.write(b"GET /_ping").await.expect_err("it has ended");
+        assert_eq!(error.to_string(), "ssh: no route to box");
+        let error = pipe.read(&mut room).await.expect_err("it has ended");
+        assert_eq!(error.to_string(), "ssh: no route to box");
     }
 }
