@@ -644,3 +644,103 @@ fn commands_about_a_rack_on_docker() {
     let server = server_id(&shop.world.path().join("data")).expect("a server");
     assert_eq!(labelled(&server), Vec::<String>::new());
 }
+
+/// Programs that write down what they are asked to do; `sudo` does it.
+fn recorders(world: &World, failing: bool) -> PathBuf {
+    let place = world.path().join("programs");
+    fs::create_dir_all(&place).expect("made");
+    let record = place.join("record");
+    let end = i32::from(failing);
+    for (name, script) in [
+        ("sudo", "exec \"$@\"".to_owned()),
+        ("install", format!("cat \"$4\" >'{}'", record.display())),
+        ("rm", format!("echo \"rm $*\" >>'{}'", record.display())),
+        (
+            "update-ca-certificates",
+            format!("echo \"updated $*\" >>'{}'; exit {end}", record.display()),
+        ),
+    ] {
+        let program = place.join(name);
+        write(&place, name, &format!("#!/bin/sh\n{script}\n"));
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("executable");
+    }
+    place
+}
+
+#[test]
+fn an_authority_is_trusted_with_the_machines_own_programs() {
+    let mut world = World::simulated();
+    world.install(&["staging"]);
+    let pem = world.convox(&["rack", "ca"]).ok();
+    assert_eq!(
+        pem,
+        fs::read_to_string(world.path().join("data/ca.pem")).expect("the authority")
+    );
+    let place = recorders(&world, false);
+    let path = std::env::var("PATH").expect("a path");
+    world.set("PATH", &format!("{}:{path}", place.display()));
+    let record = || fs::read_to_string(place.join("record")).expect("a record");
+    let trusted = world.convox(&["rack", "ca", "--trust"]);
+    assert_eq!(trusted.status, 0, "{}", trusted.stderr);
+    assert!(trusted.stdout.contains(" is trusted"), "{}", trusted.stdout);
+    // Commands are said before they run.
+    let said = &trusted.stderr;
+    assert!(said.contains("install -D -m 0644 "), "{said}");
+    assert!(said.contains("/update-ca-certificates"), "{said}");
+    assert_eq!(record(), format!("{pem}updated \n"));
+    let untrusted = world.convox(&["rack", "ca", "--untrust"]);
+    assert_eq!(untrusted.status, 0, "{}", untrusted.stderr);
+    assert!(record().contains("rm -f /usr/local/share/ca-certificates/twinrack-"));
+    assert!(record().ends_with("updated --fresh\n"), "{}", record());
+    recorders(&world, true);
+    let failed = world.convox(&["rack", "ca", "--trust"]);
+    assert_eq!(failed.status, 1, "{}", failed.stdout);
+    assert!(
+        failed.stderr.contains("failed: exit status: 1"),
+        "{}",
+        failed.stderr
+    );
+}
+
+#[test]
+fn a_server_listens_on_further_ports_when_it_is_told_so() {
+    let world = World::simulated();
+    let further = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = further.local_addr().expect("bound").port();
+    // Somebody else has it: no server, and the next one does not want it.
+    let words = [
+        "rack",
+        "install",
+        "local",
+        "staging",
+        "--engine",
+        "simulated",
+        "--https",
+    ];
+    let with = |port: u16| [&words[..], &[&port.to_string()]].concat().join(" ");
+    let install = |port: u16| world.script(world.path(), &format!("convox {}", with(port)));
+    let taken = install(port);
+    assert_ne!(taken.status, 0, "{}", taken.stdout);
+    assert!(taken.stderr.contains("already in use"), "{}", taken.stderr);
+    drop(further);
+    install(port).ok();
+    for wanted in [world.port(), port] {
+        let stream = TcpStream::connect(("127.0.0.1", wanted));
+        assert!(stream.is_ok(), "nothing listens on {wanted}");
+    }
+    // A server that is started again listens there again.
+    assert!(world.kill_server());
+    world.convox(&["apps"]).ok();
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_ok());
+    // One that runs cannot have more.
+    let refused = world.script(
+        world.path(),
+        "convox rack install local production --engine simulated --http 1",
+    );
+    assert_ne!(refused.status, 0);
+    assert!(
+        refused.stderr.contains("runs already"),
+        "{}",
+        refused.stderr
+    );
+}

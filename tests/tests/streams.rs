@@ -1,7 +1,10 @@
 //! Commands whose stream breaks: the status is what the rack has recorded, never a
 //! success that nobody observed. Streams that are large, empty or closed.
 
-use end_to_end::{Cutter, World, streams, wait_until};
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+
+use end_to_end::{Cutter, World, streams, wait_until, write};
 use rack_api::exit_status::MARKER;
 
 fn deployed(world: &World) {
@@ -193,4 +196,132 @@ fn a_log_that_outgrows_the_engines_files_survives_its_server() {
         assert_eq!(number, expected);
     }
     assert_eq!(expected, LINES);
+}
+
+/// A server in as few words as can be: counts what is sent to `/count`, tells events one by
+/// one at `/events`, echoes behind an upgrade at `/socket`.
+const STREAMS: &str = r#"use strict;
+use IO::Socket::INET;
+$SIG{CHLD} = 'IGNORE';
+$SIG{TERM} = sub { exit 0 };
+my $listener = IO::Socket::INET->new(LocalPort => 3000, Listen => 50, ReuseAddr => 1) or die;
+while (1) {
+  my $client = $listener->accept or next;
+  next if fork;
+  binmode $client;
+  $client->autoflush(1);
+  my ($head, $rest) = ('', 0);
+  while (my $line = <$client>) { last if $line eq "\r\n"; $head .= $line }
+  my ($path) = $head =~ m{^\S+ (\S+)};
+  if ($path eq '/count') {
+    my ($length) = $head =~ /^content-length: (\d+)/im;
+    while ($rest < $length) { my $got = read($client, my $part, 1 << 20) or last; $rest += $got }
+    print $client "HTTP/1.1 200 OK\r\nContent-Length: " . length($rest) . "\r\n\r\n$rest";
+  } elsif ($path eq '/events') {
+    print $client "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+    for my $number (1 .. 3) { print $client "data: $number\n\n"; select undef, undef, undef, 0.3 }
+  } elsif ($path eq '/socket') {
+    print $client "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    while (my $line = <$client>) { print $client "echo $line" }
+  } else {
+    print $client "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+  }
+  exit 0;
+}
+"#;
+
+/// Sends the head of a request to the app, reads the head of the answer.
+fn asked(world: &World, head: &str) -> (TcpStream, String) {
+    let mut stream = TcpStream::connect(("127.0.0.1", world.port())).expect("open");
+    let head = format!("{head}Host: web.streams.staging.localhost\r\n\r\n");
+    stream.write_all(head.as_bytes()).expect("written");
+    let answer = if head.starts_with("POST") {
+        String::new()
+    } else {
+        head_of(&mut stream)
+    };
+    (stream, answer)
+}
+
+fn head_of(stream: &mut TcpStream) -> String {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte).expect("a head");
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).expect("text")
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn uploads_events_and_sockets_pass_through_the_router_in_constant_memory() {
+    const GIBIBYTE: u64 = 1 << 30;
+    let world = World::docker();
+    world.install(&["staging"]);
+    let app = world.path().join("streams");
+    std::fs::create_dir_all(&app).expect("made");
+    write(
+        &app,
+        "convox.yml",
+        "services:\n  web:\n    build: .\n    port: 3000\n    health: {interval: 1}\n    termination: {grace: 1}\n    drain: 1\n",
+    );
+    write(
+        &app,
+        "Dockerfile",
+        "FROM debian:bookworm-slim\nCOPY . .\nCMD [\"perl\", \"server.pl\"]\n",
+    );
+    write(&app, "server.pl", STREAMS);
+    for words in [
+        &["apps", "create", "streams"][..],
+        &["deploy", "-a", "streams"],
+    ] {
+        world.convox_in(&app, words).ok();
+    }
+    // Upgraded, both ways, line by line.
+    let (mut socket, head) = asked(
+        &world,
+        "GET /socket HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
+    );
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    for word in ["one", "two"] {
+        socket
+            .write_all(format!("{word}\n").as_bytes())
+            .expect("written");
+        let expected = format!("echo {word}\n");
+        let mut heard = vec![0; expected.len()];
+        socket.read_exact(&mut heard).expect("an echo");
+        assert_eq!(String::from_utf8_lossy(&heard), expected);
+    }
+    // Events, each as it is told.
+    let (mut events, head) = asked(&world, "GET /events HTTP/1.1\r\n");
+    assert!(head.contains("text/event-stream"), "{head}");
+    let mut told = String::new();
+    let mut piece = [0; 1024];
+    let mut pieces = 0;
+    while !told.contains("data: 3\n\n") {
+        let length = events.read(&mut piece).expect("more");
+        assert_ne!(length, 0, "{told}");
+        told += &String::from_utf8_lossy(&piece[..length]);
+        pieces += 1;
+    }
+    assert!(pieces > 1, "all came at once: {told}");
+    // A gibibyte upwards.
+    let before = world.resident_kib();
+    world.forget_peak();
+    let (mut upload, _) = asked(
+        &world,
+        &format!("POST /count HTTP/1.1\r\nContent-Length: {GIBIBYTE}\r\n"),
+    );
+    let bytes = vec![7; 1 << 20];
+    for _ in 0..1024 {
+        upload.write_all(&bytes).expect("written");
+    }
+    let head = head_of(&mut upload);
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let mut count = vec![0; GIBIBYTE.to_string().len()];
+    upload.read_exact(&mut count).expect("a count");
+    assert_eq!(String::from_utf8_lossy(&count), GIBIBYTE.to_string());
+    let taken = world.peak_kib().saturating_sub(before) / 1024;
+    assert!(taken <= MEMORY, "{taken} MiB for an upload of 1024 MiB");
 }

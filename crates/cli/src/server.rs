@@ -114,20 +114,63 @@ impl Server {
     pub(crate) fn from_environment() -> Result<Self, ServerError> {
         let listen = variable("RACK_SERVER_LISTEN").unwrap_or_else(|| DEFAULT_LISTEN.to_owned());
         Ok(Self {
-            host: reachable(&listen),
+            host: reachable(first_of(&listen)),
             data: data_directory()?,
         })
     }
 
     /// Where the server is to listen: wider than its host if that was asked for.
     fn listen(&self) -> String {
-        let asked = variable("RACK_SERVER_LISTEN").filter(|listen| reachable(listen) == self.host);
+        let asked = variable("RACK_SERVER_LISTEN")
+            .filter(|listen| reachable(first_of(listen)) == self.host);
         asked.unwrap_or_else(|| self.host.clone())
     }
 
     /// Where the server's output goes.
     fn log(&self) -> PathBuf {
         self.data.join("server.log")
+    }
+
+    /// The same server, looked for at another port of this machine.
+    pub(crate) fn at(&self, port: u16) -> Self {
+        Self {
+            host: format!("127.0.0.1:{port}"),
+            data: self.data.clone(),
+        }
+    }
+
+    /// Where its further ports are remembered, one in each line.
+    fn ports(&self) -> PathBuf {
+        self.data.join("ports")
+    }
+
+    /// Ports it listens on besides its own one when it is started here.
+    pub(crate) fn further_ports(&self) -> Result<Vec<u16>, ServerError> {
+        let path = self.ports();
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text
+                .lines()
+                .filter_map(|line| line.trim().parse().ok())
+                .collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(ServerError::Data { path, source }),
+        }
+    }
+
+    /// Sets the ports it listens on besides its own one.
+    pub(crate) fn set_further_ports(&self, ports: &[u16]) -> Result<(), ServerError> {
+        let path = self.ports();
+        let lines: Vec<_> = ports.iter().map(ToString::to_string).collect();
+        let written = create_private_directory(&self.data).and_then(|()| {
+            if !ports.is_empty() {
+                return fs::write(&path, lines.join("\n"));
+            }
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            }
+        });
+        written.map_err(|source| ServerError::Data { path, source })
     }
 
     /// Asks whether the server runs.
@@ -208,7 +251,13 @@ impl Server {
         let logged = output.metadata().map_err(unwritable)?.len();
         let mut command = Command::new(&program);
         command
-            .args(["--listen", &self.listen(), "--data"])
+            .args(["--listen", &self.listen()])
+            .args(
+                self.further_ports()?
+                    .iter()
+                    .flat_map(|port| ["--listen".to_owned(), format!("127.0.0.1:{port}")]),
+            )
+            .arg("--data")
             .arg(&self.data)
             .arg("--detached")
             // The user's directory may be removed while the server runs.
@@ -282,6 +331,11 @@ pub(crate) fn is_loopback(host: &str) -> bool {
         || name
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
+}
+
+/// The first of several addresses, which is that of the API.
+fn first_of(listen: &str) -> &str {
+    listen.split(',').next().unwrap_or(listen).trim()
 }
 
 /// The address by which this machine reaches a listener, for one on every

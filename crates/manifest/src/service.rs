@@ -215,6 +215,8 @@ pub struct Health {
     pub disable: bool,
     /// Port that is asked in place of the routable one.
     pub port: Option<Port>,
+    /// Asked as gRPC services are, not with the path.
+    pub grpc: bool,
 }
 
 /// Number and size of processes.

@@ -17,10 +17,10 @@ pub struct Service {
     pub memory: i64,
     /// Service name.
     pub name: String,
-    /// Ports on a network balancer, which racks of version 2 have; none here.
+    /// Ports on a network balancer, as racks of version 2 have them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub nlb: Vec<NetworkPort>,
-    /// Ports reachable through the router.
+    /// Ports reachable through the router, and those on ports of their own.
     pub ports: Vec<ServicePort>,
     /// How its processes are, one of [`status`]; an addition of Twinrack's, absent elsewhere.
     #[serde(skip_serializing_if = "String::is_empty")]

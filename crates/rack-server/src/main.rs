@@ -20,9 +20,15 @@ use tokio_util::sync::CancellationToken;
 #[derive(Parser)]
 #[command(name = "rack-server", version)]
 struct Arguments {
-    /// Address to listen on.
-    #[arg(long, env = "RACK_SERVER_LISTEN", default_value = "127.0.0.1:5443")]
-    listen: SocketAddr,
+    /// Address to listen on; may be repeated, the first one is that of the API.
+    #[arg(
+        long,
+        env = "RACK_SERVER_LISTEN",
+        default_value = "127.0.0.1:5443",
+        value_name = "ADDRESS",
+        value_delimiter = ','
+    )]
+    listen: Vec<SocketAddr>,
 
     /// Directory for all state; default: `twinrack` in the user's data directory.
     #[arg(long, env = "RACK_SERVER_DATA")]
@@ -184,8 +190,15 @@ async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<(
         None => password,
     };
     // The port first: a second server fails before it touches any state.
-    let port = listener::bind(arguments.listen, arguments.allow_remote).await?;
-    let address = port.local_addr()?;
+    let mut ports = Vec::new();
+    for address in &arguments.listen {
+        ports.push(listener::bind(*address, arguments.allow_remote).await?);
+    }
+    let addresses = ports
+        .iter()
+        .map(tokio::net::TcpListener::local_addr)
+        .collect::<Result<Vec<_>, _>>()?;
+    let address = *addresses.first().context("no address to listen on")?;
     let data = match arguments.data {
         Some(data) => data,
         None => default_data()?,
@@ -198,6 +211,7 @@ async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<(
         password,
         settings: Settings {
             port: address.port(),
+            usual_port: addresses.iter().any(|address| address.port() == 443),
             build_timeout: Duration::from_secs(arguments.build_timeout),
             promote_timeout: Duration::from_secs(arguments.promote_timeout),
             steady: Duration::from_secs_f64(arguments.steady),
@@ -221,7 +235,9 @@ async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<(
     if let Some(password) = first_password {
         show_once(&password, address);
     }
-    tracing::info!(%address, data = %data.display(), "listening");
+    for address in &addresses {
+        tracing::info!(%address, data = %data.display(), "listening");
+    }
     let stop = shutdown.clone();
     tokio::spawn(async move {
         signal().await;
@@ -239,7 +255,11 @@ async fn run(arguments: Arguments, password: Option<String>) -> anyhow::Result<(
             tracing::error!(%error, "could not make the local authority");
         }
     });
-    listener::serve(port, tls, Arc::clone(console.router()), routes, shutdown).await;
+    let serving = ports.into_iter().map(|port| {
+        let (tls, router) = (Arc::clone(&tls), Arc::clone(console.router()));
+        listener::serve(port, tls, router, routes.clone(), shutdown.clone())
+    });
+    futures::future::join_all(serving).await;
     console.stop().await;
     Ok(())
 }

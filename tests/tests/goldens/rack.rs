@@ -73,6 +73,8 @@ fn rack() {
     at.run("convox rack update");
     at.run("convox rack update 20200101");
     at.run("convox rack wait");
+    at.run("convox rack ca");
+    at.run("convox rack ca --trust --untrust");
     at.run("convox rack access --role read --duration-in-hours 1");
     at.run("convox rack access --role read --duration-in-hours 1 --json");
     at.run("convox rack access --role king --duration-in-hours 1");

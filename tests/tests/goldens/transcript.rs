@@ -18,12 +18,16 @@ const NAMED: [(&str, &str); 5] = [
 ];
 
 /// What differs and needs no name.
-const REPLACED: [(&str, &str); 7] = [
+const REPLACED: [(&str, &str); 8] = [
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
     (r"(?m)^(Started|Elapsed|Imported)( +)\S.*$", "$1$2<time>"),
     (r"(?m)^(Size +|archive +sha256:\w+ ).*$", "$1<size>"),
     (r"://([a-z]+):[A-Za-z0-9]{20,}@", "://$1:<password>@"),
     (r"://jwt:[\w.-]+@", "://jwt:<token>@"),
+    (
+        r"(?s)-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----",
+        "<certificate>",
+    ),
     (r"(?m)^client: .*$", "client: <version>"),
     // Old processes leave while the new ones are announced, in any order.
     (r"(?m)^\S+ system/\S+ stopping\n", ""),

@@ -1,6 +1,7 @@
 //! `convox install` and `convox rack install`: a local rack, and the server it
 //! lives in.
 
+use std::num::NonZeroU16;
 use std::path::Path;
 
 use clap::Args;
@@ -27,6 +28,8 @@ pub(crate) struct Install {
     stack_name: Option<String>,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    ports: PortArgs,
     /// wait for completion
     #[arg(short, long)]
     wait: bool,
@@ -46,6 +49,29 @@ struct EngineArgs {
     /// run the server in a container, which the engine starts again with itself
     #[arg(long)]
     in_docker: bool,
+}
+
+/// Further ports of the server.
+#[derive(Debug, Args)]
+struct PortArgs {
+    /// port for http:// addresses without a port, 80
+    #[arg(long, value_name = "port")]
+    http: Option<NonZeroU16>,
+    /// port for https:// addresses without a port, 443
+    #[arg(long, value_name = "port")]
+    https: Option<NonZeroU16>,
+}
+
+impl PortArgs {
+    fn all(&self) -> Vec<u16> {
+        let mut all: Vec<_> = [self.http, self.https]
+            .into_iter()
+            .flatten()
+            .map(Into::into)
+            .collect();
+        all.dedup();
+        all
+    }
 }
 
 /// Flags and arguments that mean something on AWS only.
@@ -138,6 +164,7 @@ impl Install {
             context,
             name.as_deref().unwrap_or(DEFAULT_NAME),
             &self.engine,
+            &self.ports.all(),
         )
         .await
     }
@@ -157,6 +184,8 @@ pub(super) struct RackInstall {
     name: Option<String>,
     #[command(flatten)]
     engine: EngineArgs,
+    #[command(flatten)]
+    ports: PortArgs,
     /// wait for completion
     #[arg(short, long)]
     wait: bool,
@@ -203,7 +232,7 @@ impl RackInstall {
             .collect();
         ignored.extend(parameters.iter().map(String::as_str));
         note_ignored(context, &ignored);
-        install(context, &name, &self.engine).await
+        install(context, &name, &self.engine, &self.ports.all()).await
     }
 }
 
@@ -216,14 +245,24 @@ fn note_ignored(context: &Context, ignored: &[&str]) {
     }
 }
 
-async fn install(context: &Context, name: &str, engine: &EngineArgs) -> Outcome {
+async fn install(context: &Context, name: &str, engine: &EngineArgs, ports: &[u16]) -> Outcome {
     check_name(name)?;
     let stand_ins = context.settings.stand_ins()?;
     if !stand_ins.is_empty() {
         return stand_in(context, name, stand_ins.contains_key(name));
     }
     let server = context.local_server()?;
-    let password = find_or_start(context, &server, engine.in_docker).await?;
+    let before = open_ports(&server, ports).await?;
+    let password = match find_or_start(context, &server, engine.in_docker).await {
+        Ok(password) => password,
+        Err(error) => {
+            // A server that cannot have them must not be kept from starting without.
+            if let Some(before) = before {
+                server.set_further_ports(&before)?;
+            }
+            return Err(error);
+        }
+    };
     let endpoint =
         Endpoint::parse(&format!("http://{}", server.host))?.with_password(Some(password));
     let client = Client::new(endpoint);
@@ -261,6 +300,31 @@ async fn install(context: &Context, name: &str, engine: &EngineArgs) -> Outcome 
         .line(format!("Switched to {}", full_name(name)))?;
     context.note_overrides();
     Ok(Exit::SUCCESS)
+}
+
+/// Has the server listen on further ports when it is started; returns those it had before.
+/// One that runs has them already, or cannot get them.
+async fn open_ports(server: &Server, ports: &[u16]) -> Result<Option<Vec<u16>>, Error> {
+    if ports.is_empty() {
+        return Ok(None);
+    }
+    if server.check().await? == Answer::Server {
+        for port in ports {
+            if server.at(*port).check().await? != Answer::Server {
+                return Err(Error::with_hint(
+                    format!(
+                        "the server on {} runs already and does not listen on port {port}",
+                        server.host
+                    ),
+                    "stop it (SIGTERM to rack-server) and run this again: apps go on meanwhile",
+                ));
+            }
+        }
+        return Ok(None);
+    }
+    let before = server.further_ports()?;
+    server.set_further_ports(ports)?;
+    Ok(Some(before))
 }
 
 /// In a `rack exec` the racks that were asked for are there already, and others would stay.

@@ -35,6 +35,7 @@ mod process;
 mod promote;
 mod proxy;
 mod rack;
+mod rack_ca;
 mod rack_exec;
 mod rack_resource;
 mod racks;

@@ -13,6 +13,7 @@ use super::absent::{Absent, Reason};
 use super::fault::Faults;
 use super::install::RackInstall;
 use super::parameter_group::Group;
+use super::rack_ca::RackCa;
 use super::rack_exec::RackExec;
 use super::rack_resource::RackResources;
 use super::uninstall::Uninstall;
@@ -40,6 +41,8 @@ pub(crate) struct RackCommand {
 enum RackSubcommand {
     /// get rack access credential
     Access(Access),
+    /// print the certificate of the rack's own authority, or trust it
+    Ca(RackCa),
     /// run a command with racks of its own
     Exec(RackExec),
     /// list what a rack on the simulated engine gets wrong on purpose
@@ -247,6 +250,7 @@ impl RackCommand {
         match self.command {
             None => info(context, &self.view, &self.rack).await,
             Some(RackSubcommand::Access(access)) => access.run(context).await,
+            Some(RackSubcommand::Ca(authority)) => authority.run(context).await,
             Some(RackSubcommand::Exec(exec)) => exec.run(context).await,
             Some(RackSubcommand::Faults(faults)) => faults.run(context).await,
             Some(RackSubcommand::Install(install)) => install.run(context).await,

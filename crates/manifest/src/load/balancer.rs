@@ -62,7 +62,13 @@ fn target(
     let word = reader.text(node, "the protocol of a balancer port");
     let protocol = match word.map(|word| word.to_ascii_uppercase()).as_deref() {
         None | Some("TCP") => Some(BalancerProtocol::Tcp),
-        Some("UDP") => Some(BalancerProtocol::Udp),
+        Some("UDP") => {
+            reader.warn(
+                node.unwrap_or(at),
+                format!("a UDP port of balancer {balancer} is not opened here: only TCP is"),
+            );
+            Some(BalancerProtocol::Udp)
+        }
         Some(_) => {
             let node = node.unwrap_or(at);
             let quoted = reader.quote(node);

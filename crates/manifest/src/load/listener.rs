@@ -18,7 +18,7 @@ pub(super) fn read(
     service: &str,
     entry: Option<&(Node, Node)>,
 ) -> Vec<Listener> {
-    let Some((key, node)) = entry else {
+    let Some((_, node)) = entry else {
         return Vec::new();
     };
     let items = match &node.kind {
@@ -44,15 +44,17 @@ pub(super) fn read(
             continue;
         };
         reader.check_keys(map, &keys::LISTENER);
+        for (name, node) in ["cross_zone", "preserve_client_ip"].map(|key| (key, map.get(key))) {
+            if let Some(node) = node.filter(|node| !node.is_null()) {
+                reader.no_effect(node, "an nlb port", name);
+            }
+        }
         if let Some(listener) = listener(reader, service, item, map) {
             if let Some(problem) = conflict(&listeners, &listener) {
                 reader.error(item, format!("service {service}: {problem}"));
             }
             listeners.push(listener);
         }
-    }
-    if !listeners.is_empty() {
-        reader.no_effect(key, "a service", "nlb");
     }
     listeners
 }

@@ -9,7 +9,7 @@ use crate::environment::Variable;
 use crate::keys;
 use crate::reader::{Reader, as_bool};
 use crate::resource::ResourceLink;
-use crate::service::{Build, Deployment, Health, Liveness, Service, Volume};
+use crate::service::{Build, Deployment, Health, Liveness, Port, Service, Volume};
 use crate::yaml::{Kind, Map, Node, Value};
 
 /// Seconds open requests get, and seconds between terminate and kill.
@@ -67,7 +67,10 @@ pub(super) fn read(reader: &mut Reader<'_>, key: &Node, node: &Node, shared: &Sh
         environment,
         ports: port::read_further(reader, map.entry("ports"), port.as_ref()),
         nlb: listener::read(reader, &name, map.entry("nlb")),
-        health: health(reader, map.entry("health"), port.is_some()),
+        health: Health {
+            grpc: grpc_health(reader, map.entry("grpcHealthEnabled"), port.as_ref()),
+            ..health(reader, map.entry("health"), port.is_some())
+        },
         domains: domains(reader, map.get("domain")),
         certificate: certificate(reader, map.get("certificate")),
         scale: scale::read(reader, map.get("scale")),
@@ -278,7 +281,25 @@ fn health(reader: &mut Reader<'_>, entry: Option<&(Node, Node)>, has_port: bool)
         timeout: if timeout == 0 { interval - 1 } else { timeout }.max(1),
         disable,
         port,
+        grpc: false,
     }
+}
+
+/// `grpcHealthEnabled`: only a port that speaks gRPC can be asked so.
+fn grpc_health(reader: &mut Reader<'_>, entry: Option<&(Node, Node)>, port: Option<&Port>) -> bool {
+    let node = entry.map(|(_, node)| node);
+    let wanted = reader.boolean(node, "grpcHealthEnabled") == Some(true);
+    let grpc = port.is_some_and(|port| {
+        let scheme = port.scheme.to_ascii_lowercase();
+        scheme == "grpc" || scheme == "secure-grpc"
+    });
+    if let (true, false, Some((key, _))) = (wanted, grpc, entry) {
+        reader.warn(
+            key,
+            "grpcHealthEnabled has no effect without a port grpc:PORT",
+        );
+    }
+    wanted && grpc
 }
 
 fn health_seconds(reader: &mut Reader<'_>, map: &Map, key: &str) -> u64 {

@@ -39,6 +39,7 @@ fn a_service_of_which_nothing_is_said() {
                     timeout: 4,
                     disable: false,
                     port: None,
+                    grpc: false,
                 },
                 certificate: None,
                 domains: Vec::new(),

@@ -129,6 +129,7 @@ fn full() {
             timeout: 3,
             disable: false,
             port: None,
+            grpc: false,
         }
     );
     let port = |scheme: &str, port| {

@@ -105,10 +105,16 @@ fn the_routable_port_may_be_a_listener_too() {
 }
 
 #[test]
-fn they_have_no_effect_here_and_say_so() {
+fn what_means_nothing_on_one_machine_says_so() {
     assert_eq!(
         warnings("services:\n  web:\n    nlb: [{port: 1}]\n"),
-        ["convox.yml:3:5: nlb of a service has no effect here"]
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        warnings(
+            "services:\n  web:\n    nlb:\n      - {port: 1, cross_zone: true}\n      - {port: 2, cross_zone: no}\n"
+        ),
+        ["convox.yml:4:29: cross_zone of an nlb port has no effect here"]
     );
     assert_eq!(load("services: {web: {nlb: []}}").warnings, []);
 }

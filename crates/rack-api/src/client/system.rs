@@ -7,10 +7,26 @@ use super::{Client, ClientError, LogStream};
 use crate::system::{Token, UpdateOptions};
 use crate::{Process, Release, System, log, params};
 
+/// More than any certificate has.
+const LARGEST_CERTIFICATE: usize = 64 << 10;
+
 impl Client {
     /// Reads the rack's description.
     pub async fn system_get(&self) -> Result<System, ClientError> {
         self.get("/system", Fields::default()).await
+    }
+
+    /// The certificate of the server's own authority, PEM; only our servers have one.
+    pub async fn system_authority(&self) -> Result<String, ClientError> {
+        let mut download = self.download("/system/ca", Fields::default()).await?;
+        let mut bytes = Vec::new();
+        while let Some(chunk) = download.chunk().await? {
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() > LARGEST_CERTIFICATE {
+                break;
+            }
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// Streams the rack's own log.

@@ -1,7 +1,8 @@
 //! The rack itself, and what is asked before a rack is chosen.
 
 use axum::extract::Request;
-use axum::http::{HeaderMap, Uri};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::Response;
 use rack_api::params::map;
 use rack_api::system::UpdateOptions;
@@ -30,6 +31,16 @@ pub(super) async fn auth(_: Caller, headers: HeaderMap) -> Response {
 /// `GET /system`
 pub(super) async fn get(Scope(rack): Scope) -> Result<Response> {
     Ok(reply::json(&rack.system().await?))
+}
+
+/// `GET /system/ca`
+pub(super) async fn authority(Scope(rack): Scope) -> Result<Response> {
+    let pem = rack.authority().await?;
+    let length = pem.len() as u64;
+    let mut response = reply::bytes(pem.into(), Some(length));
+    let kind = HeaderValue::from_static("application/x-pem-file");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    Ok(response)
 }
 
 /// `PUT /system`

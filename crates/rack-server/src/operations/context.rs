@@ -20,9 +20,9 @@ use super::fleet::Fleet;
 use super::history::History;
 use crate::engine::{Engine, Labels, label};
 use crate::logs::Logs;
-use crate::router::Router;
+use crate::router::{Doors, Router};
 use crate::store::{AppRow, Store};
-use crate::tls::Authority;
+use crate::tls::{Authority, Tls};
 
 /// Version reported to clients. They compare it as text: this opens every gate
 /// of every generation (`rack-api.md` §5).
@@ -36,6 +36,8 @@ const LONGEST_VOLUME: usize = 60;
 pub struct Settings {
     /// Port the server listens on, for URLs.
     pub port: u16,
+    /// Whether it listens on the usual port of HTTPS too, which URLs need not name.
+    pub usual_port: bool,
     /// How long a build may take.
     pub build_timeout: Duration,
     /// How long a process may take to become healthy, beyond the grace of its health check.
@@ -72,6 +74,10 @@ pub struct Context {
     pub logs: Logs,
     /// Host names to processes; shared by all racks.
     pub router: Arc<Router>,
+    /// Ports of this machine that lead to services.
+    pub doors: Doors,
+    /// Ends TLS at doors.
+    pub tls: Arc<Tls>,
     /// Service processes this server looks after.
     pub fleet: Fleet,
     /// Builds under way.
@@ -153,6 +159,11 @@ impl Context {
             engine: parts.engine,
             machine: parts.machine,
             logs: parts.logs,
+            doors: Doors::new(parts.shutdown.child_token()),
+            tls: Arc::new(Tls::new(
+                Arc::clone(&parts.authority),
+                Arc::clone(&parts.router),
+            )),
             router: parts.router,
             fleet: Fleet::default(),
             builds: super::build::Running::default(),
@@ -330,9 +341,10 @@ impl Context {
     /// one, so that `https://` and the address make a URL that works.
     pub fn address(&self, app: &str, service: &str) -> String {
         let host = self.host(app, service);
-        match self.settings.port {
-            443 => host,
-            port => format!("{host}:{port}"),
+        if self.settings.usual_port {
+            host
+        } else {
+            format!("{host}:{}", self.settings.port)
         }
     }
 

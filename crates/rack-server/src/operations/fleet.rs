@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
 use super::error::{Failure, Result};
-use crate::router::{Key, Rules, Target};
+use crate::router::{Key, Lane, Rules, Target};
 
 /// One service process.
 pub struct Member {
@@ -42,6 +42,8 @@ pub struct Member {
     pub pre_stop: Option<String>,
     /// Where requests go; none without a routable port.
     pub target: Option<Arc<Target>>,
+    /// Where connections through doors go.
+    pub lane: Arc<Lane>,
     /// Passes its health check, or has none.
     pub healthy: AtomicBool,
     /// Takes requests when healthy.
@@ -96,6 +98,8 @@ struct State {
     members: HashMap<String, Arc<Member>>,
     /// How the services that are routed are reached.
     routes: HashMap<(String, String), Routing>,
+    /// Apps whose requests are not told.
+    quiet: HashSet<String>,
     crashes: HashMap<(String, String), (u32, tokio::time::Instant)>,
     /// Services that are not started before this time, as they crash again and again.
     held_back: HashMap<(String, String), tokio::time::Instant>,
@@ -280,6 +284,16 @@ impl Fleet {
         self.state().held_back.retain(|(of, _), _| of != app);
     }
 
+    /// Sets whether the requests to an app are told; takes effect with the next [`publish`].
+    pub fn set_access(&self, app: &str, told: bool) {
+        let mut state = self.state();
+        if told {
+            state.quiet.remove(app);
+        } else {
+            state.quiet.insert(app.to_owned());
+        }
+    }
+
     /// Sets how a service is reached, or that it is not routed; takes effect with the
     /// next [`publish`].
     pub fn set_route(&self, app: &str, service: &str, routing: Option<Routing>) {
@@ -300,7 +314,7 @@ impl Fleet {
     }
 
     /// Services of an app that have a route.
-    fn routed_services(&self, app: &str) -> Vec<String> {
+    pub fn routed_services(&self, app: &str) -> Vec<String> {
         self.state()
             .routes
             .keys()
@@ -314,18 +328,27 @@ impl Fleet {
 pub fn publish(context: &Context, app: &str, service: &str) -> Result<()> {
     let key = Key::new(&context.rack, app, service);
     let state = context.fleet.state();
-    let Some(routing) = state.routes.get(&(app.to_owned(), service.to_owned())) else {
-        drop(state);
-        context.router.withdraw(&key);
-        return Ok(());
-    };
-    let targets: Vec<_> = state
+    let open: Vec<_> = state
         .members
         .values()
         .filter(|member| member.app == app && member.service == service)
         .filter(|member| {
             member.routed.load(Ordering::SeqCst) && member.healthy.load(Ordering::SeqCst)
         })
+        .collect();
+    let lanes = open.iter().map(|member| Arc::clone(&member.lane)).collect();
+    context.doors.publish(app, service, lanes);
+    let Some(routing) = state.routes.get(&(app.to_owned(), service.to_owned())) else {
+        drop(state);
+        context.router.withdraw(&key);
+        return Ok(());
+    };
+    let rules = Rules {
+        access: !state.quiet.contains(app),
+        ..routing.rules.clone()
+    };
+    let targets = open
+        .iter()
         .filter_map(|member| member.target.clone())
         .collect();
     // Under the lock, so that of two changes the later one is also published later.
@@ -335,7 +358,7 @@ pub fn publish(context: &Context, app: &str, service: &str) -> Result<()> {
         .choose(&key, routing.certificate.as_deref());
     context
         .router
-        .publish_with(key, routing.domains.clone(), targets, routing.rules.clone())
+        .publish_with(key, routing.domains.clone(), targets, rules)
         .map(drop)
         .map_err(|conflict| Failure::Conflict(conflict.to_string()))
 }
@@ -349,6 +372,10 @@ pub fn withdraw_others(context: &Context, app: &str, services: &[String]) {
                 .router
                 .withdraw(&Key::new(&context.rack, app, service));
         }
+    }
+    if services.is_empty() {
+        context.doors.forget_app(app);
+        context.fleet.set_access(app, true);
     }
 }
 

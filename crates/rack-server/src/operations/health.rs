@@ -184,26 +184,28 @@ async fn become_healthy(
 }
 
 async fn check(target: &Arc<Target>, health: &Health) -> std::result::Result<(), String> {
-    ask(
-        target,
-        &health.path,
-        Duration::from_secs(health.timeout.max(1)),
-    )
-    .await
+    let timeout = Duration::from_secs(health.timeout.max(1));
+    ask(target, health.grpc, &health.path, timeout).await
 }
 
 /// One question: 200–399 and 401 are good (`builds-releases-runtime.md` §3.3).
 async fn ask(
     target: &Arc<Target>,
+    grpc: bool,
     path: &str,
     timeout: Duration,
 ) -> std::result::Result<(), String> {
-    if target.scheme() == Scheme::Other {
+    let asked = match target.scheme() {
+        Scheme::Http | Scheme::Https => None,
+        Scheme::Grpc | Scheme::SecureGrpc if grpc => {
+            Some(Router::probe_grpc(target, timeout).await)
+        }
         // It speaks something else: that it listens is all that can be asked of it.
+        _ => Some(Router::probe_connect(target, timeout).await),
+    };
+    if let Some(answer) = asked {
         let port = target.port();
-        return Router::probe_connect(target, timeout)
-            .await
-            .map_err(|error| format!("port {port}: {error}"));
+        return answer.map_err(|error| format!("port {port}: {error}"));
     }
     match Router::probe(target, path, timeout).await {
         Ok(status) if (200..400).contains(&status.as_u16()) || status.as_u16() == 401 => Ok(()),
@@ -218,17 +220,18 @@ async fn ask(
 pub async fn watch(context: &Arc<Context>, member: &Arc<Member>, checks: &Checks) {
     futures::join!(
         watch_health(context, member, &checks.health),
-        watch_liveness(context, member, checks.liveness.as_ref()),
+        watch_liveness(context, member, checks),
     );
 }
 
-async fn watch_liveness(context: &Arc<Context>, member: &Arc<Member>, liveness: Option<&Liveness>) {
-    let Some(liveness) = liveness else {
+async fn watch_liveness(context: &Arc<Context>, member: &Arc<Member>, checks: &Checks) {
+    let Some(liveness) = &checks.liveness else {
         return;
     };
     let Some(target) = asked(context, member, liveness.port.as_ref()) else {
         return;
     };
+    let grpc = checks.health.grpc;
     let timeout = Duration::from_secs(liveness.timeout);
     let mut pause = Duration::from_secs(liveness.grace);
     let mut bad = 0;
@@ -239,7 +242,7 @@ async fn watch_liveness(context: &Arc<Context>, member: &Arc<Member>, liveness: 
             () = context.shutdown.cancelled() => return,
         }
         pause = Duration::from_secs(liveness.interval);
-        let Err(reason) = ask(&target, &liveness.path, timeout).await else {
+        let Err(reason) = ask(&target, grpc, &liveness.path, timeout).await else {
             bad = 0;
             continue;
         };

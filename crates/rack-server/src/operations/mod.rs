@@ -7,6 +7,7 @@
 //! idempotent, so a server that was killed anywhere takes up the row again
 //! ([`recover`]) and brings it to a terminal state. Nothing here knows HTTP.
 
+pub mod access;
 pub mod admission;
 pub mod arrival;
 pub mod build;
@@ -15,6 +16,7 @@ pub mod clock;
 pub mod context;
 pub mod copy;
 pub mod delete;
+pub mod door;
 pub mod error;
 pub mod event;
 pub mod export;

@@ -49,6 +49,8 @@ pub struct ServicePlan {
     pub cpu: u64,
     /// Memory in MiB.
     pub memory: u64,
+    /// Ports that balancers lead to.
+    pub balanced: Vec<u16>,
     /// Everything its processes find in their environment.
     pub environment: BTreeMap<String, String>,
     /// Configs that are files in its processes.
@@ -136,14 +138,20 @@ impl Plan {
                 Some(init) => mounted(context, app, configs, &init.config_mounts, false).await?,
                 None => Vec::new(),
             };
-            services.push(ServicePlan::new(
+            let mut plan = ServicePlan::new(
                 service.clone(),
                 image,
                 &build.id,
                 scale,
                 environment,
                 (files, init_files),
-            ));
+            );
+            let balancers = manifest.balancers.values();
+            plan.balanced = balancers
+                .filter(|balancer| balancer.service == service.name)
+                .flat_map(|balancer| balancer.ports.iter().map(|port| port.target))
+                .collect();
+            services.push(plan);
         }
         Ok(Self {
             release,
@@ -245,6 +253,7 @@ impl ServicePlan {
             count,
             cpu: positive(scale.cpu, service.scale.cpu),
             memory: positive(scale.memory, service.scale.memory),
+            balanced: Vec::new(),
             service,
             image,
             build: build.to_owned(),
@@ -277,7 +286,11 @@ impl ServicePlan {
         if let Some(command) = &service.lifecycle.pre_stop {
             labels.insert(label::PRE_STOP.into(), command.clone());
         }
-        let ports = service.reached_ports();
+        let mut ports = service.reached_ports();
+        ports.extend(service.nlb.iter().map(|listener| listener.container_port));
+        ports.extend(&self.balanced);
+        ports.sort_unstable();
+        ports.dedup();
         if let Some(port) = &service.port {
             labels.insert(label::PORT.into(), format!("{}:{}", port.scheme, port.port));
         }

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::context::Context;
+use super::door;
 use super::error::{Failure, Result};
 use super::plan::{Plan, ServicePlan};
 use super::rollout::{self, Rollout};
@@ -310,7 +311,7 @@ impl Operation for Promote {
                 for service in wanted() {
                     rollout.switch(service)?;
                 }
-                Ok(())
+                door::open(context, &self.app, &plan).await
             }
             _ => {
                 // A server that took the operation up here has routed nothing yet.

@@ -27,6 +27,7 @@ const ENGINE_PAUSE: Duration = Duration::from_millis(500);
 pub fn begin(context: &Arc<Context>) {
     super::metric::begin(context);
     super::timer::begin(context);
+    super::access::begin(context);
     let context = Arc::clone(context);
     let tasks = context.tasks.clone();
     tasks.spawn(async move {

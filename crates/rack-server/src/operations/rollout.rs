@@ -68,6 +68,8 @@ pub fn routing(plan: &ServicePlan) -> Option<Routing> {
                 .iter()
                 .filter_map(|net| net.parse().ok())
                 .collect(),
+            // Set when it is published: it is the app's to say.
+            access: false,
         },
     })
 }

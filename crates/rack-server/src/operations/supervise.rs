@@ -15,7 +15,9 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::access;
 use super::context::Context;
+use super::door;
 use super::error::{Failure, Result};
 use super::fleet::{self, Member};
 use super::plan::{Plan, RACK_RESOURCE, SERVICE, ServicePlan};
@@ -24,7 +26,7 @@ use super::rollout;
 use super::{health, launch};
 use crate::engine::{EngineError, Labels, LogPlace, Phase, ProcessState, label};
 use crate::logs::Log;
-use crate::router::{Scheme, Target};
+use crate::router::{Lane, Scheme, Target};
 
 /// Pause before an engine that does not answer is asked again.
 const ENGINE_PAUSE: Duration = Duration::from_secs(1);
@@ -117,7 +119,7 @@ pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels) -> Arc<Member> {
             Arc::clone(&context.engine),
             id,
             port.parse().ok()?,
-            self::scheme(scheme),
+            Scheme::of(scheme),
         ))
     });
     let member = Arc::new(Member {
@@ -134,6 +136,7 @@ pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels) -> Arc<Member> {
         drain: Duration::from_secs(text(label::DRAIN).parse().unwrap_or(30)),
         pre_stop: labels.get(label::PRE_STOP).cloned(),
         target,
+        lane: Lane::new(Arc::clone(&context.engine), id),
         healthy: AtomicBool::new(false),
         routed: AtomicBool::new(false),
         retiring: AtomicBool::new(false),
@@ -243,12 +246,13 @@ pub async fn retire(context: &Arc<Context>, member: &Arc<Member>) -> Result<()> 
     member.retiring.store(true, Ordering::SeqCst);
     member.routed.store(false, Ordering::SeqCst);
     fleet::publish(context, &member.app, &member.service)?;
-    if let Some(target) = &member.target
-        && member.exited().is_none()
-        && tokio::time::timeout(member.drain, target.drained())
-            .await
-            .is_err()
-    {
+    let drained = async {
+        if let Some(target) = &member.target {
+            target.drained().await;
+        }
+        member.lane.drained().await;
+    };
+    if member.exited().is_none() && tokio::time::timeout(member.drain, drained).await.is_err() {
         context.log(
             &member.app,
             &member.object(),
@@ -422,7 +426,7 @@ pub async fn converge_locked(context: &Arc<Context>, app: &str) -> Result<()> {
         .map(|service| service.service.name.clone())
         .collect();
     fleet::withdraw_others(context, app, &services);
-    Ok(())
+    door::open(context, app, &plan).await
 }
 
 fn retire_task(
@@ -680,6 +684,9 @@ pub async fn take_over(context: &Arc<Context>, promoting: &[String]) -> Result<(
         if app.release.is_empty() {
             continue;
         }
+        context
+            .fleet
+            .set_access(&app.name, access::wanted(&app.parameters));
         let Ok(plan) = Plan::load(context, &app.name, &app.release).await else {
             continue;
         };
@@ -696,6 +703,7 @@ pub async fn take_over(context: &Arc<Context>, promoting: &[String]) -> Result<(
                 }
             }
         }
+        door::open(context, &app.name, &plan).await?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use rack_api::app::{App, status};
 use super::Rack;
 use super::release::updating;
 use crate::operations::delete::Delete;
-use crate::operations::{self, Failure, Result, event, supervise};
+use crate::operations::{self, Failure, Result, access, event, supervise};
 use crate::store::AppRow;
 
 fn show(row: AppRow) -> App {
@@ -164,6 +164,8 @@ impl Rack {
                 .store
                 .merge_app_parameters(name, changes)
                 .await?;
+            let row = self.context.app(name).await?;
+            access::set(&self.context, name, &row.parameters);
         }
         Ok(())
     }

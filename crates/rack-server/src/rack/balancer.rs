@@ -3,18 +3,28 @@
 use rack_api::balancer::{Balancer, BalancerPort};
 
 use super::Rack;
-use crate::operations::Result;
+use crate::operations::{Result, door};
 
 impl Rack {
-    /// Lists the balancers the active release declares, in manifest order. Nothing
-    /// listens on their ports here, so they have no endpoint.
+    /// Lists the balancers the active release declares, in manifest order. The endpoint is
+    /// where the doors of their TCP ports are on this machine, in the order of the ports.
     pub async fn balancers(&self, app: &str) -> Result<Vec<Balancer>> {
         let Some(plan) = self.active_plan(app).await? else {
             return Ok(Vec::new());
         };
+        let endpoint = |balancer: &manifest::Balancer| {
+            let ports = balancer.ports.iter();
+            let addresses = ports.filter_map(|port| {
+                let name = door::of_balancer(&balancer.name, port.source);
+                let doors = &self.context.doors;
+                doors.address(app, &balancer.service, &name)
+            });
+            let addresses: Vec<_> = addresses.map(|address| address.to_string()).collect();
+            addresses.join(",")
+        };
         let show = |balancer: manifest::Balancer| Balancer {
+            endpoint: endpoint(&balancer),
             name: balancer.name,
-            endpoint: String::new(),
             ports: balancer
                 .ports
                 .into_iter()

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use manifest::Variable;
+use manifest::{ListenerProtocol, ListenerScheme, Variable};
 use rack_api::app::status;
 use rack_api::service::{
-    self, ManifestScale, ManifestService, Service, ServicePort, UpdateOptions,
+    self, ManifestScale, ManifestService, NetworkPort, Service, ServicePort, UpdateOptions,
 };
 
 use super::Rack;
@@ -14,7 +14,7 @@ use super::absent::Absent;
 use super::release::updating;
 use crate::operations::plan::{Plan, ServicePlan};
 use crate::operations::promote::{Promote, Rescale};
-use crate::operations::{Failure, Result, supervise};
+use crate::operations::{Failure, Result, door, supervise};
 use crate::router::Key;
 use crate::store::ScaleRow;
 
@@ -84,6 +84,51 @@ impl Rack {
         }
     }
 
+    /// The port of this machine that a door of a service has, if it is open.
+    fn door(&self, app: &str, service: &str, door: &str) -> Option<i64> {
+        let address = self.context.doors.address(app, service, door)?;
+        Some(i64::from(address.port()))
+    }
+
+    /// Ports of a service that have no host name, and where they are on this machine.
+    fn doors(&self, app: &str, service: &manifest::Service) -> Vec<ServicePort> {
+        let open = |port: u16| {
+            let name = door::of_port(&service.name, port);
+            Some(ServicePort {
+                balancer: self.door(app, &service.name, &name)?,
+                certificate: String::new(),
+                container: i64::from(port),
+            })
+        };
+        door::further_ports(service)
+            .into_iter()
+            .filter_map(open)
+            .collect()
+    }
+
+    /// The `nlb` of a service, with the ports that it has on this machine.
+    fn listeners(&self, app: &str, service: &manifest::Service) -> Vec<NetworkPort> {
+        let show = |listener: &manifest::Listener| {
+            let name = door::of_listener(&service.name, listener.port);
+            Some(NetworkPort {
+                container_port: i64::from(listener.container_port),
+                port: self.door(app, &service.name, &name)?,
+                protocol: match listener.protocol {
+                    ListenerProtocol::Tcp => "tcp".to_owned(),
+                    ListenerProtocol::Tls => "tls".to_owned(),
+                },
+                scheme: match listener.scheme {
+                    ListenerScheme::Public => "public".to_owned(),
+                    ListenerScheme::Internal => "internal".to_owned(),
+                },
+                cross_zone: listener.cross_zone,
+                allow_cidr: listener.allow_cidr.clone(),
+                preserve_client_ip: listener.preserve_client_ip,
+            })
+        };
+        service.nlb.iter().filter_map(show).collect()
+    }
+
     /// Lists services in manifest order; none before the first promote.
     pub async fn services(&self, app: &str) -> Result<Vec<Service>> {
         let Some(plan) = self.active_plan(app).await? else {
@@ -107,22 +152,22 @@ impl Rack {
                         .unwrap_or_default(),
                     memory: as_number(plan.memory),
                     name: service.name.clone(),
-                    nlb: Vec::new(),
                     status: self.service_status(app, plan).to_owned(),
+                    nlb: self.listeners(app, service),
                     ports: routed
-                        .map(|port| {
-                            [80, 443]
-                                .map(|balancer| ServicePort {
-                                    balancer,
-                                    certificate: match balancer {
-                                        443 => self.shown_certificate(app, service),
-                                        _ => String::new(),
-                                    },
-                                    container: i64::from(port.port),
-                                })
-                                .to_vec()
+                        .into_iter()
+                        .flat_map(|port| {
+                            [80, 443].map(|balancer| ServicePort {
+                                balancer,
+                                certificate: match balancer {
+                                    443 => self.shown_certificate(app, service),
+                                    _ => String::new(),
+                                },
+                                container: i64::from(port.port),
+                            })
                         })
-                        .unwrap_or_default(),
+                        .chain(self.doors(app, service))
+                        .collect(),
                 }
             })
             .collect())

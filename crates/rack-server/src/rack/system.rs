@@ -43,6 +43,11 @@ impl Rack {
         })
     }
 
+    /// The certificate that all certificates made here are signed with, PEM.
+    pub async fn authority(&self) -> Result<String> {
+        Ok(self.context.authority.pem().await?)
+    }
+
     /// Changes the rack: all that is asked for, or nothing. What is a fact of this
     /// machine can only be asked to be what it is.
     pub async fn update_system(&self, options: UpdateOptions) -> Result<()> {

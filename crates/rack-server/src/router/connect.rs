@@ -60,10 +60,15 @@ impl Connector {
         let connecting = async {
             let connection = self.engine.dial(&self.process, self.port).await?;
             match self.scheme {
-                Scheme::Http | Scheme::Other => Ok(Stream(connection)),
-                Scheme::Https => {
+                Scheme::Http | Scheme::Grpc | Scheme::Other => Ok(Stream(connection)),
+                Scheme::Https | Scheme::SecureGrpc => {
                     let name = ServerName::try_from("localhost").expect("a valid name");
-                    let tls = TLS
+                    let tls = if self.scheme.is_http2() {
+                        &TLS_HTTP2
+                    } else {
+                        &TLS
+                    };
+                    let tls = tls
                         .connect(name, connection)
                         .await
                         .map_err(ConnectError::Tls)?;
@@ -146,6 +151,13 @@ impl AsyncWrite for Stream {
 /// as a rule.
 static TLS: LazyLock<TlsConnector> =
     LazyLock::new(|| TlsConnector::from(Arc::new(any_certificate())));
+
+/// The same for processes that speak HTTP/2.
+static TLS_HTTP2: LazyLock<TlsConnector> = LazyLock::new(|| {
+    let mut config = any_certificate();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    TlsConnector::from(Arc::new(config))
+});
 
 /// Runs a connection's own work in the background; how it ends shows in the request that uses it.
 pub(super) fn spawn<T: Send + 'static>(connection: impl Future<Output = T> + Send + 'static) {

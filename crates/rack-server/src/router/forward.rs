@@ -1,8 +1,8 @@
 //! One request, from its host to a process and back.
 
-use std::error::Error as _;
 use std::fmt::Display;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,18 +10,19 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, LOCATION, SET_COOKIE};
 use http::request::Parts;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::uri::{Authority, PathAndQuery, Scheme as UriScheme};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::{Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper_util::client::legacy::{Error, ResponseFuture};
 use tokio::time::Instant;
 
+use super::access::Visit;
+use super::client::{self, Answer, Failed};
+use super::flight::InFlight;
 use super::headers::{self, Origin};
 use super::host;
 use super::rules;
 use super::table::{Route, Router};
-use super::target::{InFlight, Target};
+use super::target::Target;
 use super::upgrade;
 use super::upload::Upload;
 
@@ -31,21 +32,37 @@ impl Router {
     /// The [`Origin`] extension, if there, becomes the `X-Forwarded-…` headers.
     /// What goes wrong on the way is answered with one line of text.
     pub async fn serve(&self, request: Request<Body>) -> Response<Body> {
-        let Some((host, route)) =
-            host::of(&request).and_then(|host| self.lookup(&host).map(|route| (host, route)))
-        else {
-            return text(StatusCode::NOT_FOUND, "no such service");
-        };
-        if let Some(refused) = refused(&request, &host, &route) {
+        match self.route_of(&request) {
+            Some(route) => self.serve_at(route, request).await,
+            None => nowhere(),
+        }
+    }
+
+    /// The same when it is known where the request leads.
+    pub(crate) async fn serve_at(
+        &self,
+        route: Arc<Route>,
+        request: Request<Body>,
+    ) -> Response<Body> {
+        if let Some(refused) = refused(&request, &route) {
             return refused;
         }
         let began = Instant::now();
-        let response = self.carry(request, &host, &route).await;
+        let visit = route.access().map(|_| Visit::of(&request, began));
+        let (mut response, target) = self.carry(request, &route).await;
         route.counter.count(began.elapsed(), response.status());
+        if let (Some(log), Some(visit)) = (route.access(), visit) {
+            response = log.watch(visit, &route, target, response);
+        }
         response
     }
 
-    async fn carry(&self, mut request: Request<Body>, host: &str, route: &Route) -> Response<Body> {
+    /// The answer, and the process it comes from if it comes from one.
+    async fn carry(
+        &self,
+        mut request: Request<Body>,
+        route: &Arc<Route>,
+    ) -> (Response<Body>, Option<Arc<Target>>) {
         let client = headers::upgrade(request.headers()).map(|_| hyper::upgrade::on(&mut request));
         let (parts, body) = request.into_parts();
         let sticky = route.rules().sticky && route.targets().len() > 1;
@@ -53,62 +70,59 @@ impl Router {
         let kept = kept.map(str::to_owned);
         let upload = Upload::new(body);
         let Some(head) = Head::of(parts) else {
-            return text(
-                StatusCode::BAD_REQUEST,
-                "the request target cannot be forwarded",
-            );
+            let reason = "the request target cannot be forwarded";
+            return (text(StatusCode::BAD_REQUEST, reason), None);
         };
-        let (mut tried, mut again) = (Vec::new(), head.repeatable());
+        let (mut tried, mut again, mut fresh) = (Vec::new(), head.repeatable(), false);
         let mut failure = None;
-        let (in_flight, response) = loop {
-            let Some(in_flight) = self.choose(host, &tried, kept.as_deref()) else {
-                return match failure {
+        let (target, in_flight, mut answer) = loop {
+            let Some((target, in_flight)) = self.choose(route, &tried, kept.as_deref()) else {
+                let answer = match failure {
                     Some(reason) => bad_gateway(route.key(), reason),
                     None => text(
                         StatusCode::SERVICE_UNAVAILABLE,
                         format!("{} has no healthy process", route.key()),
                     ),
                 };
+                return (answer, None);
             };
-            let target = in_flight.target();
-            match answer(
-                target.client.request(head.request(upload.clone())),
-                &upload,
-                route.rules().timeout,
-            )
-            .await
-            {
+            let request = head.request(&target, upload.clone());
+            let asked = target.client.request(request, &upload, fresh);
+            match answer(asked, &upload, route.rules().timeout).await {
                 None => {
                     let seconds = route.rules().timeout.as_secs_f64();
                     let reason = format!("{} did not answer within {seconds} seconds", route.key());
-                    return text(StatusCode::GATEWAY_TIMEOUT, reason);
+                    return (text(StatusCode::GATEWAY_TIMEOUT, reason), Some(target));
                 }
-                Some(Ok(response)) => break (in_flight, response),
+                Some(Ok(answer)) => break (target, in_flight, answer),
                 Some(Err(error)) => {
-                    note(target, &error);
+                    note(&target, &error);
                     let untouched = !upload.touched();
-                    failure = Some(cause(&error));
-                    if error.is_connect() && untouched {
-                        tried.push(target.clone());
-                    } else if again && untouched {
+                    if error.connecting && untouched {
+                        tried.push(target);
+                        failure = Some(error.reason);
+                    } else if untouched && !fresh && (again || error.unsent) {
                         // Most likely a kept connection that the process closed as we used it.
                         again = false;
+                        fresh = true;
+                        failure = Some(error.reason);
                     } else {
-                        return bad_gateway(route.key(), cause(&error));
+                        return (bad_gateway(route.key(), error.reason), Some(target));
                     }
                 }
             }
         };
-        let stays = kept.is_some_and(|kept| rules::is_kept(in_flight.target(), &kept));
-        let cookie = (sticky && !stays).then(|| rules::keep(in_flight.target()));
+        let stays = kept.is_some_and(|kept| rules::is_kept(&target, &kept));
+        let cookie = (sticky && !stays).then(|| rules::keep(&target));
         let cookie = cookie.flatten();
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return match client {
-                Some(client) => with_cookie(switch(client, response, in_flight), cookie),
+        if answer.head().status() == StatusCode::SWITCHING_PROTOCOLS {
+            let answer = match client {
+                Some(client) => with_cookie(switch(client, answer, in_flight), cookie),
                 None => bad_gateway(route.key(), "it switched protocols unasked"),
             };
+            return (answer, Some(target));
         }
-        let (mut parts, body) = response.into_parts();
+        let (mut parts, body) = answer.into_parts();
         headers::remove_hop_by_hop(&mut parts.headers);
         let mut response = Response::new(Body::new(Download {
             body,
@@ -116,8 +130,13 @@ impl Router {
         }));
         *response.status_mut() = parts.status;
         *response.headers_mut() = parts.headers;
-        with_cookie(response, cookie)
+        (with_cookie(response, cookie), Some(target))
     }
+}
+
+/// The answer for a host that is a service's, but of none that is there.
+pub(crate) fn nowhere() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "no such service")
 }
 
 /// Tells a client which process it is with, if there is something to tell.
@@ -129,16 +148,17 @@ fn with_cookie(mut response: Response<Body>, cookie: Option<HeaderValue>) -> Res
 }
 
 /// The answer to a client that may not come, or not in this way.
-fn refused(request: &Request<Body>, host: &str, route: &Route) -> Option<Response<Body>> {
+fn refused(request: &Request<Body>, route: &Route) -> Option<Response<Body>> {
     let origin = request.extensions().get::<Origin>()?;
     let rules = route.rules();
-    if !rules.admits(origin.peer.ip()) {
+    if !rules::admits(&rules.allow, origin.peer.ip()) {
         let reason = format!("{} does not answer this address", route.key());
         return Some(text(StatusCode::FORBIDDEN, reason));
     }
     if !rules.redirect || origin.tls {
         return None;
     }
+    let host = host::of(request)?;
     // One port speaks both; the usual one for plain HTTP has another beside it.
     let port = request
         .headers()
@@ -161,7 +181,8 @@ fn refused(request: &Request<Body>, host: &str, route: &Route) -> Option<Respons
 /// The part of a request that every attempt repeats.
 struct Head {
     method: Method,
-    uri: Uri,
+    path: PathAndQuery,
+    host: HeaderValue,
     headers: HeaderMap,
     empty: bool,
 }
@@ -187,22 +208,15 @@ impl Head {
             && headers
                 .get(http::header::CONTENT_LENGTH)
                 .is_none_or(|length| length == "0");
-        headers::forward(&mut headers, host, extensions.get::<Origin>());
-        // The authority only tells the client library that there is one: the connector
-        // of a target leads to its process whatever is asked for.
+        headers::forward(&mut headers, host.clone(), extensions.get::<Origin>());
         let path = uri
             .path_and_query()
             .cloned()
             .unwrap_or_else(|| PathAndQuery::from_static("/"));
-        let uri = Uri::builder()
-            .scheme("http")
-            .authority("process")
-            .path_and_query(path)
-            .build()
-            .ok()?;
         Some(Self {
             method,
-            uri,
+            path,
+            host,
             headers,
             empty,
         })
@@ -213,11 +227,29 @@ impl Head {
         self.method.is_safe() && self.empty
     }
 
-    fn request(&self, body: Upload) -> Request<Upload> {
+    /// The request as a process wants it.
+    fn request(&self, target: &Target, body: Upload) -> Request<Upload> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = self.headers.clone();
+        let scheme = target.scheme();
+        let mut parts = http::uri::Parts::default();
+        parts.path_and_query = Some(self.path.clone());
+        if scheme.is_http2() {
+            // There the host stands in the first line, and only there (RFC 9113 §8.3.1).
+            parts.authority = Authority::try_from(self.host.as_bytes()).ok();
+            parts.scheme = Some(if scheme.is_tls() {
+                UriScheme::HTTPS
+            } else {
+                UriScheme::HTTP
+            });
+            if parts.authority.is_none() {
+                parts.authority = Some(Authority::from_static("localhost"));
+            }
+            request.headers_mut().remove(HOST);
+            *request.version_mut() = Version::HTTP_2;
+        }
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
         request
     }
 }
@@ -225,18 +257,23 @@ impl Head {
 /// Waits for the beginning of the answer; `None` when it takes too long. The time counts
 /// from the last piece of the body that was sent.
 async fn answer(
-    mut answer: ResponseFuture,
+    asked: impl Future<Output = Result<Answer, Failed>>,
     upload: &Upload,
     timeout: Duration,
-) -> Option<Result<Response<Incoming>, Error>> {
+) -> Option<Result<Answer, Failed>> {
+    tokio::pin!(asked);
+    let late = tokio::time::sleep_until(upload.active() + timeout);
+    tokio::pin!(late);
     loop {
-        let deadline = upload.active() + timeout;
         tokio::select! {
-            response = &mut answer => return Some(response),
-            () = tokio::time::sleep_until(deadline) => {
-                if upload.active() + timeout <= Instant::now() {
+            biased;
+            answer = asked.as_mut() => return Some(answer),
+            () = late.as_mut() => {
+                let deadline = upload.active() + timeout;
+                if deadline <= Instant::now() {
                     return None;
                 }
+                late.as_mut().reset(deadline);
             }
         }
     }
@@ -245,20 +282,20 @@ async fn answer(
 /// Passes a switch of protocols on and lets the bytes flow.
 fn switch(
     client: hyper::upgrade::OnUpgrade,
-    mut response: Response<Incoming>,
+    mut answer: Answer,
     in_flight: InFlight,
 ) -> Response<Body> {
-    let process = hyper::upgrade::on(&mut response);
+    let process = hyper::upgrade::on(&mut *answer.head());
     upgrade::carry(client, process, in_flight);
     let mut switched = Response::new(Body::empty());
     *switched.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    *switched.headers_mut() = std::mem::take(response.headers_mut());
+    *switched.headers_mut() = std::mem::take(answer.head().headers_mut());
     switched
 }
 
 /// A response body; its request is in flight as long as it lives.
 struct Download {
-    body: Incoming,
+    body: client::Download,
     _in_flight: InFlight,
 }
 
@@ -282,20 +319,11 @@ impl http_body::Body for Download {
     }
 }
 
-/// The innermost reason, which is the one that helps.
-fn cause(error: &Error) -> String {
-    let mut cause = error.source();
-    while let Some(deeper) = cause.and_then(std::error::Error::source) {
-        cause = Some(deeper);
-    }
-    cause.map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-fn note(target: &Target, error: &Error) {
+fn note(target: &Target, error: &Failed) {
     tracing::debug!(
         process = target.process(),
         port = target.port(),
-        reason = cause(error),
+        reason = error.reason,
         "a process failed a request"
     );
 }

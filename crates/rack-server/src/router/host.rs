@@ -1,5 +1,6 @@
 //! Host names: which ones are whose.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::Request;
@@ -8,7 +9,7 @@ use http::header::HOST;
 use super::table::Key;
 
 /// The host a request is for: lower case, without port and last dot.
-pub(crate) fn of<B>(request: &Request<B>) -> Option<String> {
+pub(crate) fn of<B>(request: &Request<B>) -> Option<Cow<'_, str>> {
     let host = match request.uri().authority() {
         Some(authority) => authority.as_str(),
         None => request.headers().get(HOST)?.to_str().ok()?,
@@ -20,8 +21,8 @@ pub(crate) fn of<B>(request: &Request<B>) -> Option<String> {
 /// What is no port stays with the name.
 pub(crate) fn host_and_port(host: &str) -> (String, Option<u16>) {
     match port(host) {
-        Some(port) => (normal(without_port(host)), Some(port)),
-        None => (normal(host), None),
+        Some(port) => (normal(without_port(host)).into_owned(), Some(port)),
+        None => (normal(host).into_owned(), None),
     }
 }
 
@@ -42,8 +43,14 @@ fn without_port(host: &str) -> &str {
 }
 
 /// One way to write a host.
-pub(super) fn normal(host: &str) -> String {
-    host.trim_end_matches('.').to_ascii_lowercase()
+pub(super) fn normal(host: &str) -> Cow<'_, str> {
+    let host = host.trim_end_matches('.');
+    // Nearly all requests name it so: they cost no allocation.
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(host.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(host)
+    }
 }
 
 /// Whether a host has the form of a service's own name, `<service>.<app>.<rack>.localhost`.

@@ -1,6 +1,6 @@
 //! From a host name to a healthy process.
 //!
-//! Responsible for the table of hosts, for choosing a process, for carrying
+//! Responsible for the table of hosts, for the ports that lead to what is not HTTP ([`Doors`]), for choosing a process, for carrying
 //! requests, streams and upgraded connections to it without buffering them, and
 //! for knowing when a process has nothing in flight any more. It refuses to judge
 //! health: whoever publishes targets has found them healthy ([`Router::probe`]
@@ -13,8 +13,12 @@
 //! looks, or sees that the target has been taken away and chooses again. So
 //! swap, drain, stop loses no request.
 
+pub mod access;
 mod certificate;
+mod client;
 mod connect;
+mod door;
+mod flight;
 mod forward;
 mod headers;
 mod host;
@@ -25,8 +29,11 @@ mod target;
 mod traffic;
 mod upgrade;
 mod upload;
+mod wire;
 
 pub use certificate::{Certificate, Certificates};
+pub use door::{Doors, Lane, Way};
+pub(crate) use forward::nowhere;
 pub use headers::Origin;
 pub use host::is_service_host;
 pub(crate) use host::{host_and_port, of as host_of};

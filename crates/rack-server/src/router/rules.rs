@@ -31,6 +31,8 @@ pub struct Rules {
     pub redirect: bool,
     /// Networks that may come; empty for all. This machine always may.
     pub allow: Vec<IpNet>,
+    /// Its requests are told ([`super::access`]).
+    pub access: bool,
 }
 
 impl Default for Rules {
@@ -40,6 +42,7 @@ impl Default for Rules {
             sticky: false,
             redirect: false,
             allow: Vec::new(),
+            access: false,
         }
     }
 }
@@ -50,14 +53,12 @@ impl Rules {
         self.timeout = self.timeout.min(LONGEST_TIMEOUT);
         self
     }
+}
 
-    /// Whether a client at this address may come.
-    pub(super) fn admits(&self, peer: IpAddr) -> bool {
-        let peer = peer.to_canonical();
-        self.allow.is_empty()
-            || peer.is_loopback()
-            || self.allow.iter().any(|net| net.contains(&peer))
-    }
+/// Whether a client at this address may come where only these networks may.
+pub(super) fn admits(allow: &[IpNet], peer: IpAddr) -> bool {
+    let peer = peer.to_canonical();
+    allow.is_empty() || peer.is_loopback() || allow.iter().any(|net| net.contains(&peer))
 }
 
 /// The process a client was with, by the beginning of its id.
@@ -94,10 +95,7 @@ mod tests {
 
     #[test]
     fn networks_are_admitted_and_this_machine_always_is() {
-        let rules = Rules {
-            allow: vec!["10.0.0.0/8".parse().expect("a network")],
-            ..Rules::default()
-        };
+        let allow = ["10.0.0.0/8".parse().expect("a network")];
         for (peer, may) in [
             ("10.1.2.3", true),
             ("::ffff:10.1.2.3", true),
@@ -108,12 +106,12 @@ mod tests {
             ("::ffff:127.0.0.1", true),
         ] {
             assert_eq!(
-                rules.admits(peer.parse().expect("an address")),
+                admits(&allow, peer.parse().expect("an address")),
                 may,
                 "{peer}"
             );
         }
-        assert!(Rules::default().admits("11.0.0.1".parse().expect("an address")));
+        assert!(admits(&[], "11.0.0.1".parse().expect("an address")));
     }
 
     #[test]

@@ -6,12 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use http::Request;
 use jiff::Timestamp;
 
+use super::access;
 use super::certificate::{Certificate, Certificates};
+use super::flight::InFlight;
 use super::host;
 use super::rules::{self, Rules};
-use super::target::{InFlight, Target};
+use super::target::Target;
 use super::traffic::{Counter, Traffic};
 
 /// Which service a route leads to.
@@ -81,6 +84,8 @@ pub struct Route {
     hosts: Vec<String>,
     targets: Vec<Arc<Target>>,
     rules: Rules,
+    /// Where its requests are told.
+    access: Option<access::Log>,
     /// Requests so far; outlives the route when another one takes its place.
     pub(super) counter: Arc<Counter>,
     /// Moves on with every choice, so that equally busy targets take turns.
@@ -108,6 +113,11 @@ impl Route {
         &self.rules
     }
 
+    /// Where its requests are told, if they are.
+    pub(super) fn access(&self) -> Option<&access::Log> {
+        self.access.as_ref()
+    }
+
     /// The one that is kept if it can be, else the least busy target that has not been
     /// tried.
     fn choose(&self, tried: &[Arc<Target>], kept: Option<&str>) -> Option<&Arc<Target>> {
@@ -133,6 +143,8 @@ impl Route {
 struct Table {
     routes: HashMap<Key, Arc<Route>>,
     hosts: HashMap<String, Arc<Route>>,
+    /// Where the requests to the services of a rack are told.
+    logs: HashMap<String, access::Log>,
 }
 
 impl Table {
@@ -183,7 +195,7 @@ impl Router {
         rules: Rules,
     ) -> Result<Vec<Arc<Target>>, PublishError> {
         let mut all = vec![key.host()];
-        for host in hosts.iter().map(|host| host::normal(host)) {
+        for host in hosts.iter().map(|host| host::normal(host).into_owned()) {
             if !all.contains(&host) {
                 all.push(host);
             }
@@ -194,7 +206,9 @@ impl Router {
         for host in &all {
             check(&table, host, &key)?;
         }
+        let log = table.logs.get(&key.rack).filter(|_| rules.access);
         let route = Arc::new(Route {
+            access: log.cloned(),
             key: key.clone(),
             hosts: all,
             targets,
@@ -214,6 +228,15 @@ impl Router {
         }
         self.table.store(Arc::new(table));
         Ok(retire(before.as_deref(), &route.targets))
+    }
+
+    /// Sets where the requests are told to services that are published from now on; those
+    /// whose rules say so.
+    pub fn tell(&self, rack: &str, log: access::Log) {
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = Table::clone(&self.table.load());
+        table.logs.insert(rack.to_owned(), log);
+        self.table.store(Arc::new(table));
     }
 
     /// Whether hosts could be published for a service now; nothing changes.
@@ -236,7 +259,12 @@ impl Router {
 
     /// Takes all services of a rack out. Returns their targets, to drain.
     pub fn withdraw_rack(&self, rack: &str) -> Vec<Arc<Target>> {
-        self.withdraw_where(|key| key.rack == rack)
+        let gone = self.withdraw_where(|key| key.rack == rack);
+        let _change = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut table = Table::clone(&self.table.load());
+        table.logs.remove(rack);
+        self.table.store(Arc::new(table));
+        gone
     }
 
     fn withdraw_where(&self, gone: impl Fn(&Key) -> bool) -> Vec<Arc<Target>> {
@@ -264,7 +292,12 @@ impl Router {
             host.split_once('.')
                 .and_then(|(_, parent)| table.hosts.get(&format!("*.{parent}")))
         };
-        table.hosts.get(&host).or_else(wild).cloned()
+        table.hosts.get(host.as_ref()).or_else(wild).cloned()
+    }
+
+    /// The route a request is for, if it is for a service that is published.
+    pub(crate) fn route_of<B>(&self, request: &Request<B>) -> Option<Arc<Route>> {
+        self.lookup(&host::of(request)?)
     }
 
     /// The certificates of the racks.
@@ -289,24 +322,26 @@ impl Router {
         self.route(key).map(|route| route.counter.take())
     }
 
-    /// Chooses a target for a host and counts the request in.
+    /// Chooses a target of a service and counts the request in; `found` is where its
+    /// request was found to lead.
     pub(super) fn choose(
         &self,
-        host: &str,
+        found: &Arc<Route>,
         tried: &[Arc<Target>],
         kept: Option<&str>,
-    ) -> Option<InFlight> {
-        let mut before: Option<Arc<Route>> = None;
+    ) -> Option<(Arc<Target>, InFlight)> {
+        let mut route = Arc::clone(found);
         loop {
-            let route = self.lookup(host)?;
-            if before.is_some_and(|before| Arc::ptr_eq(&before, &route)) {
+            // Refused only if the target has been taken away since: the table is another one by now.
+            let target = route.choose(tried, kept)?;
+            if let Some(in_flight) = target.enter() {
+                return Some((Arc::clone(target), in_flight));
+            }
+            let now = self.route(&route.key)?;
+            if Arc::ptr_eq(&now, &route) {
                 return None;
             }
-            // Refused only if the target has been taken away since: the table is another one by now.
-            if let Some(in_flight) = route.choose(tried, kept)?.enter() {
-                return Some(in_flight);
-            }
-            before = Some(route);
+            route = now;
         }
     }
 }

@@ -6,7 +6,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, copy, split};
 
-use super::target::InFlight;
+use super::flight::InFlight;
 
 /// How long the other direction may go on after one has ended, to deliver what is under way.
 const LINGER: Duration = Duration::from_secs(5);

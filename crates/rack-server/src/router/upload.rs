@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use axum::body::Body;
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Instant;
 
 /// A handle on a request body. The HTTP client consumes one per attempt; the body
@@ -18,12 +18,14 @@ pub(super) struct Upload(Arc<Mutex<State>>);
 struct State {
     body: Body,
     touched: bool,
+    ended: bool,
     active: Instant,
 }
 
 impl Upload {
     pub(super) fn new(body: Body) -> Self {
         Self(Arc::new(Mutex::new(State {
+            ended: body.is_end_stream(),
             body,
             touched: false,
             active: Instant::now(),
@@ -33,6 +35,11 @@ impl Upload {
     /// Whether any of it may have been sent.
     pub(super) fn touched(&self) -> bool {
         self.state().touched
+    }
+
+    /// Whether nothing more of it will come.
+    pub(super) fn ended(&self) -> bool {
+        self.state().ended
     }
 
     /// When a piece of it was last on its way.
@@ -56,7 +63,13 @@ impl http_body::Body for Upload {
         let mut state = self.state();
         state.touched = true;
         state.active = Instant::now();
-        Pin::new(&mut state.body).poll_frame(cx)
+        let frame = Pin::new(&mut state.body).poll_frame(cx);
+        state.ended |= match &frame {
+            Poll::Ready(Some(Ok(_))) => state.body.is_end_stream(),
+            Poll::Ready(_) => true,
+            Poll::Pending => false,
+        };
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

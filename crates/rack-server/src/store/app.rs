@@ -277,6 +277,7 @@ impl Store {
                 "resources",
                 "runs",
                 "configs",
+                "doors",
             ] {
                 transaction.execute(&format!("DELETE FROM {table} WHERE app = ?"), [&name])?;
             }

@@ -20,6 +20,7 @@
 //! | `events` | something that happened, as webhooks tell it |
 //! | `rack_resources`, `rack_resource_links` | a resource of the rack; the apps it is linked to |
 //! | `configs` | a named value of an app (version 3) |
+//! | `doors` | the port of this machine that leads to a port of a service |
 //!
 //! One connection behind a mutex: SQLite has one writer anyway, and reads take
 //! microseconds. Calls leave the async threads through [`Store::call`], the only
@@ -30,6 +31,7 @@ mod build;
 mod build_change;
 mod certificate;
 mod config;
+mod door;
 mod event;
 mod operation;
 mod rack_resource;
@@ -160,6 +162,10 @@ const MIGRATIONS: &[&str] = &["
         app TEXT NOT NULL, name TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (app, name)
     );
     ALTER TABLE runs ADD COLUMN attached TEXT NOT NULL DEFAULT '';
+", "
+    CREATE TABLE doors (
+        app TEXT NOT NULL, name TEXT NOT NULL, port INTEGER NOT NULL, PRIMARY KEY (app, name)
+    );
 "];
 
 /// Handle on one rack's database; cheap to clone.

@@ -69,6 +69,11 @@ impl Authority {
         Ok(self.directory.join(CERTIFICATE))
     }
 
+    /// The authority's certificate, PEM.
+    pub async fn pem(&self) -> Result<String, TlsError> {
+        Ok(self.signer().await?.authority_pem.clone())
+    }
+
     /// What a client of ours needs that trusts the system and this authority.
     pub(super) async fn client(&self) -> Result<Arc<ClientConfig>, TlsError> {
         self.client

@@ -21,22 +21,24 @@ use rcgen::KeyPair;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OnceCell;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
 pub use authority::{Authority, Issued, LEAF_LIFE};
 use authority::{KEY, Signer};
 
-use crate::router::Router;
+use crate::router::{self, Router};
 
 /// A cached certificate is minted anew after this, long before it ends.
 const REFRESH: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// Most certificates kept in memory.
 const CACHE: usize = 256;
+/// What HTTP/2 is called in handshakes.
+const HTTP2: &[u8] = b"h2";
 /// What a client is certified that names no host we know.
 const DEFAULT_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
@@ -71,7 +73,7 @@ pub enum TlsError {
 pub struct Tls {
     authority: Arc<Authority>,
     router: Arc<Router>,
-    acceptor: OnceCell<TlsAcceptor>,
+    configs: OnceCell<Configs>,
 }
 
 impl fmt::Debug for Tls {
@@ -88,7 +90,7 @@ impl Tls {
         Self {
             authority,
             router,
-            acceptor: OnceCell::new(),
+            configs: OnceCell::new(),
         }
     }
 
@@ -97,34 +99,69 @@ impl Tls {
         self.authority.certificate().await
     }
 
-    /// Answers a client's handshake.
+    /// Answers a client's handshake; also tells whether HTTP/2 was agreed on.
     pub async fn accept<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: T,
+    ) -> io::Result<(TlsStream<T>, bool)> {
+        let configs = self.configs().await.map_err(io::Error::other)?;
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
+        // HTTP/2 is for apps: clients of the API know HTTP/1.1 and its upgrades.
+        let for_app = hello.client_hello().server_name().is_some_and(|name| {
+            let name = name.to_ascii_lowercase();
+            router::is_service_host(&name) || self.router.lookup(&name).is_some()
+        });
+        let config = if for_app { &configs.apps } else { &configs.api };
+        let stream = hello.into_stream(Arc::clone(config)).await?;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+        Ok((stream, http2))
+    }
+
+    /// Answers a handshake of a client that will speak something else than HTTP.
+    pub async fn accept_other<T: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: T,
     ) -> io::Result<TlsStream<T>> {
-        let acceptor = self.acceptor().await.map_err(io::Error::other)?;
+        let configs = self.configs().await.map_err(io::Error::other)?;
+        let acceptor = TlsAcceptor::from(Arc::clone(&configs.other));
         acceptor.accept(stream).await
     }
 
-    async fn acceptor(&self) -> Result<&TlsAcceptor, TlsError> {
-        self.acceptor
+    async fn configs(&self) -> Result<&Configs, TlsError> {
+        self.configs
             .get_or_try_init(|| async {
                 let signer = Arc::clone(self.authority.signer().await?);
-                acceptor(signer, Arc::clone(&self.router))
+                Configs::new(Minter::new(signer, Arc::clone(&self.router))?)
             })
             .await
     }
 }
 
-fn acceptor(signer: Arc<Signer>, router: Arc<Router>) -> Result<TlsAcceptor, TlsError> {
-    let minter = Minter::new(signer, router)?;
-    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(minter));
-    // The official clients send no list at all, which is fine too.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+/// What is offered to clients, by what they want.
+struct Configs {
+    apps: Arc<ServerConfig>,
+    api: Arc<ServerConfig>,
+    other: Arc<ServerConfig>,
+}
+
+impl Configs {
+    fn new(minter: Minter) -> Result<Self, TlsError> {
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(minter));
+        // The official clients send no list at all, which is fine too.
+        let offer = |protocols: &[&[u8]]| {
+            let mut config = config.clone();
+            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+            Arc::new(config)
+        };
+        Ok(Self {
+            apps: offer(&[HTTP2, b"http/1.1"]),
+            api: offer(&[b"http/1.1"]),
+            other: offer(&[]),
+        })
+    }
 }
 
 /// Chooses and mints certificates while clients say hello.

@@ -2,6 +2,7 @@
 //! requests written byte by byte, either engine beneath.
 
 mod acceptance;
+mod access;
 mod apps;
 mod archives;
 mod auth;
@@ -16,12 +17,14 @@ mod crash;
 mod diagnose;
 mod disagreements;
 mod documents;
+mod doors;
 mod engines;
 mod events;
 mod faults;
 mod files;
 mod flow;
 mod frames;
+mod grpc;
 mod hostile;
 mod image_import;
 mod instances;

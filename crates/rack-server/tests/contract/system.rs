@@ -9,7 +9,23 @@ on_both_engines!(
     parameters_are_merged_and_stay,
     what_is_a_fact_cannot_be_changed,
     calls_about_clouds_are_answered,
+    the_authority_can_be_had,
 );
+
+async fn the_authority_can_be_had(engine: Engine) {
+    let (world, rack) = engine.with_rack().await;
+    let answer = rack.get("/system/ca").await;
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/x-pem-file")
+    );
+    let kept = std::fs::read_to_string(world.data.path().join("ca.pem")).expect("the authority");
+    assert_eq!((answer.status, answer.text()), (200, kept));
+    assert_eq!(answer.text().matches("-----BEGIN ").count(), 1, "no key");
+    let production = world.rack("production").await;
+    assert_eq!(production.get("/system/ca").await.body, answer.body);
+    assert_eq!(world.stranger().get("/system/ca").await.status, 401);
+}
 
 async fn parameters_are_merged_and_stay(engine: Engine) {
     let (world, rack) = engine.with_rack().await;

@@ -50,18 +50,20 @@ async fn the_manifest_is_shown_as_declared(engine: Engine) {
         .release("myapp", &[("convox.yml", BALANCED), PLAIN[1]])
         .await;
     rack.promote("myapp", &release).await;
+    let balancers = rack.get("/apps/myapp/balancers?").await.json();
+    let endpoint = text(&balancers[0], "endpoint");
+    assert!(endpoint.starts_with("127.0.0.1:"), "{endpoint}");
     assert_eq!(
-        rack.get("/apps/myapp/balancers?").await.json(),
+        balancers,
         json!([{
             "name": "mail",
-            "endpoint": "",
+            "endpoint": endpoint,
             "ports": [
                 { "protocol": "TCP", "source": 25, "target": 3001 },
                 { "protocol": "UDP", "source": 53, "target": 3002 },
             ],
             "service": "web",
-        }]),
-        "nothing listens, so there is no endpoint"
+        }])
     );
     assert_eq!(
         rack.get("/apps/myapp/manifest/services/web").await.json(),

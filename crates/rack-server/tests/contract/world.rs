@@ -106,6 +106,7 @@ impl World {
             password: Some(engine.password().into()),
             settings: Settings {
                 port: address.port(),
+                usual_port: false,
                 build_timeout: Duration::from_secs(30),
                 promote_timeout: engine.promote_timeout(),
                 steady: Duration::from_millis(500),

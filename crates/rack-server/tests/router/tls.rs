@@ -16,6 +16,15 @@ use crate::world::{HOST, World, get, http, key, named, read, send, soon, tls};
 
 /// Connects the way a browser does that trusts our authority and nobody else.
 async fn encrypted(world: &World, name: &str) -> std::io::Result<TlsStream<TcpStream>> {
+    encrypted_with(world, name, &[b"http/1.1"]).await
+}
+
+/// The same for one that speaks these protocols.
+pub(crate) async fn encrypted_with(
+    world: &World,
+    name: &str,
+    protocols: &[&[u8]],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let authority = world.tls.authority().await.expect("an authority");
     let mut roots = RootCertStore::empty();
     roots
@@ -27,7 +36,7 @@ async fn encrypted(world: &World, name: &str) -> std::io::Result<TlsStream<TcpSt
             .expect("versions")
             .with_root_certificates(roots)
             .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     let name = ServerName::try_from(name.to_owned()).expect("a name");
     soon(TlsConnector::from(Arc::new(config)).connect(name, world.connect().await)).await
 }
@@ -50,7 +59,9 @@ async fn tls_and_plain_http_share_the_port() {
     };
     assert_eq!(world.get("localhost", "/").await.1, "false 127.0.0.1");
     assert_eq!(files(), 0, "the authority is made when it is needed");
-    let stream = encrypted(&world, "localhost").await.expect("trusted");
+    let stream = encrypted_with(&world, "localhost", &[b"h2", b"http/1.1"])
+        .await
+        .expect("trusted");
     assert_eq!(
         stream.get_ref().1.alpn_protocol(),
         Some(b"http/1.1".as_slice())

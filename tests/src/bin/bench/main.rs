@@ -1,7 +1,7 @@
 //! Measures what people wait for, beside a floor measured in the same run, and
 //! prints a table. `make bench` runs it on release builds; it fails only when
 //! something does not work, never because something is slow. Words choose what is
-//! measured: `artifacts`, `copies`, `flow`, `followers`, `lists`, `promotes`, `start-up`, `streams`.
+//! measured: `artifacts`, `copies`, `flow`, `followers`, `lists`, `promotes`, `router`, `start-up`, `streams`.
 
 #![expect(clippy::print_stdout, reason = "the table is what it is for")]
 
@@ -16,6 +16,7 @@ mod copies;
 mod followers;
 mod lists;
 mod promotes;
+mod router;
 mod startup;
 mod streams;
 
@@ -32,6 +33,11 @@ struct Row {
 fn main() {
     // Without words, everything.
     let words: Vec<String> = std::env::args().skip(1).collect();
+    // The process behind the router, in its container.
+    if words == ["answer"] {
+        router::answer();
+        return;
+    }
     let wants = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
     let mut rows = Vec::new();
     if wants("flow") {
@@ -50,6 +56,9 @@ fn main() {
     }
     if wants("promotes") {
         rows.extend(promotes::rows(&World::docker()));
+    }
+    if wants("router") && (router::possible() || !words.is_empty()) {
+        rows.extend(router::rows(&World::docker()));
     }
     if wants("start-up") {
         rows.extend(startup::rows(&World::simulated()));

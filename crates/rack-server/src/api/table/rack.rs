@@ -71,6 +71,10 @@ pub(super) fn of_the_rack() -> Vec<Route> {
             .says("sets parameters of the rack")
             .form("count:int type version parameters:map force:bool")
             .used_by(ALL),
+        get("/system/ca", system::authority)
+            .says("gives the certificate of the server's own authority; an addition of this server")
+            .gives_bytes()
+            .used_by(&[Own]),
         get("/system/capacity", capacity::get)
             .says("says what the rack's machine has and what is promised on it")
             .gives::<Capacity>()

@@ -39,6 +39,7 @@ mod dockerfile;
 mod dump;
 mod fault;
 mod files;
+mod grpc;
 mod image;
 mod log;
 mod port;

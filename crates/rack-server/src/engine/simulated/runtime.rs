@@ -19,7 +19,7 @@ use super::catalog::Volume;
 use super::database::{Database, Program};
 use super::process::{LogWriter, NewProcess, Process, has_labels, is_resource, short};
 use super::shell::{Shell, Unknown};
-use super::{Shared, blocking, down, fault, image, no_image, port};
+use super::{Shared, blocking, down, fault, grpc, image, no_image, port};
 
 /// Bytes a pipe holds before its writer waits.
 const PIPE: usize = 64 << 10;
@@ -382,7 +382,7 @@ pub(super) fn dial(shared: &Arc<Shared>, id: &str, number: u16) -> Result<Connec
         let text = format!("connection to port {number} of the simulated process refused");
         EngineError::Stream(io::Error::new(io::ErrorKind::ConnectionRefused, text))
     };
-    let (identity, resource, token) = shared.processes.with(id, |process| {
+    let (identity, resource, grpc, token) = shared.processes.with(id, |process| {
         let faults = shared
             .faults
             .of_process(&process.spec.labels, &process.faults);
@@ -396,9 +396,12 @@ pub(super) fn dial(shared: &Arc<Shared>, id: &str, number: u16) -> Result<Connec
         if !resource && !process.ports.contains(&number) {
             return Err(refused());
         }
+        let port = process.spec.labels.get(label::PORT);
+        let grpc = port.is_some_and(|port| *port == format!("grpc:{number}"));
         Ok((
             identity(process, faults.never_healthy),
             resource,
+            grpc,
             process.run.clone(),
         ))
     })??;
@@ -411,6 +414,8 @@ pub(super) fn dial(shared: &Arc<Shared>, id: &str, number: u16) -> Result<Connec
         let serve = async {
             if resource {
                 port::serve_resource(far, number).await;
+            } else if grpc {
+                grpc::serve(far, identity).await;
             } else {
                 port::serve_http(far, identity).await;
             }
