@@ -480,6 +480,9 @@ fn reach(service: &Service, map: &mut Entries) {
     map.put_list("nlb", &service.nlb);
     if service.port.is_some() {
         map.put("health", &service.health);
+        if service.health.grpc {
+            map.put("grpcHealthEnabled", true);
+        }
         map.put_some("startupProbe", service.startup.as_ref());
     }
     map.put_some("liveness", service.liveness.as_ref());

@@ -114,7 +114,7 @@ fn what_means_nothing_on_one_machine_says_so() {
         warnings(
             "services:\n  web:\n    nlb:\n      - {port: 1, cross_zone: true}\n      - {port: 2, cross_zone: no}\n"
         ),
-        ["convox.yml:4:29: cross_zone of an nlb port has no effect here"]
+        ["convox.yml:4:31: cross_zone of an nlb port has no effect here"]
     );
     assert_eq!(load("services: {web: {nlb: []}}").warnings, []);
 }

@@ -150,6 +150,7 @@ pub struct Parts {
 impl Context {
     /// Puts a context together.
     pub fn new(parts: Parts) -> Arc<Self> {
+        let tasks = TaskTracker::new();
         Arc::new(Self {
             server: parts.server,
             rack: parts.rack,
@@ -159,7 +160,7 @@ impl Context {
             engine: parts.engine,
             machine: parts.machine,
             logs: parts.logs,
-            doors: Doors::new(parts.shutdown.child_token()),
+            doors: Doors::new(parts.shutdown.child_token(), tasks.clone()),
             tls: Arc::new(Tls::new(
                 Arc::clone(&parts.authority),
                 Arc::clone(&parts.router),
@@ -176,7 +177,7 @@ impl Context {
             authority: parts.authority,
             settings: parts.settings,
             shutdown: parts.shutdown,
-            tasks: TaskTracker::new(),
+            tasks,
             promotes: Mutex::default(),
             hooks: super::webhook::Hooks::default(),
             news: watch::channel(0).0,

@@ -16,6 +16,7 @@ use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::flight::{Flights, InFlight};
 use super::rules;
@@ -102,14 +103,17 @@ pub struct Doors {
     /// By app and service.
     services: Mutex<HashMap<(String, String), Service>>,
     shutdown: CancellationToken,
+    /// Waited for at the end, so that another server finds the ports free.
+    tasks: TaskTracker,
 }
 
 impl Doors {
     /// None yet; all close with the token.
-    pub fn new(shutdown: CancellationToken) -> Self {
+    pub fn new(shutdown: CancellationToken, tasks: TaskTracker) -> Self {
         Self {
             services: Mutex::default(),
             shutdown,
+            tasks,
         }
     }
 
@@ -160,7 +164,7 @@ impl Doors {
             way: Arc::new(ArcSwap::from_pointee(way)),
             close: self.shutdown.child_token(),
         };
-        tokio::spawn(serve(
+        self.tasks.spawn(serve(
             listener,
             Arc::clone(&door.way),
             Arc::clone(&service.lanes),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::body::{Body, Bytes};
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -263,13 +263,16 @@ async fn many_streams_are_spread_over_connections() {
         .router
         .publish(key(), vec![], vec![Arc::clone(&target)])
         .expect("published");
+    let (end, _) = tokio::sync::watch::channel(());
     let mut open = Vec::new();
     for _ in 0..3 {
         let mut client = http2(world.connect().await).await;
         for _ in 0..70 {
-            let waits = Body::new(StreamBody::new(futures::stream::pending::<
-                Result<Frame<Bytes>, Infallible>,
-            >()));
+            let mut end = end.subscribe();
+            // Says nothing, until all of them end.
+            let silence = futures::stream::once(async move { drop(end.changed().await) })
+                .filter_map(|()| async { None::<Result<Frame<Bytes>, Infallible>> });
+            let waits = Body::new(StreamBody::new(silence));
             let answer = soon(client.send_request(call("/echo.Echo/Chat", waits))).await;
             open.push((answer.expect("an answer"), client.clone()));
         }
@@ -279,7 +282,7 @@ async fn many_streams_are_spread_over_connections() {
     let request = call("/echo.Echo/Say", Body::from(message("hello")));
     let answer = soon(client.send_request(request)).await.expect("an answer");
     assert_eq!(answer.status(), 200);
-    drop((open, answer));
+    drop((open, answer, end));
     soon(target.drained()).await;
 }
 
