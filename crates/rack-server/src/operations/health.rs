@@ -109,9 +109,11 @@ async fn passes(
         let found = match (&probe.check, &member.target) {
             (StartupCheck::Port(port), _) => {
                 let target = target_of(context, member, *port, Scheme::Other);
-                ask(&target, "", timeout).await
+                ask(&target, false, "", timeout).await
             }
-            (StartupCheck::Path(path), Some(target)) => ask(target, path, timeout).await,
+            (StartupCheck::Path(path), Some(target)) => {
+                ask(target, false, path, timeout).await
+            }
             (StartupCheck::Path(_), None) => Ok(()),
         };
         let Err(reason) = found else {
@@ -130,7 +132,7 @@ fn asked(context: &Context, member: &Member, port: Option<&Port>) -> Option<Arc<
     match port {
         None => member.target.clone(),
         Some(port) => {
-            let scheme = supervise::scheme(&port.scheme);
+            let scheme = Scheme::of(&port.scheme);
             Some(target_of(context, member, port.port, scheme))
         }
     }

@@ -101,15 +101,6 @@ async fn wait_end(context: &Context, id: &str) -> Option<i64> {
     }
 }
 
-/// What a port of a manifest speaks.
-pub fn scheme(word: &str) -> Scheme {
-    match word {
-        "https" => Scheme::Https,
-        "http" => Scheme::Http,
-        _ => Scheme::Other,
-    }
-}
-
 /// Takes a running service process into the fleet and looks after it.
 pub fn adopt(context: &Arc<Context>, id: &str, labels: &Labels) -> Arc<Member> {
     let text = |name: &str| labels.get(name).cloned().unwrap_or_default();
