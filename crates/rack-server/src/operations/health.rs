@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use super::context::Context;
 use super::error::{Failure, Result};
 use super::fleet::{self, Member};
-use super::supervise;
 use crate::router::{Router, Scheme, Target};
 
 /// Good answers in a row that make a process healthy, bad ones that make it unhealthy.
@@ -111,9 +110,7 @@ async fn passes(
                 let target = target_of(context, member, *port, Scheme::Other);
                 ask(&target, false, "", timeout).await
             }
-            (StartupCheck::Path(path), Some(target)) => {
-                ask(target, false, path, timeout).await
-            }
+            (StartupCheck::Path(path), Some(target)) => ask(target, false, path, timeout).await,
             (StartupCheck::Path(_), None) => Ok(()),
         };
         let Err(reason) = found else {
