@@ -1,5 +1,6 @@
 //! The server in a container of its own: the same racks, data and addresses as outside.
 
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 use end_to_end::{World, programs, root, wait_until};
@@ -100,10 +101,26 @@ fn a_server_in_a_container_has_the_same_racks_as_one_outside() {
         answer.stderr
     );
     assert!(world.kill_server());
-    world
-        .convox(&["install", "--in-docker", "--stack-name", "third"])
-        .ok();
+    let further = {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+        free.local_addr().expect("bound").port()
+    };
+    let with = |port: u16| {
+        let port = port.to_string();
+        let words = ["install", "--in-docker", "--stack-name", "third", "--http"];
+        world.convox(&[&words[..], &[&port]].concat())
+    };
+    with(further).ok();
+    assert!(TcpStream::connect(("127.0.0.1", further)).is_ok());
+    let refused = with(1);
+    assert_eq!(refused.status, 1);
+    let remedy = format!("`docker rm --force {}`", made.container);
+    assert!(refused.stderr.contains(&remedy), "{}", refused.stderr);
+    docker(&["stop", &made.container]);
+    let refused = with(1);
+    assert!(refused.stderr.contains(&remedy), "{}", refused.stderr);
     assert_eq!(world.active("staging").0, release);
+    assert!(TcpStream::connect(("127.0.0.1", further)).is_ok());
     wait_until("the page to be there", || world.page(host, "/").0 == 200);
     for rack in ["staging", "production", "third"] {
         world.convox(&["rack", "uninstall", rack, "--force"]).ok();

@@ -134,7 +134,12 @@ pub(crate) fn create(server: &Server, listen: &str, password: &str) -> Result<St
     let name = format!("twinrack-server-{port}");
     let path = |path: &Path| path.display().to_string();
     let mount = |place: &Path| format!("type=bind,source={0},target={0}", place.display());
-    let made = docker(&[
+    let user = format!("{}:{}", owner.uid(), owner.gid());
+    let group = group.to_string();
+    let (socket_mount, data_mount) = (mount(&socket), mount(&server.data));
+    let engine = format!("DOCKER_HOST=unix://{}", path(&socket));
+    let (data, password_file) = (path(&server.data), path(&secret));
+    let run = [
         "run",
         "--detach",
         "--name",
@@ -144,25 +149,34 @@ pub(crate) fn create(server: &Server, listen: &str, password: &str) -> Result<St
         "--network",
         "host",
         "--user",
-        &format!("{}:{}", owner.uid(), owner.gid()),
+        &user,
         "--group-add",
-        &group.to_string(),
+        &group,
         "--mount",
-        &mount(&socket),
+        &socket_mount,
         "--mount",
-        &mount(&server.data),
+        &data_mount,
         "--env",
-        &format!("DOCKER_HOST=unix://{}", path(&socket)),
+        &engine,
         "--env",
         "MALLOC_ARENA_MAX=2",
         &image,
         "--listen",
         listen,
         "--data",
-        &path(&server.data),
+        &data,
         "--password-file",
-        &path(&secret),
-    ]);
+        &password_file,
+    ];
+    let further: Vec<_> = server
+        .further_ports()?
+        .iter()
+        .map(|port| format!("127.0.0.1:{port}"))
+        .collect();
+    let further = further
+        .iter()
+        .flat_map(|address| ["--listen", address.as_str()]);
+    let made = docker(&run.into_iter().chain(further).collect::<Vec<_>>());
     let marked = made.and_then(|_| {
         let marker = server.data.join(MARKER);
         fs::write(&marker, &name).map_err(|source| ServerError::Data {

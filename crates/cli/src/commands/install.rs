@@ -308,6 +308,8 @@ async fn open_ports(server: &Server, ports: &[u16]) -> Result<Option<Vec<u16>>, 
     if ports.is_empty() {
         return Ok(None);
     }
+    let before = server.further_ports()?;
+    let container = container::of(server)?;
     if server.check().await? == Answer::Server {
         for port in ports {
             if server.at(*port).check().await? != Answer::Server {
@@ -316,15 +318,35 @@ async fn open_ports(server: &Server, ports: &[u16]) -> Result<Option<Vec<u16>>, 
                         "the server on {} runs already and does not listen on port {port}",
                         server.host
                     ),
-                    "stop it (SIGTERM to rack-server) and run this again: apps go on meanwhile",
+                    match container {
+                        None => "stop it (SIGTERM to rack-server) and run this again: apps go on \
+                                 meanwhile"
+                            .to_owned(),
+                        Some(name) => another_container(&name),
+                    },
                 ));
             }
         }
         return Ok(None);
     }
-    let before = server.further_ports()?;
+    if let Some(name) = container
+        && ports.iter().any(|port| !before.contains(port))
+    {
+        return Err(Error::with_hint(
+            format!("container {name} was made for a server with other ports"),
+            another_container(&name),
+        ));
+    }
     server.set_further_ports(ports)?;
     Ok(Some(before))
+}
+
+/// What a container listens on is said when it is made.
+fn another_container(name: &str) -> String {
+    format!(
+        "remove it with `docker rm --force {name}` and run this again with --in-docker: apps go \
+         on meanwhile"
+    )
 }
 
 /// In a `rack exec` the racks that were asked for are there already, and others would stay.

@@ -172,7 +172,7 @@ async fn what_can_be_read_in_two_ways_does_not_pass() {
         .router
         .publish(key(), vec!["other.example".into()], vec![process.target()])
         .expect("published");
-    let long = "x".repeat(140 * 1024);
+    let long = "x".repeat(200 * 1024);
     let many = "a: b\r\n".repeat(200);
     let rows: Vec<(&str, Fate, String)> = vec![
         ("plain", One, "POST / HTTP/1.1\r\nHost: H\r\nContent-Length: 3\r\n\r\nabc".into()),

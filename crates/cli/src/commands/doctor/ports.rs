@@ -20,10 +20,13 @@ pub(super) async fn look(server: &Server) -> Vec<Finding> {
         if let Ok(answer) = server.check().await {
             found.push(own(address, answer));
         }
-        let usual = USUAL.into_iter().filter(|port| *port != address.port());
-        found.extend(
-            usual.map(|port| usual_finding(port, &probe(SocketAddr::new(address.ip(), port)))),
-        );
+        for port in USUAL.into_iter().filter(|port| *port != address.port()) {
+            let probe = match server.at(port).check().await {
+                Ok(Answer::Server) => Probe::Own,
+                _ => probe(SocketAddr::new(address.ip(), port)),
+            };
+            found.push(usual_finding(port, &probe));
+        }
     }
     found
 }
@@ -31,6 +34,8 @@ pub(super) async fn look(server: &Server) -> Vec<Finding> {
 /// What became of the wish to listen.
 #[derive(Debug, PartialEq, Eq)]
 enum Probe {
+    /// The server listens there.
+    Own,
     Free,
     Taken(Option<String>),
     Forbidden,
@@ -51,10 +56,12 @@ fn probe(address: SocketAddr) -> Probe {
 
 fn own(address: SocketAddr, answer: Answer) -> Finding {
     let other = "set RACK_SERVER_LISTEN to a free address of this machine";
-    if answer == Answer::Server {
-        return Finding::ok(CHECK, format!("{address} is the server's"));
-    }
-    match probe(address) {
+    let probe = match answer {
+        Answer::Server => Probe::Own,
+        _ => probe(address),
+    };
+    match probe {
+        Probe::Own => Finding::ok(CHECK, format!("{address} is the server's")),
         Probe::Free => Finding::ok(CHECK, format!("{address} is free for the server")),
         Probe::Taken(by) => Finding::new(
             CHECK,
@@ -80,14 +87,20 @@ fn own(address: SocketAddr, answer: Answer) -> Finding {
 /// Nothing depends on these: apps have addresses with the server's port.
 fn usual_finding(port: u16, probe: &Probe) -> Finding {
     match probe {
-        Probe::Free => Finding::ok(CHECK, format!("{port} is free")),
+        Probe::Own => Finding::ok(CHECK, format!("{port} is the server's")),
+        Probe::Free => Finding::ok(
+            CHECK,
+            format!("{port} is free: `convox install {}` takes it", option(port)),
+        ),
         Probe::Taken(by) => Finding::new(
             CHECK,
             State::Note,
             format!("{port} is held by {}", named(by.as_deref())),
             format!(
-                "{} if apps are to have addresses without a port; with one they are reached anyway",
-                end(by.as_deref(), port)
+                "{} and `convox install {}` if apps are to have addresses without a port; with one \
+                 they are reached anyway",
+                end(by.as_deref(), port),
+                option(port)
             ),
         ),
         Probe::Forbidden => Finding::new(
@@ -96,7 +109,8 @@ fn usual_finding(port: u16, probe: &Probe) -> Finding {
             format!("{port} is for privileged programs only"),
             format!(
                 "`sudo sysctl net.ipv4.ip_unprivileged_port_start={port}` allows it to all, if apps \
-                 are to have addresses without a port"
+                 are to have addresses without a port (`convox install {}`)",
+                option(port)
             ),
         ),
         Probe::Impossible(why) => Finding::new(
@@ -106,6 +120,12 @@ fn usual_finding(port: u16, probe: &Probe) -> Finding {
             "apps are reached by addresses with the server's port",
         ),
     }
+}
+
+/// What has the server listen there too.
+fn option(port: u16) -> String {
+    let scheme = if port == 443 { "https" } else { "http" };
+    format!("--{scheme} {port}")
 }
 
 fn named(by: Option<&str>) -> &str {
