@@ -1,9 +1,9 @@
 //! The ports of the server: one, and others if it is told so.
 //!
 //! Responsible for accepting connections, telling TLS, HTTP/1.1 and HTTP/2 apart by the first
-//! bytes, refusing requests that can be read in two ways, handing each request to the router or the API by its host, and for ending
-//! well: what is in flight at shutdown may finish. It refuses addresses other
-//! machines can reach unless told otherwise.
+//! bytes, refusing requests that can be read in two ways, handing each request to the router
+//! or the API by its host, and for ending well: what is in flight at shutdown may finish. It
+//! refuses addresses other machines can reach unless told otherwise.
 
 mod streams;
 
