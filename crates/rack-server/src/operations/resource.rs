@@ -8,6 +8,9 @@
 mod data;
 mod kind;
 mod mysql;
+mod postgres;
+mod rabbitmq;
+mod redis;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

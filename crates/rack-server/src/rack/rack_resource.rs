@@ -55,7 +55,7 @@ const fn choice(
 /// and clouds do nothing here.
 const POSTGRES: &[Choice] = &[
     choice(DATABASE, "app", "Name of the database", Effect::AtFirst),
-    choice(VERSION, "", "Version of Postgres", Effect::Always),
+    choice(VERSION, "", "Version of the software", Effect::Always),
     choice(
         PASSWORD,
         "(generated)",
@@ -101,6 +101,20 @@ const MYSQL: &[Choice] = &[
     choice("Private", "", "Kind of network", Effect::None),
 ];
 
+const RABBITMQ: &[Choice] = &[
+    choice(DATABASE, "app", "Name of the virtual host", Effect::AtFirst),
+    choice(VERSION, "", "Version of RabbitMQ", Effect::Always),
+    choice(
+        PASSWORD,
+        "(generated)",
+        "Password of the user",
+        Effect::AtFirst,
+    ),
+    choice(USERNAME, "app", "Name of the user", Effect::AtFirst),
+    choice("InstanceType", "", "Kind of machine", Effect::None),
+    choice("Private", "", "Kind of network", Effect::None),
+];
+
 const MEMCACHED: &[Choice] = &[
     choice(VERSION, "", "Version of Memcached", Effect::Always),
     choice("InstanceType", "", "Kind of machine", Effect::None),
@@ -110,7 +124,7 @@ const MEMCACHED: &[Choice] = &[
 
 const REDIS: &[Choice] = &[
     choice(DATABASE, "0", "Number of the database", Effect::Always),
-    choice(VERSION, "", "Version of Redis", Effect::Always),
+    choice(VERSION, "", "Version of the software", Effect::Always),
     choice("AutomaticFailoverEnabled", "", "Failover", Effect::None),
     choice(
         "Encrypted",
@@ -135,8 +149,11 @@ const TYPES: &[(&str, &[Choice])] = &[
     ("mariadb", MYSQL),
     ("memcached", MEMCACHED),
     ("mysql", MYSQL),
+    ("postgis", POSTGRES),
     ("postgres", POSTGRES),
+    ("rabbitmq", RABBITMQ),
     ("redis", REDIS),
+    ("valkey", REDIS),
     (WEBHOOK, HOOK),
 ];
 
@@ -197,14 +214,17 @@ fn check(kind: &str, choice: &Choice, value: &str) -> Result<()> {
         {
             refuse("use a version such as 15 or 15.4")
         }
-        ("redis", DATABASE) if !value.parse::<u8>().is_ok_and(|number| number < 16) => {
+        ("redis" | "valkey", DATABASE) if !value.parse::<u8>().is_ok_and(|number| number < 16) => {
             refuse("use a number from 0 to 15")
         }
-        ("postgres", DATABASE | USERNAME) if !word(63) => {
+        ("postgres" | "postgis" | "rabbitmq", DATABASE | USERNAME) if !word(63) => {
             refuse("use letters, digits and underscores, a letter first")
         }
         ("mysql" | "mariadb", USERNAME) if value.eq_ignore_ascii_case("root") => {
             refuse("root is the administrator, choose another name")
+        }
+        ("rabbitmq", USERNAME) if value == "guest" => {
+            refuse("guest is let in from the broker's own host only, choose another name")
         }
         ("mysql" | "mariadb", DATABASE | USERNAME) if !word(32) => {
             refuse("use at most 32 letters, digits and underscores, a letter first")
@@ -619,6 +639,9 @@ mod tests {
         for (kind, name, value) in [
             ("oracle", "Database", "app"),
             ("mysql", "Username", "root"),
+            ("rabbitmq", "Username", "guest"),
+            ("rabbitmq", "Database", "a/b"),
+            ("valkey", "Database", "16"),
             ("mariadb", "Database", "a`b"),
             ("memcached", "Password", "long-enough"),
             ("postgres", "Nope", "1"),

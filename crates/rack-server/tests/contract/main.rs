@@ -3,6 +3,7 @@
 
 mod acceptance;
 mod access;
+mod amqp;
 mod apps;
 mod archives;
 mod auth;

@@ -269,7 +269,7 @@ async fn a_rack_goes_with_its_resources(engine: Engine) {
 async fn types_are_listed(engine: Engine) {
     let (_world, rack) = engine.with_rack().await;
     let types = rack.send("OPTIONS", "/resources?", &[], b"").await.json();
-    assert_eq!(text(&types[4], "name"), "redis");
+    assert_eq!(text(&types[6], "name"), "redis");
 }
 
 #[tokio::test]
@@ -286,16 +286,19 @@ async fn types_have_options_and_everything_else_is_refused() {
         "mariadb",
         "memcached",
         "mysql",
+        "postgis",
         "postgres",
+        "rabbitmq",
         "redis",
+        "valkey",
         "webhook",
     ];
     assert_eq!(names, all);
     assert_eq!(
-        types[3]["parameters"][0],
+        types[4]["parameters"][0],
         json!({ "default": "app", "description": "Name of the database (cannot be changed later)", "name": "Database" })
     );
-    assert_eq!(types[3]["parameters"][1]["default"], "15");
+    assert_eq!(types[4]["parameters"][1]["default"], "15");
     for kind in types.as_array().expect("a list") {
         for option in kind["parameters"].as_array().expect("a list") {
             assert!(!text(option, "description").is_empty() && !text(option, "name").is_empty());
@@ -304,6 +307,12 @@ async fn types_have_options_and_everything_else_is_refused() {
     rack.create("myapp").await;
     create(&rack, "webhook", "hook", &[("Url", "http://127.0.0.1:9/")]).await;
     made(&rack, "postgres", "store", &[]).await;
+    let options = [("Database", "orders"), ("Password", "long-enough")];
+    let queue = made(&rack, "rabbitmq", "queue", &options).await;
+    assert_eq!(
+        queue["url"],
+        "amqp://app:long-enough@queue.resource.staging:5672/orders"
+    );
     for (form, status, said) in [
         ("", 400, "kind is required"),
         ("kind=oracle", 400, "invalid resource type: oracle"),

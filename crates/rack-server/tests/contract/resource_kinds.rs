@@ -3,13 +3,16 @@
 
 use serde_json::json;
 
+use super::amqp::Broker;
 use super::engines::{Engine, on_both_engines};
-use super::flow::PLAIN;
+use super::flow::{PLAIN, text};
 use super::resources_data::{console, dump, restore};
 
 on_both_engines!(
     mariadb_is_a_database_like_the_others,
     memcached_is_a_cache_without_data,
+    rabbitmq_keeps_its_messages,
+    types_that_differ_in_their_image_only,
 );
 
 const MARIADB: &str = "services:
@@ -179,7 +182,7 @@ async fn memcached_is_a_cache_without_data(engine: Engine) {
         (
             "type: oracle",
             "resource session-cache has type oracle, which this server cannot run; it runs \
-             postgres, mysql, mariadb, redis, memcached",
+             postgres, postgis, mysql, mariadb, redis, valkey, memcached, rabbitmq",
         ),
         (
             "type: memcached\n    options: {mem: much}",
@@ -193,5 +196,160 @@ async fn memcached_is_a_cache_without_data(engine: Engine) {
         rack.post(&format!("/apps/myapp/releases/{release}/promote"), "")
             .await
             .fails(400, expected);
+    }
+}
+
+const RABBITMQ: &str = "services:
+  web:
+    build: .
+    command: sleep 100000
+    resources: [orders]
+    termination:
+      grace: 1
+resources:
+  orders:
+    type: rabbitmq
+";
+
+async fn rabbitmq_keeps_its_messages(engine: Engine) {
+    const ORDERS: &str = "/apps/myapp/resources/orders";
+    let (_world, rack) = engine.with_rack().await;
+    rack.create("myapp").await;
+    let release = rack
+        .release("myapp", &[("convox.yml", RABBITMQ), PLAIN[1]])
+        .await;
+    rack.promote("myapp", &release).await;
+
+    let url = text(&rack.get(ORDERS).await.json(), "url");
+    let host = "orders.resource.myapp.staging";
+    assert!(
+        url.starts_with("amqp://app:") && url.ends_with(&format!("@{host}:5672/app")),
+        "{url}"
+    );
+    let ask = "echo $ORDERS_URL $ORDERS_USER $ORDERS_NAME $ORDERS_PORT $ORDERS_HOST; echo amqp://app:$ORDERS_PASS@";
+    let (_, said) = rack.exec("myapp", "web", ask, b"").await;
+    let said = String::from_utf8(said).expect("text");
+    let (first, second) = said.trim().split_once('\n').expect("two lines");
+    assert_eq!(first, format!("{url} app app 5672 {host}"));
+    assert!(url.starts_with(second.trim()), "{second}");
+
+    if engine.is_docker() {
+        let mut broker = Broker::connect(&rack, &url).await;
+        assert_eq!(broker.queue("paid").await, 0);
+        broker.publish("paid", "order 7, ünï").await;
+        // Nobody else is let in: to clients that do not say they would understand it, no reason is given.
+        let mut stranger = Broker::reach(&rack, &url).await;
+        stranger.introduce("guest", "guest").await;
+        let said = stranger.rest().await;
+        assert_eq!(said, "");
+    } else {
+        let mut broker = Broker::reach(&rack, &url).await;
+        broker.introduce("app", "any").await;
+        let said = broker.rest().await;
+        assert!(
+            said.contains("simulated broker: nothing runs here"),
+            "{said}"
+        );
+    }
+
+    // Another process has the same queues.
+    let options = "type: rabbitmq\n    options: {mem: 500}";
+    let manifest = RABBITMQ.replace("type: rabbitmq", options);
+    let release = rack
+        .release("myapp", &[("convox.yml", &manifest), PLAIN[1]])
+        .await;
+    rack.promote("myapp", &release).await;
+    let log = rack.log("myapp").await;
+    let replaced = "resource changed: replacing its process, keeping its data";
+    assert_eq!(log.matches(replaced).count(), 1, "{log}");
+    assert_eq!(text(&rack.get(ORDERS).await.json(), "url"), url);
+    if engine.is_docker() {
+        let said = console(
+            &rack,
+            ORDERS,
+            "list_queues name messages\nnonsense '\nexit\n",
+        )
+        .await;
+        assert!(said.contains("paid\t1"), "{said}");
+        let mut broker = Broker::connect(&rack, &url).await;
+        assert_eq!(broker.queue("paid").await, 1);
+        assert_eq!(broker.take("paid").await, "order 7, ünï");
+        assert_eq!(broker.queue("paid").await, 0);
+    } else {
+        let said = console(&rack, ORDERS, "list_queues\n").await;
+        assert!(said.contains("simulated: list_queues"), "{said}");
+    }
+    rack.get(&format!("{ORDERS}/data"))
+        .await
+        .fails(400, "export not available for resources of type: rabbitmq");
+    restore(&rack, ORDERS, b"{}")
+        .await
+        .fails(400, "import not available for resources of type: rabbitmq");
+}
+
+/// The images are others' here: those of the types themselves are large, or nowhere to be made from.
+const RELATIVES: &str = "services:
+  web:
+    build: .
+    command: sleep 100000
+    resources: [places, cache]
+    termination:
+      grace: 1
+resources:
+  places:
+    type: postgis
+    image: postgres:15
+  cache:
+    type: valkey
+    image: redis:7
+";
+
+async fn types_that_differ_in_their_image_only(engine: Engine) {
+    const PLACES: &str = "/apps/myapp/resources/places";
+    const CACHE: &str = "/apps/myapp/resources/cache";
+    let (_world, rack) = engine.with_rack().await;
+    rack.create("myapp").await;
+    let manifest = if engine.is_docker() {
+        RELATIVES.to_owned()
+    } else {
+        RELATIVES
+            .replace("    image: postgres:15\n", "")
+            .replace("    image: redis:7\n", "")
+    };
+    let release = rack
+        .release("myapp", &[("convox.yml", &manifest), PLAIN[1]])
+        .await;
+    rack.promote("myapp", &release).await;
+    let url = text(&rack.get(PLACES).await.json(), "url");
+    let place = "@places.resource.myapp.staging:5432/app?sslmode=disable";
+    assert!(
+        url.starts_with("postgres://app:") && url.ends_with(place),
+        "{url}"
+    );
+    let url = text(&rack.get(CACHE).await.json(), "url");
+    assert_eq!(url, "redis://cache.resource.myapp.staging:6379/0");
+
+    restore(
+        &rack,
+        PLACES,
+        b"CREATE TABLE items (id int);\nINSERT INTO items VALUES (41);\n",
+    )
+    .await
+    .ok();
+    let dumped = dump(&rack, PLACES).await;
+    restore(&rack, PLACES, &dumped).await.ok();
+    let said = console(&rack, CACHE, "set greeting hello\n").await;
+    let kept = dump(&rack, CACHE).await;
+    if engine.is_docker() {
+        assert_eq!(said, "OK\n");
+        let said = console(&rack, PLACES, "SELECT 'found ' || (id + 1) FROM items;\n").await;
+        assert!(said.contains("found 42"), "{said}");
+        console(&rack, CACHE, "set greeting other\n").await;
+        restore(&rack, CACHE, &kept).await.ok();
+        assert_eq!(console(&rack, CACHE, "get greeting\n").await, "hello\n");
+    } else {
+        assert!(said.contains("simulated: set greeting hello"), "{said}");
+        restore(&rack, CACHE, &kept).await.ok();
+        assert_eq!(dump(&rack, CACHE).await, kept);
     }
 }

@@ -64,9 +64,9 @@ impl Program {
             "sh" if has("dump-mysql") => Some(Self::DumpStatements),
             "sh" if has("restore-mysql") => Some(Self::RestoreStatements),
             "psql" => Some(Self::Console),
-            "sh" if has("console-mysql") => Some(Self::Console),
+            "sh" if has("console-mysql") || has("console-rabbitmq") => Some(Self::Console),
             // With a command it is asked something.
-            "redis-cli" if !has("ping") && !has("config") => Some(Self::Console),
+            "sh" if has("redis-cli") && !has("ping") && !has("config") => Some(Self::Console),
             _ => None,
         }
     }
@@ -223,15 +223,15 @@ mod tests {
             Some(Program::RestoreSql)
         );
         assert_eq!(of(&["psql", "app"]), Some(Program::Console));
-        assert_eq!(of(&["redis-cli", "-h", "127.0.0.1", "ping"]), None);
-        assert_eq!(
-            of(&["redis-cli", "config", "set", "appendonly", "yes"]),
-            None
-        );
+        let redis = |words: &[&str]| of(&[&["sh", "-c", "script", "redis-cli"], words].concat());
+        assert_eq!(redis(&[]), Some(Program::Console));
+        assert_eq!(redis(&["ping"]), None);
+        assert_eq!(redis(&["config", "set", "appendonly", "yes"]), None);
         for (name, program) in [
             ("dump-mysql", Some(Program::DumpStatements)),
             ("restore-mysql", Some(Program::RestoreStatements)),
             ("console-mysql", Some(Program::Console)),
+            ("console-rabbitmq", Some(Program::Console)),
             ("ready-mysql", None),
         ] {
             assert_eq!(of(&["sh", "-c", "script", name]), program, "{name}");

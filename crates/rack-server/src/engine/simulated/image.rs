@@ -242,7 +242,10 @@ pub(super) fn stand_in(blobs: &Blobs, reference: &str) -> io::Result<(ConfigFile
     file.config.cmd = Some(vec![if is_system { "sh" } else { name }.to_owned()]);
     for (known, port) in [
         ("postgres", 5432),
+        ("postgis", 5432),
         ("redis", 6379),
+        ("valkey", 6379),
+        ("rabbitmq", 5672),
         ("mysql", 3306),
         ("mariadb", 3306),
         ("memcached", 11211),

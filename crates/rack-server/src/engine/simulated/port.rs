@@ -86,12 +86,14 @@ async fn answer(
     Ok(response)
 }
 
-/// Accepts and listens until the peer hangs up; tells clients of PostgreSQL, Redis and Memcached that nothing runs.
+/// Accepts and listens until the peer hangs up; tells clients of PostgreSQL, Redis,
+/// Memcached and RabbitMQ that nothing runs.
 pub(super) async fn serve_resource(mut stream: DuplexStream, port: u16) {
     let result = match port {
         5432 => postgres(&mut stream).await,
         6379 => redis(&mut stream).await,
         11211 => memcached(&mut stream).await,
+        5672 => rabbitmq(&mut stream).await,
         _ => tokio::io::copy(&mut stream, &mut tokio::io::sink())
             .await
             .map(drop),
@@ -123,6 +125,32 @@ async fn postgres(stream: &mut DuplexStream) -> std::io::Result<()> {
         stream.write_all(fields).await?;
         return stream.shutdown().await;
     }
+}
+
+/// Begins the conversation of AMQP 0-9-1, and ends it at the first word.
+async fn rabbitmq(stream: &mut DuplexStream) -> std::io::Result<()> {
+    const START: [u8; 4] = [0, 10, 0, 10];
+    const CLOSE: [u8; 4] = [0, 10, 0, 50];
+    const INTERNAL_ERROR: u16 = 541;
+    let method = |method: [u8; 4], arguments: &[u8]| {
+        let length = (method.len() + arguments.len()) as u32;
+        // A frame of a method, on the channel of the connection itself.
+        let head = [&[1, 0, 0][..], &length.to_be_bytes(), &method].concat();
+        [&head, arguments, &[0xCE]].concat()
+    };
+    let mut header = [0; 8];
+    stream.read_exact(&mut header).await?;
+    // Version 0-9, no properties, one mechanism, one language.
+    let start = b"\0\x09\0\0\0\0\0\0\0\x05PLAIN\0\0\0\x05en_US";
+    stream.write_all(&method(START, start)).await?;
+    if stream.read(&mut [0; 4096]).await? == 0 {
+        return Ok(());
+    }
+    let text = b"simulated broker: nothing runs here";
+    let code = INTERNAL_ERROR.to_be_bytes();
+    let close = [&code[..], &[text.len() as u8], text, &[0; 4]].concat();
+    stream.write_all(&method(CLOSE, &close)).await?;
+    stream.shutdown().await
 }
 
 /// Tells its version, refuses everything else.

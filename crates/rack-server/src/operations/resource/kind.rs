@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::mysql;
+use super::{mysql, postgres, rabbitmq, redis};
 use crate::engine::ExecSpec;
 
 /// A type of resource this server runs.
@@ -81,55 +81,11 @@ pub(super) enum Restore {
 
 /// All types.
 const KINDS: &[Kind] = &[
+    postgres::kind("postgres"),
     Kind {
-        word: "postgres",
-        repository: "postgres",
-        version: "15",
-        port: 5432,
-        data: Some("/var/lib/postgresql/data"),
-        accounts: true,
-        rack_user: "postgres",
-        database: "app",
-        url: |at| {
-            let Account {
-                host,
-                user,
-                password,
-                database,
-            } = at;
-            format!("postgres://{user}:{password}@{host}:5432/{database}?sslmode=disable")
-        },
-        environment: |at| {
-            variables(&[
-                ("POSTGRES_USER", at.user),
-                ("POSTGRES_PASSWORD", at.password),
-                ("POSTGRES_DB", at.database),
-                ("PGDATA", "/var/lib/postgresql/data/data"),
-            ])
-        },
-        command: None,
-        ready: Ready::Program(|at| {
-            program(&[
-                "pg_isready",
-                "-q",
-                "-h",
-                "127.0.0.1",
-                "-U",
-                at.user,
-                "-d",
-                at.database,
-            ])
-        }),
-        then: None,
-        dump: Some(|at| {
-            let flags = ["--no-owner", "--no-acl", "--clean", "--if-exists"];
-            postgres(at, "pg_dump", &flags)
-        }),
-        restore: Some(Restore::Transaction(|at| {
-            let flags = ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-o", "/dev/null"];
-            postgres(at, "psql", &flags)
-        })),
-        console: Some(|at| postgres(at, "psql", &[])),
+        repository: "postgis/postgis",
+        version: "15-3.3",
+        ..postgres::kind("postgis")
     },
     Kind {
         repository: "mysql",
@@ -137,39 +93,11 @@ const KINDS: &[Kind] = &[
         ..mysql::kind("mysql")
     },
     mysql::kind("mariadb"),
+    redis::kind("redis"),
     Kind {
-        word: "redis",
-        repository: "redis",
-        version: "7",
-        port: 6379,
-        data: Some("/data"),
-        accounts: false,
-        rack_user: "",
-        database: "0",
-        url: |at| format!("redis://{}:6379/{}", at.host, at.database),
-        environment: |_| BTreeMap::new(),
-        command: Some(&["sh", "-c", START_REDIS]),
-        ready: Ready::Program(|_| program(&["redis-cli", "-h", "127.0.0.1", "ping"])),
-        then: Some(&[
-            "redis-cli",
-            "-h",
-            "127.0.0.1",
-            "config",
-            "set",
-            "appendonly",
-            "yes",
-        ]),
-        dump: Some(|_| program(&["sh", "-c", DUMP_REDIS, "dump-redis"])),
-        restore: Some(Restore::File(|port| {
-            program(&[
-                "sh",
-                "-c",
-                RESTORE_REDIS,
-                "restore-redis",
-                &port.to_string(),
-            ])
-        })),
-        console: Some(|_| program(&["redis-cli", "-h", "127.0.0.1"])),
+        repository: "valkey/valkey",
+        version: "8.1",
+        ..redis::kind("valkey")
     },
     Kind {
         word: "memcached",
@@ -190,64 +118,8 @@ const KINDS: &[Kind] = &[
         restore: None,
         console: None,
     },
+    rabbitmq::KIND,
 ];
-
-/// Starts Redis so that every write is in a log of its own at once, and not only in the next
-/// snapshot. Data of before, which have only a snapshot, are loaded from that: the log is
-/// switched on when the server has them.
-const START_REDIS: &str = "exec docker-entrypoint.sh redis-server --appendonly \
-    \"$(test -s dump.rdb && ! test -e appendonlydir && ! test -e appendonly.aof && echo no || echo yes)\"";
-
-/// Writes an RDB file to standard output, by way of a file: straight to its output
-/// `redis-cli` would add the mark that ends the transfer.
-const DUMP_REDIS: &str = r#"
-set -e
-file=$(mktemp)
-trap 'rm -f "$file"' EXIT
-redis-cli -h 127.0.0.1 --rdb "$file" >/dev/null
-cat "$file"
-"#;
-
-/// Loads an RDB file from standard input: check, second server, copy, save. Whatever
-/// fails, the first server keeps its data. `$1` is a port for the second.
-const RESTORE_REDIS: &str = r#"
-set -e
-port=$1
-dir=$(mktemp -d)
-second=
-cleanup() {
-    redis-cli replicaof no one >/dev/null 2>&1 || true
-    if [ -n "$second" ]; then kill -9 "$second" 2>/dev/null || true; fi
-    rm -rf "$dir"
-}
-trap cleanup EXIT
-cat >"$dir/dump.rdb"
-redis-check-rdb "$dir/dump.rdb" >"$dir/check" 2>&1 || {
-    sed -n 's/^\[offset [0-9]*\] //p' "$dir/check" | tail -n 1 >&2
-    exit 2
-}
-redis-server --port "$port" --bind 127.0.0.1 --dir "$dir" --dbfilename dump.rdb \
-    --save "" --appendonly no --repl-diskless-sync-delay 0 >"$dir/log" 2>&1 &
-second=$!
-until [ "$(redis-cli -p "$port" ping 2>/dev/null)" = PONG ]; do
-    kill -0 "$second" 2>/dev/null || { tail -n 4 "$dir/log" >&2; exit 3; }
-    sleep 0.1
-done
-redis-cli replicaof 127.0.0.1 "$port" >/dev/null
-until redis-cli info replication | tr -d '\r' | grep -qx master_link_status:up; do
-    kill -0 "$second" 2>/dev/null || { echo "the second server ended" >&2; exit 4; }
-    sleep 0.1
-done
-redis-cli replicaof no one >/dev/null
-[ "$(redis-cli save)" = OK ] || { echo "the data could not be saved" >&2; exit 5; }
-persistence() { redis-cli info persistence | tr -d '\r' | grep -qx "$1"; }
-if persistence aof_enabled:1; then
-    until persistence aof_rewrite_in_progress:0 && persistence aof_rewrite_scheduled:0; do
-        sleep 0.1
-    done
-    persistence aof_last_bgrewrite_status:ok || { echo "the data could not be saved" >&2; exit 6; }
-fi
-"#;
 
 impl std::fmt::Debug for Kind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -279,15 +151,6 @@ pub(super) fn program(words: &[&str]) -> ExecSpec {
     }
 }
 
-/// A program of `PostgreSQL`, connected as the app is.
-fn postgres(at: &Account<'_>, name: &str, arguments: &[&str]) -> ExecSpec {
-    let connection = [name, "-h", "127.0.0.1", "-U", at.user, "-d", at.database];
-    ExecSpec {
-        environment: variables(&[("PGPASSWORD", at.password)]),
-        ..program(&[&connection[..], arguments].concat())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,7 +172,13 @@ mod tests {
             ("mysql", "mysql://app:pw@db.resource.app.rack:3306/app"),
             ("mariadb", "mysql://app:pw@db.resource.app.rack:3306/app"),
             ("redis", "redis://db.resource.app.rack:6379/app"),
+            ("valkey", "redis://db.resource.app.rack:6379/app"),
+            (
+                "postgis",
+                "postgres://app:pw@db.resource.app.rack:5432/app?sslmode=disable",
+            ),
             ("memcached", "db.resource.app.rack:11211"),
+            ("rabbitmq", "amqp://app:pw@db.resource.app.rack:5672/app"),
         ] {
             let kind = of(word).expect("a type");
             assert_eq!((kind.url)(&AT), url);
